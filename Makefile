@@ -1,0 +1,48 @@
+# Sets itself up on a fresh machine: Python 3.11 or 3.12, no root, no GPU, no running server.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
+BIN := .venv/bin
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: demo demo-compress demo-detection compare test check ui evidence bench format
+
+demo: .venv/ready ## the whole pipeline on Fashion-MNIST: ends with the three-line table and the report's path
+	$(RUN) python -m flows.expand
+
+demo-detection: .venv/ready ## scenes of garments, a few with boxes: ends with a verdict on a detector
+	$(RUN) python -m flows.detect
+
+demo-compress: .venv/ready ## a large network into a compact one, as ONNX: ends with a verdict on accuracy, size and speed
+	$(RUN) python -m flows.compress
+
+compare: .venv/ready ## every method on one teacher, student and budget: ends with work/compare/compare.md
+	$(RUN) python -m flows.compare
+
+test: .venv/ready
+	$(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
+
+check: .venv/ready ## what CI runs, what a commit passes
+	$(BIN)/ruff format --no-cache --check .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
+
+ui: .venv/ready ## the Prefect UI on the demo's runs
+	$(RUN) python -m flows.ui
+
+evidence: .venv/ready ## three seeds, 400 and 100 labels: writes docs/evidence.md
+	$(BIN)/python -m benchmarks.evidence --longer 2.5
+
+bench: .venv/ready ## ratios in one run: flow, training, labelling, memory
+	$(BIN)/python -m benchmarks.overhead
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+		|| (echo "Tutelage needs Python 3.11 or 3.12: make demo PYTHON=/path/to/python3.12" && exit 2)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,export,dev]'
+	touch .venv/ready

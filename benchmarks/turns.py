@@ -1,0 +1,49 @@
+"""What benchmarks of speed share: two sides that take turns, and batches of noise."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from tutelage.models.backbone import NetworkSpec
+from tutelage.types import Batch, Labeled, Unlabeled
+
+CLASSES = 10
+
+
+def take_turns(ours: Callable[[], int], theirs: Callable[[], int], *, turns: int) -> list[tuple[float, float]]:
+    """For each turn, the seconds that ours and theirs take for a unit of work. A side works and says how many it did.
+
+    They take turns at going first, so that a noisy machine slows both.
+    """
+    _seconds(ours), _seconds(theirs)  # caches and allocators warm
+    times = []
+    for turn in range(turns):
+        if turn % 2:
+            b, a = _seconds(theirs), _seconds(ours)
+        else:
+            a, b = _seconds(ours), _seconds(theirs)
+        times.append((a, b))
+    return times
+
+
+def _seconds(work: Callable[[], int]) -> float:
+    began = time.perf_counter()
+    units = work()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return (time.perf_counter() - began) / units
+
+
+def random_batch(labelled: int, pool: int) -> Batch:
+    """Noise of 28 x 28 pixels, with pseudo-labels that are all trusted."""
+    size = NetworkSpec().image_size
+
+    def views(count: int) -> list[torch.Tensor]:
+        return [torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8) for _ in range(2)]
+
+    target = torch.randn(pool, CLASSES).softmax(-1)
+    return Batch(
+        Labeled(*views(labelled), torch.randint(0, CLASSES, (labelled,))),
+        Unlabeled(*views(pool), torch.arange(pool), target, torch.ones(pool)),
+    )

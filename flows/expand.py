@@ -1,0 +1,41 @@
+"""Grow a better classifier from few labels:  python -m flows.expand"""
+
+import sys
+from pathlib import Path
+
+from prefect import flow
+
+from flows.reproduce import Reproduce, Run, checkout
+from flows.server import by_hand, command_line
+
+
+def grow(reproduce: Reproduce) -> list[Run]:
+    """Images, a teacher, then rounds of labels and students beside what they are compared with; verdict and report."""
+    reproduce("fetch", "doctor")  # your own images need no `fetch`, but then it must be up to date too
+    reproduce("teacher")
+    with reproduce.beside("baseline", "oracle"):
+        for n in reproduce.each("student"):
+            reproduce(f"calibrate@{n}")
+            reproduce(f"pseudo_label@{n}")
+            reproduce(f"student@{n}")
+            reproduce(f"guard@{n}", f"evaluate@{n}")
+    return reproduce("judge", "report")
+
+
+@flow
+def expand(workers: int = 2) -> None:
+    """Grow students from a few labels and the pool until the guard or the last round says stop, and judge the last."""
+    with checkout(workers=workers) as reproduce:
+        grow(reproduce)
+
+
+def main() -> int:
+    workers = command_line(expand).parse_args().workers
+    if failed := by_hand(lambda: expand(workers=workers)):
+        return failed
+    print(f"\n{Path('reports/summary.md').read_text()}\nReport: {Path('reports/report.html').resolve()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""One stage of dvc.yaml as one Prefect task run."""
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.sync import concurrency
+from prefect.states import Completed
+from prefect.tasks import Task
+
+from flows.artifacts import Shown
+from flows.child import Children, Failed, Limit, Stopped
+from flows.dag import Stage
+
+PROGRESS = re.compile(r"@progress (\d*\.?\d+) ?(.*)")
+ADVICE = ("To track the changes with git", "To enable auto staging", "Use `dvc push`", "\tgit add", "\tdvc config")
+
+
+def may_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Not while the flow is being ended: a child that was ended looks like one that failed."""
+    return not isinstance(state.data, Stopped)
+
+
+@task(cache_policy=NO_CACHE, retry_condition_fn=may_retry)
+def run_stage(stage: Stage, root: Path, children: Children, gpus: int) -> State[None] | None:
+    """Bring `stage` up to date, and nothing else. Ends Completed, or Cached when DVC had nothing to run."""
+    shown = Shown(stage.name)
+    before = (root / stage.name).read_bytes() if stage.source else b""
+    with slots(gpus):
+        ran = reproduce_one(stage, root, children, shown)
+    if stage.source:
+        ran = (root / stage.name).read_bytes() != before
+    if stage.report and (root / stage.report).exists():
+        shown.report(root / stage.report)
+    return None if ran else Completed(name="Cached", message="DVC: nothing that it reads has changed")
+
+
+def reproduce_one(stage: Stage, root: Path, children: Children, shown: Shown) -> bool:
+    """`dvc repro` of one stage, its lines turned into logs and progress. False when DVC skipped it.
+
+    DVC's lock is waited for, before the stage and again after it, so that another process that holds it never costs a
+    finished stage. The timeout counts and ends the stage's command alone: it cannot hit one that waits to be committed.
+    """
+    log = get_run_logger()
+    ran, last = False, deque[str](maxlen=20)
+    with children.running("dvc", "--wait-for-lock", "repro", "--single-item", stage.name, root=root) as child:
+        assert child.stdout is not None
+        limit = Limit(child, stage.policy.timeout)
+        for line in map(str.rstrip, child.stdout):
+            if line.startswith("Running stage"):
+                ran = True
+                limit.start()
+            if progress := PROGRESS.fullmatch(line):
+                shown.progress(float(progress[1]), progress[2])
+            elif line and not line.startswith(ADVICE):
+                last.append(line)
+                log.info(line)
+        limit.cancel()
+        try:
+            children.check(child, stage.name, last)
+        except Failed as error:
+            if limit.passed:
+                raise TimeoutError(f"{stage.name} was ended after {stage.policy.timeout:g} s") from error
+            raise
+    return ran
+
+
+@contextmanager
+def slots(gpus: int) -> Iterator[None]:
+    """Holds slots of the global limit `gpu`. The limit is advice: without a server to ask, work goes on."""
+    held = ExitStack()
+    try:
+        held.enter_context(concurrency("gpu" if gpus else [], occupy=gpus, lease_duration=60))
+    except ConcurrencySlotAcquisitionError as error:
+        get_run_logger().warning("goes on without a gpu slot: %s", error)
+    try:
+        yield
+    finally:
+        try:
+            held.close()
+        except httpx.HTTPError as error:
+            get_run_logger().warning("the gpu slot is free again in a minute, Prefect's server says %r", error)

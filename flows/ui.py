@@ -1,0 +1,23 @@
+"""Prefect's pages on this checkout's runs:  python -m flows.ui"""
+
+import os
+import sys
+
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME
+
+from flows.server import FIRST_PORT, address, answers, free_port, variables
+
+
+def main() -> int:
+    url = PREFECT_API_URL.value() or address(FIRST_PORT)
+    if answers(url):
+        print(f"A server is running: {url.removesuffix('/api')}")
+        return 0
+    url = address(free_port())
+    print(f"{url.removesuffix('/api')} (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    os.execve(sys.executable, command, os.environ | variables(url, PREFECT_HOME.value()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

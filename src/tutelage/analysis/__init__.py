@@ -1,0 +1,1 @@
+"""What can be learned about a trained network, rather than by it."""

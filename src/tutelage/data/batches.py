@@ -1,0 +1,115 @@
+"""The batch of a step, as a pure function of the seed and the step's number.
+
+A run that continues starts at its step and sees what it would have seen: there is no sampler to save, and the number of
+worker processes changes nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch.utils.data import DataLoader, Dataset
+
+from tutelage.data.images import Images
+from tutelage.data.pseudo_labels import PseudoLabels
+from tutelage.data.views import View, stack
+from tutelage.types import Batch, Labeled, Unlabeled
+
+T = TypeVar("T")
+_LABELED, _POOL, _WEAK, _STRONG = 0, 1, 2, 3  # what a random number is for, so that no two uses share a stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Dataset[Batch]):
+    """Everything a batch is made of. `source[step]` is the batch of that step, counted from 0; pixels are uint8."""
+
+    images: Images
+    labeled: Int[np.ndarray, " n"]  # rows of `images`
+    labels: Int[np.ndarray, " n"]
+    pool: Int[np.ndarray, " m"]  # rows of `images`
+    pseudo: PseudoLabels  # one entry for each of `pool`
+    weak: View
+    strong: View
+    labeled_batch: int
+    pool_batch: int
+    seed: int
+
+    def __getitem__(self, step: int) -> Batch:
+        rows = draw((self.seed, _LABELED), len(self.labeled), self.labeled_batch, step)
+        ids = draw((self.seed, _POOL), len(self.pool), self.pool_batch, step)
+        target, weight = self.pseudo.dense(ids)
+        return Batch(
+            Labeled(*self._two_views(self.labeled[rows], step), torch.from_numpy(self.labels[rows])),
+            Unlabeled(
+                *self._two_views(self.pool[ids], step),
+                torch.from_numpy(ids),
+                torch.from_numpy(target),
+                torch.from_numpy(weight),
+            ),
+        )
+
+    def _two_views(self, rows: Int[np.ndarray, " n"], step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        plain = [self.images[int(row)] for row in rows]
+        # The place in the batch is part of the key: a small set comes round more than once a step.
+        keys = [(self.seed, step, int(row), place) for place, row in enumerate(rows)]
+        weak = [self.weak(image, (*key, _WEAK)) for image, key in zip(plain, keys, strict=True)]
+        strong = [self.strong(image, (*key, _STRONG)) for image, key in zip(plain, keys, strict=True)]
+        return (
+            torch.from_numpy(stack(weak, self.images.size)),
+            torch.from_numpy(stack(strong, self.images.size)),
+        )
+
+
+def batches(source: Source, *, start: int, stop: int, workers: int) -> Iterator[Batch]:
+    """The batches of steps start..stop-1, made ahead of use by `workers` processes; pixels are float32 in 0..1."""
+    loader = DataLoader(
+        source,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+    yield from loader
+
+
+def to_float(batch: T, device: torch.device) -> T:
+    """All tensors of a batch on the device, pixels from uint8 to 0..1 there: a quarter of the bytes are moved."""
+    return each_tensor(batch, lambda x: on_device(x, device))
+
+
+def each_tensor(batch: T, change: Callable[[torch.Tensor], torch.Tensor]) -> T:
+    """A batch of tensors in tuples, named ones or plain, of whatever depth, each changed."""
+    made: Any = batch
+    if isinstance(made, torch.Tensor):
+        return cast(T, change(made))
+    parts = [each_tensor(part, change) for part in made]
+    return cast(T, type(made)(*parts) if hasattr(made, "_fields") else tuple(parts))
+
+
+def on_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Pixels (uint8) become 0..1 there; anything else only moves."""
+    moved = x.to(device, non_blocking=True)
+    return moved.float().div_(255) if moved.dtype == torch.uint8 else moved
+
+
+def draw(seed: tuple[int, ...], length: int, batch: int, step: int) -> Int[np.ndarray, " n"]:
+    """Places in 0..length-1 of the batch at `step`: one permutation of everything after another, cut into batches."""
+    if length == 0 or batch == 0:
+        return np.zeros(0, np.int64)
+    places = np.arange(step * batch, (step + 1) * batch)
+    passes = places // length
+    drawn = np.empty(batch, np.int64)
+    for number in np.unique(passes):
+        mine = passes == number
+        drawn[mine] = _permutation(seed, length, int(number))[places[mine] % length]
+    return drawn
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: tuple[int, ...], length: int, number: int) -> Int[np.ndarray, " n"]:
+    return np.random.default_rng((*seed, number)).permutation(length)

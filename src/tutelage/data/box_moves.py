@@ -1,0 +1,66 @@
+"""Boxes that move along with the pixels. Affine matrices map x, y, 1 in pixels, 0 being the left edge of pixel 0."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from tutelage.types import Boxes
+
+
+def moved(
+    places: Float[Tensor, "k 4"], matrix: Float[Tensor, "2 3"], size: int
+) -> tuple[Float[Tensor, "k 4"], Float[Tensor, " k"]]:
+    """The upright hulls of moved boxes, cut to a square of side `size`, and the share of each hull that is inside.
+
+    After a rotation a hull is larger than its object: nothing in a box says where in it the object lies.
+    """
+    corners = torch.stack([places[:, [0, 2, 2, 0]], places[:, [1, 1, 3, 3]]], dim=-1)
+    there = corners @ matrix[:, :2].T + matrix[:, 2]
+    hull = torch.cat([there.amin(1), there.amax(1)], dim=-1)
+    cut = hull.clamp(0, size)
+    return cut, areas(cut) / areas(hull).clamp_min(torch.finfo(hull.dtype).tiny)
+
+
+def areas(places: Float[Tensor, "k 4"]) -> Float[Tensor, " k"]:
+    """Of each box, in square pixels."""
+    return (places[:, 2:] - places[:, :2]).prod(-1)
+
+
+def large_enough(places: Float[Tensor, "k 4"]) -> Bool[Tensor, " k"]:
+    """Boxes whose sides are a pixel or more: less is nothing that a network could find."""
+    return (places[:, 2:] - places[:, :2] >= 1).all(-1)
+
+
+def move_boxes(boxes: Boxes, matrix: Float[Tensor, "2 3"], size: int, *, visible: float) -> Boxes:
+    """Boxes of one view in another one.
+
+    What lies outside is dropped. A box of which less than `visible` is inside keeps its place and loses its weight: a
+    detector then takes it neither for an object nor for background.
+    """
+    places, share = moved(boxes.places, matrix.to(boxes.places.dtype), size)
+    trust = share >= visible
+    seen = Boxes(places, boxes.labels, boxes.weight * trust, boxes.place_weight * trust)
+    return chosen(seen, large_enough(places))
+
+
+def chosen(boxes: Boxes, keep: Tensor) -> Boxes:
+    """Some of the boxes, by a mask or by their numbers."""
+    return Boxes(*(field[keep] for field in boxes))
+
+
+def no_boxes(device: torch.device | None = None) -> Boxes:
+    """An image without objects."""
+    none = torch.zeros(0, device=device)
+    return Boxes(none.reshape(0, 4), none.long(), none, none)
+
+
+def inverse(matrix: Float[Tensor, "*n 2 3"]) -> Float[Tensor, "*n 2 3"]:
+    """The way back."""
+    turned = matrix[..., :2].inverse()
+    return torch.cat([turned, -turned @ matrix[..., 2:]], dim=-1)
+
+
+def one_after_another(first: Float[Tensor, "*n 2 3"], second: Float[Tensor, "*n 2 3"]) -> Float[Tensor, "*n 2 3"]:
+    """The matrix of doing `first` and then `second`."""
+    turned = second[..., :2] @ first
+    return torch.cat([turned[..., :2], turned[..., 2:] + second[..., 2:]], dim=-1)

@@ -1,0 +1,47 @@
+"""Boxes in images as numbers: what a person gave, what a detector found. No tensor, no file.
+
+Places are x1 y1 x2 y2 in pixels, x2 and y2 exclusive, so a box of one pixel has sides of length 1.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+class Given(NamedTuple):
+    """Objects that a person marked in one image."""
+
+    places: Float[np.ndarray, "k 4"]
+    labels: Int[np.ndarray, " k"]
+    crowd: Bool[np.ndarray, " k"]  # a group under one box: never trained on, never counted as missed or as an error
+    area: Float[np.ndarray, " k"]  # of the object in pixels: of its mask where there is one, else of the box
+
+
+class Found(NamedTuple):
+    """Objects that a detector found in one image, surest first."""
+
+    places: Float[np.ndarray, "k 4"]
+    labels: Int[np.ndarray, " k"]
+    scores: Float[np.ndarray, " k"]
+
+
+def nothing_given() -> Given:
+    """An image without objects."""
+    return Given(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, np.float32))
+
+
+def nothing_found() -> Found:
+    """An image in which a detector sees nothing."""
+    return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
+def overlap(one: Float[np.ndarray, "n 4"], two: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:
+    """Intersection over union of every pair; 0 where both are empty."""
+    low = np.maximum(one[:, None, :2], two[None, :, :2])
+    high = np.minimum(one[:, None, 2:], two[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(-1)
+    areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1) for boxes in (one, two)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    ratio: np.ndarray = shared / np.maximum(union, 1e-12)
+    return ratio

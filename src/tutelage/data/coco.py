@@ -1,0 +1,238 @@
+"""COCO JSON from anywhere: it is taken as far as it can be understood, and every record that cannot is named."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tutelage.data.folders import is_utf8, locate
+from tutelage.data.masks import is_number
+from tutelage.data.records import Found, Scan, SourceName
+from tutelage.types import BadInput
+
+Key = int | str  # an id; COCO's are numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An image as the JSON has it."""
+
+    id: str  # source/relative/path
+    size: tuple[int, int] | None  # width, height as written; None where they are missing or no sizes
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """An object as the JSON has it; `tutelage.data.coco_boxes` looks at its place."""
+
+    image: str  # id of a Listed
+    label: int  # place in classes
+    bbox: Any
+    segmentation: Any
+    area: Any
+    crowd: bool
+    where: str  # how a person finds it: annotations[12] (id 7)
+
+
+@dataclass(slots=True)
+class Coco:
+    """What one file says. `repairs` and `refused` are sentences, each naming the record that it is about."""
+
+    scan: Scan
+    name: str  # of the file
+    classes: list[str] = field(default_factory=list)
+    images: dict[str, Listed] = field(default_factory=dict)
+    annotations: list[Annotation] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # of annotations and categories; of images see `scan`
+
+    def repair(self, sentence: str) -> None:
+        self.repairs.append(f"{self.name}: {sentence}")
+
+    def refuse(self, sentence: str) -> None:
+        self.refused.append(f"{self.name}: {sentence}")
+
+
+def read_coco(
+    path: Path, *, folder: Path, boundary: Path, source: SourceName, classes: list[str] | None = None
+) -> Coco:
+    """The images, classes and objects of a COCO JSON; no image is opened.
+
+    `folder`: what file names are relative to. `boundary`: no image may lie outside of it. `classes`: what the labelled
+    images have, where this is another source; labels count them by name, whatever their ids in this file.
+    Raises BadInput where the file as a whole cannot be used.
+    """
+    scan = Scan(source, folder.as_posix(), table=True)
+    coco = Coco(scan, path.name)
+    content = _load(path)
+    numbers = _categories(coco, content, classes)
+    names = _images(coco, content, folder, os.path.realpath(boundary))
+    _annotations(coco, content, names, numbers)
+    if content["images"] and not scan.found:
+        first = scan.refused[0]
+        raise BadInput(
+            f"{path}: none of its {len(content['images'])} images can be used; {first.id}: {first.detail}. File names "
+            f"are taken relative to {folder}: name the folder they lie in as detection.ingest.{source}_images"
+        )
+    scan.found.sort(key=lambda image: image.id)
+    scan.refused.sort(key=lambda refusal: refusal.id)
+    return coco
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}, line {error.lineno}, column {error.colno}: no JSON ({error.msg})") from error
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, lists in lists
+        raise BadInput(f"{path}: no JSON ({error})") from error
+    wanted = ("images", "annotations", "categories")
+    missing = [key for key in wanted if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if missing:
+        raise BadInput(
+            f"{path} is no COCO JSON: it has no list {', '.join(missing)}. It takes an object with the lists "
+            "images (id, file_name, width, height), annotations (image_id, category_id, bbox) and categories (id, name)"
+        )
+    return dict(content)
+
+
+def _categories(coco: Coco, content: dict[str, Any], classes: list[str] | None) -> dict[Key, int]:
+    """The class of each category id, as its place in `coco.classes`."""
+    names: dict[Key, str] = {}
+    firsts: dict[str, Key] = {}
+    for where, record in _records(coco, content, "categories"):
+        key, name = _key(record.get("id")), record.get("name")
+        if key is None or not isinstance(name, str) or not name.strip() or not is_utf8(name):
+            coco.refuse(f"{where} lacks an id or a name; its annotations are left out. Give it both")
+            continue
+        name = name.strip()
+        if names.get(key, name) != name:
+            raise BadInput(f"{coco.name}: two categories have the id {key}: {names[key]!r} and {name!r}. Number them")
+        if firsts.setdefault(name, key) != key:
+            coco.repair(f"{where} is called {name!r} as category {firsts[name]} is; both are taken for one class")
+        names[key] = name
+    _tell_strings(coco, content, "categories", "id")
+    if not names:
+        raise BadInput(f"{coco.name} has no category, so there is nothing to find. Name the classes in `categories`")
+    coco.classes = sorted(firsts) if classes is None else classes
+    strange = sorted(set(firsts) - set(coco.classes))
+    if strange:
+        raise BadInput(
+            f"{coco.name} has the categories {', '.join(strange)}, which the labelled images do not have; they have "
+            f"{', '.join(coco.classes)}. Categories are compared by name: rename or remove those"
+        )
+    return {key: coco.classes.index(name) for key, name in names.items()}
+
+
+def _images(coco: Coco, content: dict[str, Any], folder: Path, boundary: str) -> dict[Key, str | None]:
+    """The image of each image id; None where it cannot be used."""
+    names: dict[Key, str | None] = {}
+    for where, record in _records(coco, content, "images"):
+        key, written = _key(record.get("id")), record.get("file_name")
+        if key is None or not isinstance(written, str) or not written.strip():
+            coco.scan.refuse(where, "unreadable", "it has no id or no file_name; give it both")
+            continue
+        name, problem = locate(folder, written.strip(), boundary, "the folder that file names are relative to")
+        if problem is not None:
+            coco.scan.refuse(name, *problem)
+            names[key] = None
+            continue
+        image = f"{coco.scan.source}/{name}"
+        if names.get(key, image) != image:
+            _drop(coco, key, names, image)
+            continue
+        names[key] = image
+        if image in coco.images:
+            coco.repair(f"{where} lists {name} once more; the objects of both entries are taken for its own")
+            continue
+        length = os.stat(folder / name).st_size
+        coco.scan.found.append(Found(image, coco.scan.source, name, 0, length))
+        coco.images[image] = Listed(image, _size(coco, where, record), _domain(record))
+    _tell_strings(coco, content, "images", "id")
+    return names
+
+
+def _drop(coco: Coco, key: Key, names: dict[Key, str | None], image: str) -> None:
+    """Two files under one id: nobody knows whose the objects are."""
+    detail = "another image has the same id, so it is unclear whose the objects are; number them anew"
+    for twin in (names[key], image):
+        if twin is not None:
+            coco.images.pop(twin, None)
+            coco.scan.found = [found for found in coco.scan.found if found.id != twin]
+            coco.scan.refuse(twin.partition("/")[2], "unreadable", detail)
+    names[key] = None
+
+
+def _annotations(coco: Coco, content: dict[str, Any], images: dict[Key, str | None], labels: dict[Key, int]) -> None:
+    for where, record in _records(coco, content, "annotations"):
+        image, category = _key(record.get("image_id")), _key(record.get("category_id"))
+        crowd = record.get("iscrowd", 0)
+        if image is None or image not in images:
+            coco.refuse(
+                f"{where} is of image {_shown(record.get('image_id'))}, which is not in `images`. Add or remove it"
+            )
+        elif category is None or category not in labels:
+            written = _shown(record.get("category_id"))
+            coco.refuse(
+                f"{where} has the category {written}, which is not in `categories`. Add the category or correct it"
+            )
+        elif crowd not in (0, 1):
+            coco.refuse(f"{where} has iscrowd {_shown(crowd)}. Write 0, or 1 for a group under one box")
+        elif (name := images[image]) is not None:
+            shape = (record.get("bbox"), record.get("segmentation"), record.get("area"))
+            coco.annotations.append(Annotation(name, labels[category], *shape, bool(crowd), where))
+    for name in ("image_id", "category_id"):
+        _tell_strings(coco, content, "annotations", name)
+
+
+def _records(coco: Coco, content: dict[str, Any], part: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each record with its address; what is none is told."""
+    for place, record in enumerate(content[part]):
+        where = f"{part}[{place}]"
+        if isinstance(record, dict):
+            yield f"{where} (id {_shown(record.get('id'))})" if "id" in record else where, record
+        elif part == "images":
+            coco.scan.refuse(where, "unreadable", "it is no object; write {id, file_name, width, height}")
+        else:
+            coco.refuse(f"{where} is {_shown(record)}, no object. Remove it")
+
+
+def _key(value: Any) -> Key | None:
+    """12, 12.0 and "12" are one id."""
+    if isinstance(value, str) and value.strip():
+        text = value.strip()
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else text
+    return int(value) if is_number(value) and value == int(value) else None
+
+
+def _tell_strings(coco: Coco, content: dict[str, Any], part: str, name: str) -> None:
+    strings = [
+        record[name] for record in content[part] if isinstance(record, dict) and isinstance(record.get(name), str)
+    ]
+    if strings:
+        coco.repair(
+            f"{part}: {len(strings)} have a string as {name}, such as {_shown(strings[0])}; read as what it says"
+        )
+
+
+def _size(coco: Coco, where: str, record: dict[str, Any]) -> tuple[int, int] | None:
+    width, height = record.get("width"), record.get("height")
+    if is_number(width) and is_number(height) and width == int(width) > 0 and height == int(height) > 0:
+        return int(width), int(height)
+    coco.repair(f"{where} has width {_shown(width)} and height {_shown(height)}; the file's are taken")
+    return None
+
+
+def _domain(record: dict[str, Any]) -> str:
+    domain = record.get("domain")
+    return domain if isinstance(domain, str) and is_utf8(domain) else ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

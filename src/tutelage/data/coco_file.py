@@ -1,0 +1,70 @@
+"""COCO JSON as we write it: one record a line, so that a person can find one and a diff can show one."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tutelage.data import masks
+
+_LISTS = ("images", "annotations", "categories")
+
+
+def to_coco(table: pa.Table, boxes: pa.Table, classes: Sequence[str]) -> dict[str, Any]:
+    """The images of a split (or manifest) with their objects, as pycocotools opens them.
+
+    `boxes` as `tutelage.data.scenes.BOXES`; a column `score` goes along where there is one. Boxes of other images are
+    left out. Images are numbered from 1 in the order of `table`, classes from 1; file names are relative to the
+    source's folder.
+    """
+    numbers = {name: number for number, name in enumerate(table["id"].to_pylist(), start=1)}
+    sizes = list(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
+    images = [
+        {"id": number, "file_name": name.partition("/")[2], "width": width, "height": height}
+        for (name, number), (width, height) in zip(numbers.items(), sizes, strict=True)
+    ]
+    rows = [row for row in boxes.to_pylist() if row["id"] in numbers]
+    annotations = [
+        _annotation(row, number, numbers[row["id"]], *sizes[numbers[row["id"]] - 1])
+        for number, row in enumerate(rows, start=1)
+    ]
+    return {"images": images, "annotations": annotations, "categories": categories(classes)}
+
+
+def categories(classes: Sequence[str]) -> list[dict[str, Any]]:
+    """COCO counts classes from 1."""
+    return [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+
+
+def write_coco(path: Path, content: dict[str, Any]) -> None:
+    """Equal contents are equal bytes."""
+    lists = [
+        f"{json.dumps(name)}: [\n"
+        + ",\n".join(json.dumps(row, sort_keys=True, allow_nan=False) for row in content[name])
+        for name in _LISTS
+    ]
+    path.write_text("{\n" + "\n],\n".join(lists) + "\n]\n}\n")
+
+
+def _annotation(row: dict[str, Any], number: int, image: int, width: int, height: int) -> dict[str, Any]:
+    annotation = {
+        "id": number, "image_id": image, "category_id": row["label"] + 1, "iscrowd": int(row["crowd"]),
+        "bbox": [row["x1"], row["y1"], row["x2"] - row["x1"], row["y2"] - row["y1"]], "area": row["area"],
+    }  # fmt: skip
+    if row["mask"]:
+        annotation["segmentation"] = {"size": [height, width], "counts": row["mask"]}
+    if "score" in row:
+        annotation["score"] = row["score"]
+    return annotation
+
+
+def of_mask(mask: str, width: int, height: int) -> dict[str, Any]:
+    """What a mask alone says of an annotation."""
+    return {
+        "segmentation": {"size": [height, width], "counts": mask},
+        "bbox": list(masks.bounds(mask, width, height)),
+        "area": masks.area(mask, width, height),
+        "iscrowd": 0,
+    }

@@ -1,0 +1,206 @@
+"""What a teacher found in the pool: the store of `pseudo_labels` with a row of boxes an image, and COCO JSON of it.
+
+Places are x1 y1 x2 y2 in pixels of the original image.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float, Int
+
+from tutelage.data.boxes import Found
+from tutelage.types import BadInput
+
+_NUMBERS = pa.list_(pa.float32())
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("task", pa.string()),
+        ("boxes", pa.list_(pa.list_(pa.float32(), 4))),
+        ("labels", pa.list_(pa.int32())),
+        ("scores", _NUMBERS),
+        ("calibrated", _NUMBERS),
+        ("weights", _NUMBERS),
+        ("place_weights", _NUMBERS),
+        ("kept", pa.list_(pa.bool_())),
+        ("reason", pa.list_(pa.string())),
+        ("weight", pa.float32()),
+        ("teacher", pa.string()),
+        ("round", pa.int32()),
+        ("view", pa.string()),
+    ]
+)
+
+
+class Verdict(NamedTuple):
+    """What is said of each box found in one image, and of the image."""
+
+    found: Found
+    calibrated: Float[np.ndarray, " k"]
+    kept: Bool[np.ndarray, " k"]
+    reason: Sequence[str]  # "" where kept
+    weights: Float[np.ndarray, " k"]  # trust in the class
+    place_weights: Float[np.ndarray, " k"]  # trust in the place
+    weight: float = 1.0  # trust in the image as a whole
+
+
+class Pseudo(NamedTuple):
+    """The kept boxes of one image."""
+
+    places: Float[np.ndarray, "k 4"]
+    labels: Int[np.ndarray, " k"]
+    weight: Float[np.ndarray, " k"]
+    place_weight: Float[np.ndarray, " k"]
+
+
+@dataclass(frozen=True)
+class PseudoBoxes:
+    """The kept boxes of `m` pool images, flat, so that a worker process gets few large arrays."""
+
+    places: Float[np.ndarray, "t 4"]
+    labels: Int[np.ndarray, " t"]
+    weight: Float[np.ndarray, " t"]
+    place_weight: Float[np.ndarray, " t"]
+    ends: Int[np.ndarray, " _"]  # m + 1 numbers: boxes of image i are ends[i] to ends[i + 1]
+    image_weight: Float[np.ndarray, " m"]  # 0: nobody labelled it
+
+    @classmethod
+    def none(cls, length: int) -> "PseudoBoxes":
+        """A pool that nobody labelled yet."""
+        empty = np.zeros(0, np.float32)
+        ends, weight = np.zeros(length + 1, np.int64), np.zeros(length, np.float32)
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), empty, empty, ends, weight)
+
+    def __len__(self) -> int:
+        return len(self.image_weight)
+
+    def __getitem__(self, place: int) -> Pseudo:
+        """The boxes of the image at `place` in the pool."""
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        mine = slice(int(self.ends[place]), int(self.ends[place + 1]))
+        return Pseudo(self.places[mine], self.labels[mine], self.weight[mine], self.place_weight[mine])
+
+
+def to_table(
+    ids: Sequence[str], verdicts: Sequence[Verdict], *, teacher: str, number: int, view: str = "plain"
+) -> pa.Table:
+    """The rows of a shard: every image has one, and every found box is in it, kept or not."""
+    rows = [
+        {
+            "id": name,
+            "task": "detection",
+            "boxes": said.found.places.tolist(),
+            "labels": said.found.labels.tolist(),
+            "scores": said.found.scores.tolist(),
+            "calibrated": said.calibrated.tolist(),
+            "weights": said.weights.tolist(),
+            "place_weights": said.place_weights.tolist(),
+            "kept": said.kept.tolist(),
+            "reason": list(said.reason),
+            "weight": said.weight,
+            "teacher": teacher,
+            "round": number,
+            "view": view,
+        }
+        for name, said in zip(ids, verdicts, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def write_manifest(folder: Path, classes: list[str], *, teacher: str, number: int) -> None:
+    """Counts and hashes of the shards in `folder`: what makes them a store. `number` is the round."""
+    shards, images, labelled = [], 0, 0
+    found, kept = (np.zeros(len(classes), np.int64) for _ in range(2))
+    for path in sorted(folder.glob("shard-*.parquet")):
+        table = pq.read_table(path, columns=["labels", "kept"])
+        labels, keep = _flat(table["labels"]), _flat(table["kept"]).astype(bool)
+        found += np.bincount(labels, minlength=len(classes))
+        kept += np.bincount(labels[keep], minlength=len(classes))
+        labelled += sum(any(row) for row in table["kept"].to_pylist())
+        images += table.num_rows
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        shards.append({"file": path.name, "rows": table.num_rows, "sha256": digest})
+    content = {
+        "images": images,
+        "images_with_boxes": labelled,  # with a kept one
+        "boxes": int(found.sum()),
+        "kept": int(kept.sum()),
+        "per_class": {
+            name: {"found": int(found[place]), "kept": int(kept[place])} for place, name in enumerate(classes)
+        },
+        "shards": shards,
+        "teacher": teacher,
+        "round": number,
+    }
+    (folder / "manifest.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def read_boxes_of(folder: Path, ids: list[str]) -> PseudoBoxes:
+    """The kept boxes of the images `ids`, in their order. Raises BadInput when the store is of another pool."""
+    paths = sorted(folder.glob("shard-*.parquet")) if ids else []
+    shards = [_read_shard(path) for path in paths]  # one by one: rejected boxes are many
+    if [name for names, _, _ in shards for name in names] != ids:
+        raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")
+    if not shards:
+        return PseudoBoxes.none(0)
+    places, labels, weight, place_weight = (
+        np.concatenate(columns) for columns in zip(*(s[1] for s in shards), strict=True)
+    )
+    counts, images = (np.concatenate(columns) for columns in zip(*(s[2] for s in shards), strict=True))
+    return PseudoBoxes(places, labels, weight, place_weight, np.concatenate([[0], np.cumsum(counts)]), images)
+
+
+def _read_shard(path: Path) -> tuple[list[str], Pseudo, tuple[np.ndarray, np.ndarray]]:
+    """Ids, kept boxes of all images, and of each image how many they are and its weight."""
+    table = pq.read_table(path, columns=["id", "boxes", "labels", "weights", "place_weights", "kept", "weight"])
+    kept = _flat(table["kept"]).astype(bool)
+    lengths = table["kept"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
+    image = np.repeat(np.arange(table.num_rows), lengths)
+    weight, place_weight = (_flat(table[name]).astype(np.float32)[kept] for name in ("weights", "place_weights"))
+    places = _flat(table["boxes"], depth=2).astype(np.float32).reshape(-1, 4)[kept]
+    boxes = Pseudo(places, _flat(table["labels"]).astype(np.int64)[kept], weight, place_weight)
+    counts = np.bincount(image[kept], minlength=table.num_rows)
+    return table["id"].to_pylist(), boxes, (counts, table["weight"].to_numpy().astype(np.float32))
+
+
+def to_coco(
+    table: pa.Table, classes: list[str], sizes: Int[np.ndarray, "n 2"], *, files: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """COCO JSON of the kept boxes of n rows of a store, with their scores; `sizes` are width and height in pixels.
+
+    Ids start at 1. The file name of an image is its id unless `files` says otherwise.
+    """
+    names = table["id"].to_pylist() if files is None else list(files)
+    images = [
+        {"id": row, "file_name": name, "width": int(wide), "height": int(high)}
+        for row, (name, (wide, high)) in enumerate(zip(names, sizes, strict=True), 1)
+    ]
+    annotations: list[dict[str, Any]] = []
+    columns = [table[name].to_pylist() for name in ("boxes", "labels", "calibrated", "kept")]
+    for row, boxes in enumerate(zip(*columns, strict=True), 1):
+        for (x1, y1, x2, y2), label, score, kept in zip(*boxes, strict=True):
+            if kept:
+                wide, high = x2 - x1, y2 - y1
+                annotations.append({
+                    "id": len(annotations) + 1, "image_id": row, "category_id": label + 1, "iscrowd": 0,
+                    "bbox": [x1, y1, wide, high], "area": wide * high, "score": score,
+                })  # fmt: skip
+    categories = [{"id": place, "name": name} for place, name in enumerate(classes, 1)]
+    info = {"description": "pseudo-boxes: found by a detector, not marked by people"}
+    return {"info": info, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _flat(column: pa.ChunkedArray, *, depth: int = 1) -> np.ndarray:
+    """The values of a column of lists, one after the other."""
+    for _ in range(depth):
+        column = pa.chunked_array([chunk.flatten() for chunk in column.chunks], type=column.type.value_type)
+    values: np.ndarray = column.to_numpy()
+    return values

@@ -1,0 +1,156 @@
+"""The batch of scenes of a step, as a pure function of the seed and the step's number. See tutelage.data.batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tutelage.data.batches import draw
+from tutelage.data.box_moves import inverse, no_boxes, one_after_another
+from tutelage.data.boxes import Given
+from tutelage.data.images import Images
+from tutelage.data.scene_views import SceneView, Seen
+from tutelage.data.views import stack
+from tutelage.types import Boxes, PoolScenes, SceneBatch, Scenes
+
+_LABELED, _POOL, _WEAK, _STRONG = 10, 11, 2, 3  # what a random number is for, so that no two uses share a stream
+
+
+@runtime_checkable
+class Annotated(Protocol):
+    """What people marked in the images."""
+
+    def __getitem__(self, row: int) -> Given:
+        """Objects of a row of the split, in pixels of the original image."""
+        ...
+
+
+@runtime_checkable
+class Marked(Protocol):
+    """What an offline teacher marked in the pool."""
+
+    @property
+    def image_weight(self) -> Float[np.ndarray, " m"]:
+        """Trust in each image of the pool as a whole, 0 where nothing was labelled."""
+        ...
+
+    def __getitem__(self, place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Places [k 4] in pixels of the original image, labels, weights and place weights [k] of an image's boxes."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSource(Dataset[SceneBatch]):
+    """Everything a batch is made of. `source[step]` is the batch of that step, counted from 0; pixels are uint8.
+
+    Boxes that are not to be believed keep their place with a weight of 0, so that a detector does not take them for
+    background: groups under one box, and what a view shows too little of.
+    """
+
+    images: Images  # letterboxed
+    sizes: Int[np.ndarray, "r 2"]  # width and height of the original of each row of `images`
+    annotations: Annotated
+    labeled: Int[np.ndarray, " n"]  # rows of `images`
+    pool: Int[np.ndarray, " m"]  # rows of `images`
+    pseudo: Marked  # one entry for each of `pool`
+    weak: SceneView
+    strong: SceneView
+    visible: float = 0.25  # a box of which a view shows less is not believed
+    labeled_batch: int
+    pool_batch: int
+    seed: int
+
+    def __getitem__(self, step: int) -> SceneBatch:
+        rows = self.labeled[draw((self.seed, _LABELED), len(self.labeled), self.labeled_batch, step)]
+        ids = draw((self.seed, _POOL), len(self.pool), self.pool_batch, step)
+        weak, weak_boxes, strong, strong_boxes, _ = self._two_views(
+            rows, [self._given(int(row)) for row in rows], step, _LABELED
+        )
+        pool = self._two_views(self.pool[ids], [self._marked(int(place)) for place in ids], step, _POOL)
+        trust = torch.from_numpy(self.pseudo.image_weight[ids].astype(np.float32))
+        return SceneBatch(
+            Scenes(weak, weak_boxes, strong, strong_boxes), PoolScenes(*pool, trust, torch.from_numpy(ids))
+        )
+
+    def _given(self, row: int) -> Boxes:
+        given = self.annotations[row]
+        believed = torch.from_numpy(~np.asarray(given.crowd, bool)).float()
+        return Boxes(self._framed(given.places, row), _whole(given.labels), believed, believed)
+
+    def _marked(self, place: int) -> Boxes:
+        places, labels, weight, place_weight = self.pseudo[place]
+        trust = [torch.from_numpy(np.asarray(each, np.float32)) for each in (weight, place_weight)]
+        return Boxes(self._framed(places, int(self.pool[place])), _whole(labels), *trust)
+
+    def _framed(self, places: Float[np.ndarray, "k 4"], row: int) -> Float[Tensor, "k 4"]:
+        factor = self.images.size / self.sizes[row].max()
+        return torch.from_numpy(np.asarray(places, np.float32).reshape(-1, 4) * np.float32(factor))
+
+    def _two_views(
+        self, rows: Int[np.ndarray, " n"], boxes: Sequence[Boxes], step: int, use: int
+    ) -> tuple[Tensor, tuple[Boxes, ...], Tensor, tuple[Boxes, ...], Float[Tensor, "n 2 3"]]:
+        weak, strong = [], []
+        for place, (row, marked) in enumerate(zip(rows, boxes, strict=True)):
+            # The place in the batch is part of the key: a small set comes round more than once a step.
+            key, plain = (self.seed, use, step, int(row), place), self.images[int(row)]
+            weak.append(self.weak(plain, marked.places, (*key, _WEAK)))
+            strong.append(self.strong(plain, marked.places, (*key, _STRONG)))
+        moves = [one_after_another(inverse(a.matrix), b.matrix) for a, b in zip(weak, strong, strict=True)]
+        move = torch.stack(moves).float() if moves else torch.zeros(0, 2, 3)
+        return *self._batch(weak, boxes), *self._batch(strong, boxes), move
+
+    def _batch(self, views: list[Seen], boxes: Sequence[Boxes]) -> tuple[Tensor, tuple[Boxes, ...]]:
+        pixels = torch.from_numpy(stack([seen.image for seen in views], self.images.size))
+        return pixels, tuple(self._seen(*each) for each in zip(views, boxes, strict=True))
+
+    def _seen(self, seen: Seen, boxes: Boxes) -> Boxes:
+        labels, weight, place_weight = (field[seen.kept] for field in boxes[1:])
+        believed = (seen.visible >= self.visible).float()
+        return Boxes(seen.places, labels, weight * believed, place_weight * believed)
+
+
+def scene_batches(source: SceneSource, *, start: int, stop: int, workers: int) -> Iterator[SceneBatch]:
+    """The batches of steps start..stop-1, made ahead of use by `workers` processes; pixels are uint8."""
+    loader = DataLoader(
+        _Packed(source),
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+    for labeled, pool in loader:
+        yield SceneBatch(Scenes(*_unpacked(labeled)), PoolScenes(*_unpacked(pool)))
+
+
+@dataclass(frozen=True)
+class _Packed(Dataset[Any]):
+    """Batches whose boxes lie in one tensor a field: every tensor that leaves a process costs it an open file."""
+
+    source: SceneSource
+
+    def __getitem__(self, step: int) -> list[list[Any]]:
+        return [[_pack(field) if isinstance(field, tuple) else field for field in part] for part in self.source[step]]
+
+
+def _pack(boxes: tuple[Boxes, ...]) -> dict[str, Tensor]:
+    counts = torch.tensor([len(each.labels) for each in boxes], dtype=torch.int64)
+    fields = zip(Boxes._fields, zip(no_boxes(), *boxes, strict=True), strict=True)
+    return {"counts": counts, **{name: torch.cat(values) for name, values in fields}}
+
+
+def _unpacked(part: list[Any]) -> list[Any]:
+    def boxes(packed: dict[str, Tensor]) -> tuple[Boxes, ...]:
+        counts = packed["counts"].tolist()
+        return tuple(Boxes(*fields) for fields in zip(*(packed[f].split(counts) for f in Boxes._fields), strict=True))
+
+    return [boxes(field) if isinstance(field, dict) else field for field in part]
+
+
+def _whole(labels: Any) -> Int[Tensor, " k"]:
+    return torch.from_numpy(np.asarray(labels, np.int64))

@@ -1,0 +1,139 @@
+"""Images in WebDataset tar shards: `key.png` with `key.cls` or `key.json`. Nothing is unpacked; reads go by offset."""
+
+import json
+import os
+import posixpath
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tutelage.data.decoding import SUFFIXES, Reason
+from tutelage.data.reading import Reader
+from tutelage.data.records import Found, Scan
+from tutelage.types import BadInput
+
+_LABEL_BYTES = 1 << 20  # a larger label file is none
+_BLOCK = 512  # of a tar
+
+
+@dataclass(slots=True)
+class _Shard:
+    path: Path
+    name: str  # relative to the root
+    classes: list[str]
+    images: list[tuple[str, str, int, int]] = field(default_factory=list)  # member, key, offset, length
+    labels: dict[str, tuple[int, int]] = field(default_factory=dict)  # key.cls or key.json -> offset, length
+    extras: list[tuple[str, str]] = field(default_factory=list)  # member, key: key.seg.png and the like
+
+
+def scan_shards(folder: Path, shards: list[str], scan: Scan) -> None:
+    """Images of `shards` (relative to `folder`). A number in .cls counts the lines, from 0, of `classes.txt` beside it.
+
+    Raises BadInput for a classes.txt that is no list of names.
+    """
+    for name in shards:
+        path = folder / name
+        shard = _Shard(path, name, _class_list(path.parent / "classes.txt"))
+        scan.classes.update(shard.classes)
+        _index(shard, scan)
+        _add(shard, scan)
+
+
+def _index(shard: _Shard, scan: Scan) -> None:
+    """Note where the images and label files of a shard lie."""
+    try:
+        with tarfile.open(shard.path, "r:") as tar:
+            for member in tar:
+                _note(shard, member, scan)
+    except tarfile.TarError as error:
+        cut = shard.path.stat().st_size % _BLOCK != 0 or any(word in str(error) for word in ("empty", "end of data"))
+        scan.refuse(shard.name, "truncated" if cut else "unreadable", f"{error}; what lies before is used")
+
+
+def _note(shard: _Shard, member: tarfile.TarInfo, scan: Scan) -> None:
+    name = posixpath.normpath(member.name)
+    folder, _, file = name.rpartition("/")
+    stem, _, kind = file.partition(".")  # WebDataset: the first dot of the file's name ends the key
+    key = posixpath.join(folder, stem)
+    image = os.path.splitext(file)[1].lower() in SUFFIXES
+    if member.isdir() or not stem or not (image or kind in ("cls", "json")):
+        return
+    problem = _problem(member, name)
+    if image and not problem and f".{kind.lower()}" not in SUFFIXES:
+        shard.extras.append((name, key))
+    elif problem and image:
+        scan.refuse(f"{shard.name}/{_printable(name)}", *problem)
+    elif image:
+        shard.images.append((name, key, member.offset_data, member.size))
+    elif not problem:
+        shard.labels[f"{key}.{kind}"] = (member.offset_data, member.size)
+
+
+def _problem(member: tarfile.TarInfo, name: str) -> tuple[Reason, str] | None:
+    if name.startswith(("/", "../")):
+        return "outside_root", "the member's path leads out of the shard"
+    if member.issym() or member.islnk():
+        return "outside_root", f"a link to {_printable(member.linkname)}; a shard holds the files themselves"
+    if not member.isreg() or member.issparse():
+        return "unreadable", "not a plain file"
+    if name != _printable(name):
+        return "unreadable", "its name is not UTF-8; rename it"
+    return None
+
+
+def _add(shard: _Shard, scan: Scan) -> None:
+    keys = {key for _, key, _, _ in shard.images}
+    for name, key in shard.extras:
+        if key not in keys:  # beside key.png it is a mask or another view; alone it is a photo with a dot in its name
+            scan.refuse(f"{shard.name}/{name}", "not_an_image", "a WebDataset image is key.png, with no dot in the key")
+    reader = Reader()
+    for name, key, offset, length in shard.images:
+        place = f"{shard.name}/{name}"
+        label, problem = _label(shard, key, reader)
+        if label is None and scan.source != "pool":
+            scan.refuse(place, "unknown_label", problem)
+        else:
+            scan.found.append(Found(f"{scan.source}/{place}", scan.source, shard.name, offset, length, label))
+
+
+def _label(shard: _Shard, key: str, reader: Reader) -> tuple[str | None, str]:
+    """The class's name, or why there is none."""
+    kind = next((kind for kind in ("cls", "json") if f"{key}.{kind}" in shard.labels), "")
+    if not kind:
+        return None, "neither .cls nor .json lies beside it"
+    offset, length = shard.labels[f"{key}.{kind}"]
+    data = reader.read(str(shard.path), offset, min(length, _LABEL_BYTES))
+    try:
+        text = data.decode()
+        written = json.loads(text).get("label") if kind == "json" else text
+    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, RecursionError):
+        return None, f"its .{kind} cannot be read"
+    if not isinstance(written, str | int) or isinstance(written, bool) or not str(written).strip():
+        return None, f"its .{kind} holds no label"
+    return _class_name(str(written).strip(), shard.classes)
+
+
+def _class_name(written: str, classes: list[str]) -> tuple[str | None, str]:
+    if not classes:
+        return written, ""
+    if written.isdecimal() and int(written) < len(classes):
+        return classes[int(written)], ""
+    if written in classes:
+        return written, ""
+    return None, f"{written!r} is neither a name nor a number of the {len(classes)} classes in classes.txt"
+
+
+def _class_list(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    try:
+        names = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 text. Save it as UTF-8, one class name a line") from error
+    if "" in names or len(set(names)) < len(names):
+        raise BadInput(f"{path} has a blank line or names a class twice. Write each class once, one a line")
+    return names
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()

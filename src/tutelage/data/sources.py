@@ -1,0 +1,79 @@
+"""What lies in a source, whatever its form: class folders, a CSV, or WebDataset tar shards."""
+
+import os
+from pathlib import Path
+
+from tutelage.data.decoding import SUFFIXES
+from tutelage.data.folders import inside, list_files, scan_folders
+from tutelage.data.records import Scan, SourceName
+from tutelage.data.shards import scan_shards
+from tutelage.data.tables import scan_table
+from tutelage.types import BadInput
+
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
+
+
+def scan(root: Path, name: str, source: SourceName) -> Scan:
+    """List the images of the source `name` inside `root`; no image is opened. Raises BadInput.
+
+    A file is a CSV or one shard; a folder with tar files in it is a set of shards; any other folder holds images.
+    """
+    path = root / name
+    boundary = os.path.realpath(root)
+    check(root, name, source)
+    if path.is_file() and path.suffix.lower() not in (".tar", ".csv", ".tsv", ".txt"):
+        raise BadInput(f"ingest.{source} is {name!r}: write a folder, a .csv or a .tar")
+    found = Scan(source, (path if path.is_dir() else path.parent).as_posix())
+    if path.suffix.lower() == ".tar":
+        scan_shards(path.parent, [path.name], found)
+    elif path.is_file():
+        scan_table(path, boundary, found)
+    else:
+        _scan_folder(path, boundary, found)
+    found.found.sort(key=lambda image: image.id)
+    found.refused.sort(key=lambda refusal: refusal.id)
+    return found
+
+
+def check(root: Path, name: str, source: str) -> None:
+    """Raises BadInput where `name` leads out of `root`, to nothing, or to what cannot be read at random."""
+    path = root / name
+    if not inside(os.path.realpath(path), os.path.realpath(root)):
+        raise BadInput(
+            f"ingest.{source} is {name!r}, which leads out of ingest.root ({root}). Move the images into it, or "
+            "point ingest.root at a folder that holds all sources"
+        )
+    if not path.exists():
+        there = ", ".join(sorted(entry.name for entry in os.scandir(root))[:10]) if root.is_dir() else ""
+        raise BadInput(
+            f"ingest.{source} is {name!r}, and {path} does not exist. In {root} there is: {there or 'nothing'}"
+        )
+    if path.name.lower().endswith(_PACKED):
+        raise BadInput(f"{path} is compressed, so images in it cannot be read at random. Unpack it, or keep plain .tar")
+
+
+def check_apart(scans: list[Scan]) -> None:
+    """Raises BadInput where one folder of images lies in another's, so that its images would come in twice."""
+    folders = [(scan, os.path.realpath(scan.root)) for scan in scans if not scan.table]
+    for inner, path in folders:
+        for outer, above in folders:
+            if inner is not outer and inside(path, above):
+                raise BadInput(
+                    f"ingest.{inner.source} ({inner.root}) lies inside ingest.{outer.source} ({outer.root}). "
+                    "Put them side by side"
+                )
+
+
+def _scan_folder(path: Path, boundary: str, found: Scan) -> None:
+    files = list(list_files(path, boundary, found))
+    packed = [name for name in files if name.lower().endswith(_PACKED)]
+    if packed:
+        raise BadInput(f"{path / packed[0]} is compressed, so images in it cannot be read at random. Unpack it")
+    shards = [name for name in files if name.lower().endswith(".tar")]
+    loose = [name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES]
+    if shards and loose:
+        raise BadInput(f"{path} holds tar shards ({shards[0]}) and loose images ({loose[0]}). Give each its own folder")
+    if shards:
+        scan_shards(path, shards, found)
+    else:
+        scan_folders(path, files, found)

@@ -1,0 +1,77 @@
+"""Images listed in a CSV with the columns image and label."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tutelage.data.folders import locate
+from tutelage.data.records import Found, Scan
+from tutelage.types import BadInput
+
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def scan_table(path: Path, boundary: str, scan: Scan) -> None:
+    """Each row's image, relative to the CSV's folder. A pool needs no label column. Raises BadInput."""
+    scan.table = True
+    text = _text(path)
+    header, _, _ = text.partition("\n")
+    delimiter = max(",;\t|", key=header.count)
+    rows = _rows(path, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    image, label = _columns(path, next(rows, (1, []))[1], needs_label=scan.source != "pool")
+    for number, row in rows:
+        written = row[image].strip() if image < len(row) else ""
+        given = row[label].strip() if label is not None and label < len(row) else ""
+        if written:
+            _add(path.parent, written, given or None, boundary, scan)
+        else:
+            scan.refuse(f"{path.name}:{number}", "unreadable", "the row names no image")
+
+
+def _add(folder: Path, written: str, label: str | None, boundary: str, scan: Scan) -> None:
+    name, problem = locate(folder, written, boundary, "the CSV's folder")
+    if problem is not None:
+        scan.refuse(name, *problem)
+    elif label is None and scan.source != "pool":
+        scan.refuse(name, "unknown_label", "its row has no label")
+    else:
+        length = os.stat(folder / name).st_size
+        scan.found.append(Found(f"{scan.source}/{name}", scan.source, name, 0, length, label))
+
+
+def _text(path: Path) -> str:
+    data = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise BadInput(f"{path}, line {line}: not {encoding.upper()} text. Save the CSV as UTF-8") from error
+
+
+def _columns(path: Path, header: list[str], *, needs_label: bool) -> tuple[int, int | None]:
+    names = [name.strip().lower() for name in header]
+    wanted = ("image", "label") if needs_label else ("image",)
+    missing = [name for name in wanted if names.count(name) != 1]
+    if missing:
+        raise BadInput(
+            f"{path}: the header is {', '.join(header) or 'empty'}, and needs the column(s) {' and '.join(missing)} "
+            "once. Rename yours: image is a path relative to the CSV's folder, label a class name"
+        )
+    return names.index("image"), names.index("label") if "label" in names else None
+
+
+def _rows(path: Path, lines: Any) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not blank, with the number of the line that each ends on."""
+    while True:
+        try:
+            row = next(lines)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise BadInput(f"{path}, near line {lines.line_num}: {error}. Save it again as plain CSV") from error
+        if any(cell.strip() for cell in row):
+            yield lines.line_num, row

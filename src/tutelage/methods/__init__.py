@@ -1,0 +1,66 @@
+"""All methods, by the name they have in params.yaml. One file each; this table is the only registry."""
+
+from tutelage.methods.ab import AB
+from tutelage.methods.adamatch import AdaMatch
+from tutelage.methods.attention_transfer import AttentionTransfer
+from tutelage.methods.ban import BAN
+from tutelage.methods.bert_bilstm import BertBiLSTM
+from tutelage.methods.cckd import CCKD
+from tutelage.methods.darkrank import DarkRank
+from tutelage.methods.factor_transfer import FactorTransfer
+from tutelage.methods.fitnets import FitNets
+from tutelage.methods.fixmatch import FixMatch
+from tutelage.methods.fsp import FSP
+from tutelage.methods.itrd import ITRD
+from tutelage.methods.kd import KD
+from tutelage.methods.label_refinery import LabelRefinery
+from tutelage.methods.lowres_dfd import LowResDFD
+from tutelage.methods.mean_teacher import MeanTeacher
+from tutelage.methods.method import Method
+from tutelage.methods.mobileid import MobileID
+from tutelage.methods.noisy_student import NoisyStudent
+from tutelage.methods.oracle_kd_nas import OracleKDNAS
+from tutelage.methods.quantized_distillation import QuantizedDistillation
+from tutelage.methods.ranking_distillation import RankingDistillation
+from tutelage.methods.rkd import RKD
+from tutelage.methods.shrinkteanet import ShrinkTeaNet
+from tutelage.methods.sp import SP
+from tutelage.methods.sskd import SSKD
+from tutelage.methods.supervised import Supervised
+from tutelage.methods.teacher_weighted_face import TeacherWeightedFace
+from tutelage.methods.tf_kd import TfKD
+from tutelage.methods.vargface_recursive import VarGFaceRecursive
+
+__all__ = ["METHODS", "Method"]
+
+METHODS: dict[str, type[Method]] = {
+    "ab": AB,
+    "adamatch": AdaMatch,
+    "attention_transfer": AttentionTransfer,
+    "ban": BAN,
+    "bert_bilstm": BertBiLSTM,
+    "cckd": CCKD,
+    "darkrank": DarkRank,
+    "factor_transfer": FactorTransfer,
+    "fitnets": FitNets,
+    "fixmatch": FixMatch,
+    "fsp": FSP,
+    "itrd": ITRD,
+    "kd": KD,
+    "label_refinery": LabelRefinery,
+    "lowres_dfd": LowResDFD,
+    "mean_teacher": MeanTeacher,
+    "mobileid": MobileID,
+    "noisy_student": NoisyStudent,
+    "oracle_kd_nas": OracleKDNAS,
+    "quantized_distillation": QuantizedDistillation,
+    "ranking_distillation": RankingDistillation,
+    "rkd": RKD,
+    "shrinkteanet": ShrinkTeaNet,
+    "sp": SP,
+    "sskd": SSKD,
+    "supervised": Supervised,
+    "teacher_weighted_face": TeacherWeightedFace,
+    "tf_kd": TfKD,
+    "vargface_recursive": VarGFaceRecursive,
+}

@@ -1,0 +1,76 @@
+"""What every method of detection is, and what they share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tutelage.methods.method import Clock, Verbs
+from tutelage.types import Boxes, Detector, DetectorNets, Look, Losses, SceneBatch, Scenes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionMethod(Verbs[Detector, DetectorNets, SceneBatch]):
+    """How a detector learns. Losses keep the names that the detector gives them; on the pool "pool_" is before them."""
+
+
+class Part(NamedTuple):
+    """Images whose losses are averaged among themselves. There may be none."""
+
+    images: Float[Tensor, "n 3 s s"]
+    boxes: Sequence[Boxes]
+    weight: Float[Tensor, " n"]  # what each image counts in the mean
+
+
+def given(images: Float[Tensor, "n 3 s s"], boxes: Sequence[Boxes]) -> Part:
+    """Images that people marked: each counts 1."""
+    return Part(images, boxes, torch.ones(len(images), device=images.device))
+
+
+def both_views(labeled: Scenes) -> Part:
+    """Labelled images twice, weak and strong."""
+    boxes = (*labeled.weak_boxes, *labeled.strong_boxes)
+    return given(torch.cat([labeled.weak, labeled.strong]), boxes)
+
+
+def learn(student: Detector, *parts: Part) -> list[Losses]:
+    """The losses of each part, from one pass over all images.
+
+    One pass, so that batch norm sees them together and several processes wait for each other once. The first part has
+    images.
+    """
+    images, boxes, weight, sizes = _joined(parts)
+    return _parted(student(images, boxes, weight, parts=sizes), len(parts))
+
+
+def learn_and_look(student: Detector, *parts: Part) -> tuple[list[Losses], Look]:
+    """As `learn`, with all that the student said of all images."""
+    images, boxes, weight, sizes = _joined(parts)
+    seen = student(images, boxes, weight, look=True, parts=sizes)
+    return _parted(seen.losses, len(parts)), seen
+
+
+def of_the_pool(losses: Losses, weight: float) -> Losses:
+    """Losses by the names that those on the pool have, weighted."""
+    return {f"pool_{name}": weight * value for name, value in losses.items()}
+
+
+def before(clock: Clock, share: float) -> bool:
+    """Whether the run is in its first `share`. Waits for the device, as does every teacher that answers with boxes."""
+    return bool(clock.step < share * clock.steps)
+
+
+def _joined(parts: Sequence[Part]) -> tuple[Tensor, list[Boxes], Tensor, list[int]]:
+    images, weight = torch.cat([part.images for part in parts]), torch.cat([part.weight for part in parts])
+    return images, [one for part in parts for one in part.boxes], weight, [len(part.images) for part in parts]
+
+
+def _parted(losses: Losses, parts: int) -> list[Losses]:
+    split: list[Losses] = [{} for _ in range(parts)]
+    for name, value in losses.items():
+        number, own = name.split(".", 1)
+        split[int(number)][own] = value
+    return split

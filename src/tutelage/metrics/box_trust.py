@@ -1,0 +1,124 @@
+"""How far a pseudo-box may be believed: by jitter, by certainty, by overlap with others, by several detectors.
+
+What is used while training takes tensors; what is asked once of stored boxes takes `Found`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from tutelage.data.boxes import Found, nothing_found, overlap
+
+JITTERED = 10  # copies of a box
+JITTER = 0.06  # of its sides
+STEADY = 0.02  # variance up to which a box's place is believed
+
+
+def jittered(boxes: Float[Tensor, "k 4"], *, generator: torch.Generator) -> Float[Tensor, "k 10 4"]:
+    """Ten copies of each box, every coordinate moved by up to 6 % of the side it lies on, uniformly.
+
+    Xu et al., End-to-End Semi-Supervised Object Detection with Soft Teacher, ICCV 2021.
+    https://arxiv.org/abs/2106.09018
+    """
+    side = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)[:, None]
+    moved = torch.rand(len(boxes), JITTERED, 4, generator=generator, device=boxes.device, dtype=boxes.dtype)
+    return boxes[:, None] + JITTER * (2 * moved - 1) * side
+
+
+def jitter_variance(boxes: Float[Tensor, "k 4"], regressed: Float[Tensor, "k j 4"]) -> Float[Tensor, " k"]:
+    """How far what a detector makes of the jittered copies scatters; a place is believed up to STEADY.
+
+    The standard deviation of each coordinate over copies, over the box's mean side, averaged over the coordinates.
+    Soft Teacher, eq. 6 and 7. The variance divides by copies - 1, as theirs does.
+    """
+    side = (boxes[:, 2:] - boxes[:, :2]).mean(-1).clamp_min(1e-6)
+    apart = regressed - regressed.mean(1, keepdim=True)
+    spread = (apart.square().sum(1) / (regressed.shape[1] - 1)).sqrt()  # Tensor.std warns where there is no box
+    return spread.mean(-1) / side
+
+
+def certain(teacher: Float[Tensor, "*k"], student: Float[Tensor, "*k"], *, margin: float = 0.1) -> Bool[Tensor, "*k"]:
+    """Where the teacher's uncertainty of a place is below the student's by `margin` or more.
+
+    Liu et al., Unbiased Teacher v2, CVPR 2022. https://arxiv.org/abs/2206.09500
+    """
+    return teacher + margin <= student
+
+
+def region_weight(overlaps: Float[Tensor, "*k"]) -> Float[Tensor, "*k"]:
+    """Weight of a region of a pool image by its largest overlap with a pseudo-box: 0.25 + 0.75 exp(-50 exp(-15 o)).
+
+    Wang Z. et al., Data-Uncertainty Guided Multi-Phase Learning, CVPR 2021. https://arxiv.org/abs/2103.16368
+    """
+    return 0.25 + 0.75 * torch.exp(-50 * torch.exp(-15 * overlaps))
+
+
+def background_weight(alike: Float[Tensor, "*k"]) -> Float[Tensor, "*k"]:
+    """A further factor of a region without a pseudo-box: exp(-50 exp(-10 (1 - d))). Same source.
+
+    d (0..1) says how much the region is like one with a box: see `likeness`. Such a region may be a missed object.
+    """
+    return torch.exp(-50 * torch.exp(-10 * (1 - alike)))
+
+
+def likeness(cosine: Float[Tensor, "n p"], covered: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+    """d of n background regions: the largest |cosine| to the embedding of any of p regions with a box, times the share
+    of the background region that this one does not cover; 0 where there is none. Same source.
+    """
+    if cosine.shape[1] == 0:
+        return cosine.new_zeros(len(cosine))
+    return (cosine.abs() * (1 - covered)).amax(1)
+
+
+def agreed(one: Found, two: Found, *, iou: float = 0.5, nms: float = 0.3) -> Found:
+    """The boxes of an image that two detectors find, of each pair the surer one.
+
+    A pair has one class and overlaps by more than `iou`. Of those kept, a box that overlaps a surer one of its class by
+    more than `nms` goes. Phase 2 of Data-Uncertainty Guided Multi-Phase Learning.
+    """
+    pairs = (overlap(one.places, two.places) > iou) & (one.labels[:, None] == two.labels[None])
+    surer = one.scores[:, None] >= two.scores[None]
+    first, second = (pairs & surer).any(1), (pairs & ~surer).any(0)
+    both = Found(*(np.concatenate([a[first], b[second]]) for a, b in zip(one, two, strict=True)))
+    places, labels, scores = (torch.from_numpy(column) for column in both)
+    keep = batched_nms(places.double(), scores.double(), labels, nms).numpy()  # surest first
+    return Found(*(column[keep] for column in both))
+
+
+def fused(detectors: Sequence[Found], *, weights: Sequence[float] = (0.9, 1.0, 1.4), iou: float = 0.6) -> Found:
+    """What several detectors find in an image, fused: boxes of a class that overlap by more than `iou` become one.
+
+    Boxes, surest first after the detector's weight, join the fused box of their class that they overlap most, else
+    start one. Its place is the mean of its boxes weighted by their weighted scores, its score their mean, times
+    min(boxes, detectors) / sum of the weights. The default weights are those of Data-Uncertainty Guided Multi-Phase
+    Learning for its three detectors.
+
+    Solovyev et al., Weighted boxes fusion, Image and Vision Computing 2021. https://arxiv.org/abs/1910.13302
+    """
+    if len(weights) != len(detectors):
+        raise ValueError(f"{len(detectors)} detectors have {len(weights)} weights")
+    places, labels, _ = (np.concatenate(columns) for columns in zip(*detectors, strict=True))
+    scores = np.concatenate(
+        [weight * one.scores.astype(np.float64) for weight, one in zip(weights, detectors, strict=True)]
+    )
+    order, clusters = np.argsort(-scores, kind="stable"), list[list[int]]()
+    centre, label = np.zeros((len(scores), 4)), np.zeros(len(scores), np.int64)  # of each cluster
+    for place in order:
+        shared = overlap(places[None, place].astype(np.float64), centre[: len(clusters)])[0]
+        shared = np.where(label[: len(clusters)] == labels[place], shared, 0.0)
+        best = int(shared.argmax()) if shared.max(initial=0.0) > iou else len(clusters)
+        if best == len(clusters):
+            clusters.append([])
+            label[best] = labels[place]
+        clusters[best].append(int(place))
+        centre[best] = np.average(places[clusters[best]], axis=0, weights=scores[clusters[best]])
+    if not clusters:
+        return nothing_found()
+    share = [min(len(one), len(detectors)) / sum(weights) for one in clusters]
+    score = np.array([scores[one].mean() for one in clusters]) * share
+    order = np.argsort(-score, kind="stable")
+    return Found(centre[order].astype(np.float32), label[order], score[order].astype(np.float32))

@@ -1,0 +1,188 @@
+"""From scores to promises: a temperature, and per class the lowest threshold that keeps a precision.
+
+Guo et al., On Calibration of Modern Neural Networks, ICML 2017, sec. 4.2. https://arxiv.org/abs/1706.04599
+Clopper, Pearson, The Use of Confidence or Fiducial Limits, Biometrika 1934.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from scipy.stats import beta
+
+TEMPERATURES = (0.05, 20.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """What it takes for a pseudo-label of one class to be kept."""
+
+    threshold: float | None  # calibrated score; None: nothing is kept
+    evidence: Literal["class", "pooled", "none"]  # whose hold-out samples it rests on
+    samples: int  # of the hold-out, predicted as the class
+    kept: int  # of them at or above the threshold
+    correct: int  # of the kept
+    lower_bound: float  # on the precision, of the evidence
+
+
+def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
+    """The T that minimises the negative log-likelihood of softmax(logits / T). 1 where there is nothing to fit."""
+    if not len(labels):
+        return 1.0
+
+    def nll(log_t: float) -> float:
+        rows = log_softmax(logits / math.exp(log_t), axis=1)
+        return float(-rows[np.arange(len(labels)), labels].mean())
+
+    low, high = (math.log(t) for t in TEMPERATURES)
+    return float(math.exp(minimize_scalar(nll, bounds=(low, high), method="bounded").x))
+
+
+def calibrated(logits: Float[np.ndarray, "n c"], temperature: float) -> Float[np.ndarray, "n c"]:
+    """softmax(logits / T), float32."""
+    soft: np.ndarray = softmax(logits.astype(np.float64) / temperature, axis=1)
+    return soft.astype(np.float32)
+
+
+def alignment(probabilities: Float[np.ndarray, "n c"], wanted: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:
+    """Factors that make the mean of `probabilities`, scaled by them and to rows of one, equal to `wanted`.
+
+    It assumes that the pool has the classes as often as `wanted` says. A fixed point, found by iteration: each pass
+    multiplies a class by how much too rare it is (Berthelot et al., AdaMatch, ICLR 2022, sec. 3.2, made exact).
+    """
+    factors = np.ones(probabilities.shape[1])
+    for _ in range(50 if len(probabilities) else 0):
+        seen = aligned(probabilities, factors).mean(axis=0)
+        factors *= (wanted + 1e-6) / (seen + 1e-6)
+    return factors
+
+
+def aligned(probabilities: Float[np.ndarray, "n c"], factors: Float[np.ndarray, " c"]) -> Float[np.ndarray, "n c"]:
+    """`probabilities` times `factors`, rows scaled to one again, float32."""
+    moved = probabilities * factors
+    scaled: np.ndarray = moved / moved.sum(axis=1, keepdims=True)
+    return scaled.astype(np.float32)
+
+
+def precision_bound(correct: int, kept: int, confidence: float) -> float:
+    """One-sided Clopper-Pearson lower bound on a precision of which `correct` out of `kept` were seen. 0 for none."""
+    return float(beta.ppf(1 - confidence, correct, kept - correct + 1)) if correct else 0.0
+
+
+def samples_needed(target: float, confidence: float) -> int:
+    """The fewest images, all of them right, that prove `target`: log(1 - confidence) / log(target), rounded up."""
+    return math.ceil(math.log(1 - confidence) / math.log(target) - 1e-9)
+
+
+def lowest_threshold(
+    scores: Float[np.ndarray, " n"],
+    right: np.ndarray,
+    *,
+    target: float,
+    confidence: float,
+    floor: float,
+    cap: float,
+) -> tuple[float, int, int, float] | None:
+    """(threshold, kept, correct, bound) of the lowest score in [floor, cap] whose bound meets `target`, or None.
+
+    Scores are walked from the highest down; equal scores are kept or left together.
+    """
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], np.cumsum(right[order])
+    best = None
+    for place in np.flatnonzero(np.append(scores[1:] < scores[:-1], True)[: len(scores)]):
+        score = float(scores[place])
+        if score < floor:
+            break
+        kept, correct = int(place) + 1, int(hits[place])
+        bound = precision_bound(correct, kept, confidence)
+        if bound >= target:
+            best = (min(score, cap), kept, correct, bound)
+    return best
+
+
+def promised_threshold(scores: Float[np.ndarray, " n"], target: float) -> float:
+    """The lowest score such that it and all above it average `target`; above 1 where even the highest does not.
+
+    Calibrated scores promise a precision without a label: their mean.
+    """
+    ordered = np.sort(scores.astype(np.float64))[::-1]
+    enough = np.flatnonzero(np.cumsum(ordered) / np.arange(1, len(ordered) + 1) >= target)
+    return float(ordered[enough[-1]]) if len(enough) else 2.0
+
+
+class Guesses(NamedTuple):
+    """The class that a network gives to each sample, and its calibrated score."""
+
+    scores: Float[np.ndarray, " n"]
+    classes: Int[np.ndarray, " n"]
+
+
+def thresholds(
+    probabilities: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"], unseen: Float[np.ndarray, "m c"], *,
+    target: float, confidence: float, floor: float, cap: float,
+) -> list[Threshold]:  # fmt: skip
+    """One threshold a class, from calibrated hold-out probabilities and those of an `unseen` sample of the pool."""
+    seen, asked = (Guesses(some.max(1, initial=0.0), some.argmax(1)) for some in (probabilities, unseen))
+    return class_thresholds(
+        seen, seen.classes == labels, asked, number=probabilities.shape[1],
+        target=target, confidence=confidence, floor=floor, cap=cap,
+    )  # fmt: skip
+
+
+def class_thresholds(
+    seen: Guesses, right: Bool[np.ndarray, " n"], unseen: Guesses, *,
+    number: int, target: float, confidence: float, floor: float, cap: float,
+) -> list[Threshold]:  # fmt: skip
+    """One threshold for each of `number` classes, from answers on the hold-out and on a sample of the pool.
+
+    A class with enough samples to prove `target` is judged on its own. One with fewer takes the pooled threshold, but
+    easy classes must not vouch for a hard one: it is raised above every mistake of its own class, and until the
+    class's own scores on the pool promise at most half of the errors that the target allows. Where even the pooled
+    samples prove nothing, only scores at `cap` are kept.
+    """
+    limits = {"target": target, "confidence": confidence, "floor": floor, "cap": cap}
+    pooled = lowest_threshold(seen.scores, right, **limits)
+    found = []
+    for c in range(number):
+        mine, asked = seen.classes == c, unseen.scores[unseen.classes == c]
+        promised = promised_threshold(asked, (1 + target) / 2) if len(unseen.scores) else floor
+        found.append(_of_class(seen.scores[mine], right[mine], pooled, promised, limits))
+    return found
+
+
+def _of_class(
+    scores: Float[np.ndarray, " n"],
+    right: np.ndarray,
+    pooled: tuple[float, int, int, float] | None,
+    promised: float,
+    limits: dict[str, float],
+) -> Threshold:
+    samples = len(scores)
+    if samples >= samples_needed(limits["target"], limits["confidence"]):
+        own = lowest_threshold(scores, right, **limits)
+        if own is None:
+            return Threshold(threshold=None, evidence="class", samples=samples, kept=0, correct=0, lower_bound=0.0)
+        value, kept, correct, bound = own
+        return Threshold(
+            threshold=value, evidence="class", samples=samples, kept=kept, correct=correct, lower_bound=bound
+        )
+    if pooled is None:
+        value, bound = limits["cap"], 0.0
+    else:
+        mistakes = scores[~right]
+        above = float(np.nextafter(mistakes.max(), np.float32(2))) if len(mistakes) else 0.0
+        value, bound = min(max(pooled[0], above, promised), limits["cap"]), pooled[3]
+    keep = scores >= value
+    return Threshold(
+        threshold=value,
+        evidence="none" if pooled is None else "pooled",
+        samples=samples,
+        kept=int(keep.sum()),
+        correct=int(right[keep].sum()),
+        lower_bound=bound,
+    )

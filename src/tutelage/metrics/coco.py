@@ -1,0 +1,228 @@
+"""COCO's numbers for found boxes, from pycocotools, and intervals of what one detector gains on another.
+
+Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014. https://arxiv.org/abs/1405.0312
+Letters in shapes: s seeds, n images, k classes, t overlaps, d found boxes, r resamples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tutelage.data.boxes import Found, Given
+from tutelage.metrics.comparison import Interval, interval
+from tutelage.metrics.pycoco import evaluated, quietly
+from tutelage.types import BadInput
+
+SIDES = (32.0, 96.0)  # pixels of the squares that part small, medium and large objects
+OVERLAPS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+HUGE = 1e5**2  # square pixels, larger than any image
+CELLS = 4_000_000  # numbers that a block of resamples may hold at once
+
+
+class ClassScore(NamedTuple):
+    """How well one class is found; None where the images hold no object of it."""
+
+    ap: float | None
+    ap50: float | None
+    objects: int  # crowds do not count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """COCO's numbers, each in 0..1, or None where there is nothing to find."""
+
+    ap: float | None  # mean over classes and the overlaps 0.50, 0.55 .. 0.95
+    ap50: float | None
+    ap75: float | None
+    by_size: dict[str, float | None]  # AP of small, medium and large objects
+    ar: dict[int, float | None]  # mean recall where an image has at most so many boxes a class
+    ar_by_size: dict[str, float | None]  # at the most boxes
+    per_class: dict[str, ClassScore]
+    curves: dict[str, Float[np.ndarray, " 101"]]  # by class: precision at overlap 0.5 at recalls 0, 0.01 .. 1
+
+
+def score(
+    given: Sequence[Given], found: Sequence[Found], classes: list[str], *, max_detections: int = 100,
+    sizes: tuple[float, float] = SIDES,
+) -> Scores:  # fmt: skip
+    """COCO's numbers of what was `found` in n images in which people marked what is `given`.
+
+    An image without objects counts: what is found in it is wrong. A crowd is never missed, and what lies on it is
+    neither right nor wrong. Of each image and class the `max_detections` surest boxes count. `sizes` are the sides, in
+    pixels, of the squares that part small from medium and medium from large.
+
+    Raises BadInput where the images differ in number, a label is no class of the training, or a number is not finite.
+    """
+    small, large = sizes[0] ** 2, sizes[1] ** 2
+    areas = [[0.0, HUGE], [0.0, small], [small, large], [large, HUGE]]
+    limits = sorted({limit for limit in (1, 10, max_detections) if limit <= max_detections})
+    run = evaluated(given, found, classes, areas=areas, limits=limits, overlaps=OVERLAPS)
+    quietly(run.accumulate)
+    precision, recall = run.eval["precision"], run.eval["recall"]  # [t, 101, k, area, limit], [t, k, area, limit]
+    best, last = precision[:, :, :, 0, -1], {"small": 1, "medium": 2, "large": 3}
+    objects = np.bincount(
+        np.concatenate([one.labels[~one.crowd] for one in given] or [np.zeros(0, np.int64)]), minlength=len(classes)
+    )
+    return Scores(
+        ap=_mean(best),
+        ap50=_mean(best[0]),
+        ap75=_mean(best[5]),
+        by_size={name: _mean(precision[..., place, -1]) for name, place in last.items()},
+        ar={limit: _mean(recall[:, :, 0, place]) for place, limit in enumerate(limits)},
+        ar_by_size={name: _mean(recall[:, :, place, -1]) for name, place in last.items()},
+        per_class={
+            name: ClassScore(_mean(best[:, :, k]), _mean(best[0, :, k]), int(objects[k]))
+            for k, name in enumerate(classes)
+        },
+        curves={name: best[0, :, k] for k, name in enumerate(classes) if objects[k]},
+    )
+
+
+def bootstrap_ap(
+    given: Sequence[Given],
+    one: Sequence[Found] | Sequence[Sequence[Found]],
+    two: Sequence[Found] | Sequence[Sequence[Found]],
+    classes: list[str],
+    *,
+    resamples: int,
+    seed: int,
+    confidence: float = 0.95,
+    max_detections: int = 100,
+) -> Interval:
+    """How far the AP of detector `one` is above that of `two`, with a percentile interval.
+
+    As `comparison.paired_bootstrap`: images are drawn with replacement, for both detectors and all their seeds
+    together, and an AP is the mean over seeds. A detector is a list of n images' boxes, or a list of such lists, one
+    a seed. Boxes are matched once; a draw counts each image as often as it was drawn. Draws without any object say
+    nothing and are left out.
+
+    Raises BadInput as `score`, and where the images hold no object.
+    """
+    trial = _Trial(given, classes, _draws(given, resamples, seed), OVERLAPS, max_detections)
+    gain = _gain(trial, one, two)
+    gain = gain[~np.isnan(gain).all(axis=1)]
+    return _interval(np.nanmean(gain, axis=1), confidence)
+
+
+def bootstrap_class_ap(
+    given: Sequence[Given],
+    one: Sequence[Found] | Sequence[Sequence[Found]],
+    two: Sequence[Found] | Sequence[Sequence[Found]],
+    classes: list[str],
+    *,
+    resamples: int,
+    seed: int,
+    confidence: float = 0.95,
+    max_detections: int = 100,
+) -> list[Interval | None]:
+    """The same for the AP50 of each class alone; None for a class of which the images hold no object."""
+    trial = _Trial(given, classes, _draws(given, resamples, seed), OVERLAPS[:1], max_detections)
+    gain = _gain(trial, one, two)
+    return [None if np.isnan(gain[0, k]) else _interval(gain[:, k], confidence) for k in range(len(classes))]
+
+
+class _Trial(NamedTuple):
+    """What two detectors are compared on."""
+
+    given: Sequence[Given]
+    classes: list[str]
+    drawn: Int[np.ndarray, "r n"]
+    overlaps: Float[np.ndarray, " t"]
+    limit: int  # boxes of an image and class that count
+
+
+class _Class(NamedTuple):
+    """One class as a detector finds it in n images: what COCO matched, surest box first."""
+
+    image: Int[np.ndarray, " d"]
+    right: Bool[np.ndarray, "t d"]
+    counted: Bool[np.ndarray, "t d"]  # False: on a crowd
+    objects: Int[np.ndarray, " n"]
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """COCO marks what is not there with -1."""
+    known = values[values > -1]
+    return float(known.mean()) if len(known) else None
+
+
+def _draws(given: Sequence[Given], resamples: int, seed: int) -> Int[np.ndarray, "r n"]:
+    """How often each image comes: once in the first row, which is what was measured, then as drawn."""
+    if not any((~one.crowd).any() for one in given):
+        raise BadInput("the images hold no object, so that AP is no number. Annotate objects, or use other images")
+    n = len(given)
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    return np.concatenate([np.ones((1, n), np.int64), drawn])
+
+
+def _gain(
+    trial: _Trial, one: Sequence[Found] | Sequence[Sequence[Found]], two: Sequence[Found] | Sequence[Sequence[Found]]
+) -> Float[np.ndarray, "r k"]:
+    """AP of `one` minus AP of `two`, mean over overlaps and seeds; NaN where a draw has no object of a class."""
+    better, worse = (np.mean([_of_seed(trial, found) for found in _seeds(detector)], axis=0) for detector in (one, two))
+    gain: np.ndarray = better - worse
+    return gain
+
+
+def _seeds(detector: Sequence[Found] | Sequence[Sequence[Found]]) -> list[list[Found]]:
+    single = [image for image in detector if isinstance(image, Found)]
+    return [single] if len(single) == len(detector) else [list(images) for images in detector]  # type: ignore[arg-type]
+
+
+def _of_seed(trial: _Trial, found: Sequence[Found]) -> Float[np.ndarray, "r k"]:
+    given, classes, drawn, overlaps, limit = trial
+    run = evaluated(given, found, classes, areas=[[0.0, HUGE]], limits=[limit], overlaps=overlaps)
+    n = len(given)
+    return np.stack(
+        [_resampled_ap(_of_class(run.evalImgs[k * n : (k + 1) * n]), drawn) for k in range(len(classes))], 1
+    )
+
+
+def _of_class(matched: Sequence[dict[str, Any] | None]) -> _Class:
+    """One class of `COCOeval.evalImgs`, in the order in which it accumulates."""
+    some = [(image, one) for image, one in enumerate(matched) if one is not None]
+    objects = np.zeros(len(matched), np.int64)
+    for place, one in some:
+        objects[place] = np.count_nonzero(one["gtIgnore"] == 0)
+    if not some:
+        return _Class(np.zeros(0, np.int64), np.zeros((1, 0), bool), np.zeros((1, 0), bool), objects)
+    order = np.argsort(-np.concatenate([one["dtScores"] for _, one in some]), kind="mergesort")
+    image = np.repeat([place for place, _ in some], [len(one["dtScores"]) for _, one in some])[order]
+    hit, ignored = (
+        np.concatenate([one[key] for _, one in some], axis=1)[:, order].astype(bool)
+        for key in ("dtMatches", "dtIgnore")
+    )
+    return _Class(image, hit & ~ignored, ~ignored, objects)
+
+
+def _resampled_ap(found: _Class, drawn: Int[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+    """AP of one class, mean over overlaps, where image i counts drawn[:, i] times; NaN without an object.
+
+    Only right boxes matter: at them recall grows, and a wrong box never has the highest precision of those after it.
+    So COCO's curve is evaluated there, for all draws at once.
+    """
+    blocks = max(1, len(drawn) * len(found.image) // CELLS)
+    return np.concatenate([_block_ap(found, part) for part in np.array_split(drawn, min(blocks, len(drawn)))])
+
+
+def _block_ap(found: _Class, drawn: Int[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+    objects = drawn @ found.objects
+    total = np.zeros(len(drawn))
+    kinds, kind = np.unique(found.counted, axis=0, return_inverse=True)  # one, unless there are crowds
+    seen = [np.cumsum(drawn[:, found.image] * counted, axis=1) for counted in kinds]
+    for right, place in zip(found.right, kind.reshape(-1), strict=True):
+        hits = np.cumsum(drawn[:, found.image[right]], axis=1)
+        precision = hits / (seen[place][:, right] + np.spacing(1))
+        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        reached = np.searchsorted(RECALLS, hits / np.maximum(objects, 1)[:, None], side="right")
+        total += (precision * np.diff(reached, axis=1, prepend=0)).sum(axis=1)
+    average: np.ndarray = np.where(objects > 0, total / (len(RECALLS) * len(found.right)), np.nan)
+    return average
+
+
+def _interval(gain: Float[np.ndarray, " r"], confidence: float) -> Interval:
+    return interval(gain[:1], gain[1:][~np.isnan(gain[1:])], confidence)

@@ -1,0 +1,71 @@
+"""Moving averages of networks, and networks that only watch."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.types import Boxes, Detections, Detector, Look, Losses, Network, Outputs
+
+
+class Frozen(Network):
+    """A network that is read and never trained: always in eval mode, never in a graph."""
+
+    def __init__(self, net: Network):
+        super().__init__()
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.widths, self.embedding_width = net.widths, net.embedding_width
+
+    def train(self, mode: bool = True) -> "Frozen":
+        return self  # model.train() on a parent must not wake batch norm or dropout up
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Outputs:
+        return self.net(images)
+
+
+class FrozenDetector(Detector):
+    """A detector that is read and never trained: always in eval mode, never in a graph."""
+
+    def __init__(self, net: Detector):
+        super().__init__()
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.classes, self.widths = net.classes, net.widths
+
+    def train(self, mode: bool = True) -> "FrozenDetector":
+        return self
+
+    @torch.no_grad()
+    def forward(
+        self,
+        images: Tensor,
+        targets: Sequence[Boxes] | None = None,
+        weight: Tensor | None = None,
+        *,
+        look: bool = False,
+        parts: Sequence[int] | None = None,
+    ) -> Losses | list[Detections] | Look:
+        return self.net.forward(images, targets, weight, look=look, parts=parts)
+
+    @torch.no_grad()
+    def pyramid(self, images: Tensor) -> dict[str, Tensor]:
+        return self.net.pyramid(images)
+
+    @torch.no_grad()
+    def dense(self, images: Tensor) -> dict[str, Tensor]:
+        return self.net.dense(images)
+
+    @torch.no_grad()
+    def roi_logits(self, images: Tensor, rois: Sequence[Tensor]) -> Tensor:
+        return self.net.roi_logits(images, rois)
+
+
+@torch.no_grad()
+def average_into(teacher: nn.Module, student: nn.Module, *, decay: float) -> None:
+    """teacher <- decay * teacher + (1 - decay) * student; integer buffers are copied."""
+    for old, new in zip(teacher.state_dict().values(), student.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1 - decay)
+        else:
+            old.copy_(new)

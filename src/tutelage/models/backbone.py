@@ -1,0 +1,126 @@
+"""Any timm backbone as a Network, and a small residual one for small images.
+
+timm is imported where it is used: it takes longer to load than most stages take to run.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tutelage.types import BadInput, Network, Outputs
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what timm's weights were trained with
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """What a network is made from. `small_resnet` has three stages of `width`, 2 `width` and 4 `width` channels."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    name: str = "small_resnet"  # or any name of timm.list_models()
+    width: int = 32  # of small_resnet's first stage; others have their own
+    image_size: int = 28  # pixels; images are resized to this square
+    pretrained: bool = False
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.image_size < 8:
+            raise BadInput(f"{self}: width is at least 1 channel, image_size at least 8 pixels")
+        if self.name == "small_resnet" and self.pretrained:
+            raise BadInput("network.pretrained is true, but small_resnet has no published weights. Set it to false")
+        if self.name != "small_resnet":
+            _check_known(self.name)
+
+
+class Backbone(Network):
+    """A timm network that returns logits, embedding and one feature map a stage."""
+
+    def __init__(self, spec: NetworkSpec, classes: int, *, download: bool):
+        super().__init__()
+        self.spec = spec
+        small = spec.name == "small_resnet"
+        self.net: Any = small_resnet(spec.width, classes) if small else from_timm(spec.name, classes, download)
+        mean, std = normalisation(spec)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.to(memory_format=torch.channels_last)
+        self.widths, self.embedding_width = _dry_run(self, spec.image_size)
+
+    def forward(self, images: Tensor) -> Outputs:
+        normal = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        last, maps = self.net.forward_intermediates(normal)
+        embedding = self.net.forward_head(last, pre_logits=True)
+        logits = self.net.get_classifier()(embedding)
+        # Losses are taken in full precision whatever the network computes in.
+        features = {f"stage{i}": m for i, m in enumerate(maps, start=1)}
+        return Outputs(logits.float(), embedding.float(), features)
+
+
+def create(spec: NetworkSpec, classes: int, *, download: bool = True) -> Backbone:
+    """A new network. Random weights are drawn from torch's global state.
+
+    `download=False` leaves published weights out even where the spec names them: for files that hold their own.
+    """
+    return Backbone(spec, classes, download=download and spec.pretrained)
+
+
+def normalisation(spec: NetworkSpec) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    """Mean and standard deviation that pixels in 0..1 are normalised by.
+
+    Published weights fix them; without, grey half-way is zero and the range is -1..1.
+    """
+    mean, std = (_MEAN, _STD) if spec.pretrained else ((0.5,) * 3, (0.5,) * 3)
+    return torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+
+
+def _check_known(name: str) -> None:
+    import timm
+
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5])
+        raise BadInput(f"network.name is {name!r}, which timm {timm.__version__} does not know. Near: {near}")
+
+
+def small_resnet(width: int, classes: int) -> nn.Module:
+    """Stem of stride 2, then three stages of one basic block: 4 x 4 positions are left of 28 x 28 pixels."""
+
+    from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
+
+    widths = (width, 2 * width, 4 * width)
+    blocks = tuple(
+        ByoBlockCfg("basic", d=1, c=channels, s=1 if i == 0 else 2, gs=0, br=1.0) for i, channels in enumerate(widths)
+    )
+    config = ByoModelCfg(blocks=blocks, stem_type="3x3", stem_chs=width, stem_pool="")
+    net: nn.Module = ByobNet(config, num_classes=classes, zero_init_last=False)
+    for module in net.modules():  # timm's start is made for long runs: after 1,000 steps it is 8 points behind torch's
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.reset_parameters()
+    return net
+
+
+def from_timm(name: str, classes: int, download: bool) -> nn.Module:
+    """Raises BadInput where timm cannot say what the network sees on the way."""
+    import timm
+
+    net: nn.Module = timm.create_model(name, pretrained=download, num_classes=classes)
+    if not hasattr(net, "forward_intermediates"):
+        raise BadInput(f"network.name is {name!r}, which has no forward_intermediates in timm {timm.__version__}")
+    return net
+
+
+@torch.no_grad()
+def _dry_run(net: Backbone, size: int) -> tuple[dict[str, int], int]:
+    training = net.training
+    net.eval()
+    try:
+        outputs = net(torch.zeros(1, 3, size, size))
+    except RuntimeError as error:
+        raise BadInput(
+            f"{net.spec.name} cannot take images of {size} pixels ({error}). Raise network.image_size"
+        ) from error
+    net.train(training)
+    return {name: m.shape[1] for name, m in outputs.features.items()}, outputs.embedding.shape[1]

@@ -1,0 +1,92 @@
+"""From what heads say at many positions to the few boxes that are answered. One suppression for a whole batch."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from tutelage.types import Detections
+
+CANDIDATES = 1000  # of a level and image that are looked at further, as published
+
+
+class Flat(NamedTuple):
+    """Boxes of a batch one after another."""
+
+    image: Int[Tensor, " m"]
+    places: Float[Tensor, "m 4"]
+    labels: Int[Tensor, " m"]
+    scores: Float[Tensor, " m"]
+
+    def at(self, index: Tensor) -> "Flat":
+        """Those that a mask or places choose."""
+        return Flat(*(value[index] for value in self))
+
+    def of(self, images: slice) -> "Flat":
+        """Those of some images in a row, which are counted from the first of them."""
+        if images.start is None:
+            return self
+        own = self.at((self.image >= images.start) & (self.image < images.stop))
+        return own._replace(image=own.image - images.start)
+
+
+def candidates(
+    scores: Float[Tensor, "n p c"], levels: Sequence[int], *, floor: float, most: int
+) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"], Int[Tensor, " m"]]:
+    """Image, position and class of what scores above `floor` and among the `most` best of its level and image."""
+    classes, start, best = scores.shape[-1], 0, []
+    for level in scores.split(list(levels), dim=1):
+        flat = level.flatten(1)
+        top = flat.topk(min(most, flat.shape[1]), dim=1)
+        best.append((top.values, top.indices + start))
+        start += flat.shape[1]
+    values, places = (torch.cat(column, dim=1) for column in zip(*best, strict=True))
+    image, column = (values > floor).nonzero(as_tuple=True)
+    place = places[image, column]
+    return image, place.div(classes, rounding_mode="floor"), place % classes
+
+
+def best_of_each(boxes: Flat, *, images: int, kinds: int, overlap: float, most: int) -> Flat:
+    """At most `most` boxes an image, image by image, surest first: of two of one label that overlap more, the surer.
+
+    Labels are below `kinds`. Suppression is greedy, by torchvision, of the whole batch at once.
+    """
+    group = boxes.image * kinds + boxes.labels
+    # It holds groups apart by offsets, which in 24 bits would leave the last group no digits behind the point.
+    with torch.autocast(group.device.type, enabled=False):
+        kept = boxes.at(batched_nms(boxes.places.double(), boxes.scores.double(), group, overlap))
+    kept = kept.at(kept.image.argsort(stable=True))
+    return kept.at(_rank(kept.image, images) < most)
+
+
+def packed(values: Float[Tensor, "m _"], image: Int[Tensor, " m"], images: int) -> tuple[Tensor, Tensor]:
+    """Rows sorted by image as [n, most, _], zeros behind, and which of these are rows [n, most]."""
+    counts = torch.bincount(image, minlength=images)
+    most = int(counts.max())
+    filled = values.new_zeros(images, most, values.shape[1])
+    filled[image, _rank(image, images)] = values
+    return filled, torch.arange(most, device=image.device) < counts[:, None]
+
+
+def by_image(boxes: Flat, images: int) -> list[Detections]:
+    """What was found in each image; `boxes` are sorted by image, surest first."""
+    counts = torch.bincount(boxes.image, minlength=images).tolist()
+    columns = (value.split(counts) for value in (boxes.places, boxes.labels, boxes.scores))
+    return [Detections(*found) for found in zip(*columns, strict=True)]
+
+
+def _rank(image: Tensor, images: int) -> Tensor:
+    """Place of each row among those of its image, where rows are sorted by image."""
+    counts = torch.bincount(image, minlength=images)
+    starts = counts.cumsum(0) - counts
+    ranks: Tensor = torch.arange(len(image), device=image.device) - starts[image]
+    return ranks
+
+
+def inside(places: Float[Tensor, "*n 4"], size: tuple[int, int]) -> Float[Tensor, "*n 4"]:
+    """Boxes cut at the edges of images of `size` (height, width)."""
+    height, width = size
+    return places.clamp(min=0).minimum(places.new_tensor([width, height, width, height]))

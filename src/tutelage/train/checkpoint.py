@@ -1,0 +1,55 @@
+"""Everything that changes while training, in one file: a run that continues from it is the run that was never cut."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tutelage.train.loop import Run
+
+
+def save(run: Run[Any, Any], path: Path) -> None:
+    """Write under a temporary name, sync, rename: there is always one whole checkpoint."""
+    state: dict[str, Any] = {
+        "step": run.step,
+        "skipped": run.skipped,
+        "optimizer": run.optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        **{name: module.state_dict() for name, module in _modules(run).items()},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def restore(run: Run[Any, Any], path: Path) -> bool:
+    """Put `run`, and torch's random state, back to where `path` left them. False where there is no such file."""
+    if not path.exists():
+        return False
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    for name, module in _modules(run).items():
+        module.load_state_dict(state[name])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.step, run.skipped = state["step"], state["skipped"]
+    torch.set_rng_state(state["random"])
+    if state["random_cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["random_cuda"])
+    return True
+
+
+def _modules(run: Run[Any, Any]) -> dict[str, torch.nn.Module]:
+    modules: dict[str, torch.nn.Module] = {
+        "student": run.nets.student,
+        "extra": run.nets.extra,
+        "average": run.average,
+    }
+    # A teacher that was given never changes and is read from its own file; one that was copied moves.
+    if run.moving_teacher:
+        modules["teacher"] = run.nets.teacher
+    return modules

@@ -1,0 +1,51 @@
+"""What a detector finds in many images, a batch at a time: memory does not grow with their number."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch.utils.data import DataLoader
+
+from tutelage.data.boxes import Found
+from tutelage.data.images import Images
+from tutelage.train.device import accelerator
+from tutelage.train.predict import Plain
+from tutelage.train.settings import Compute
+from tutelage.types import Detections, Detector
+
+
+def detect(
+    net: Detector, images: Images, chunks: Sequence[Int[np.ndarray, " _"]], sizes: Int[np.ndarray, "r 2"], *,
+    compute: Compute,
+) -> Iterator[list[Found]]:  # fmt: skip
+    """What is found in each chunk of rows, in order. The detector is put in eval mode, on the device.
+
+    `images` are letterboxed; `sizes` are width and height of the original of each of their rows. Places are in pixels
+    of the original, and what lies beyond its edges is cut off.
+    """
+    engine = accelerator(compute)
+    net = net.eval().to(engine.device)
+    # Images that lie decoded in memory are faster read here than sent from another process.
+    loader = DataLoader(Plain(images, chunks), batch_size=None, num_workers=0 if images.cached else compute.workers)
+    for rows, pixels in zip(chunks, loader, strict=True):
+        # Not around the yield: who asks for the next batch must not find gradients switched off.
+        with torch.inference_mode(), engine.autocast():
+            found = net(pixels.to(engine.device, non_blocking=True).float().div_(255))
+        yield [_original(each, sizes[row], images.size) for each, row in zip(found, rows, strict=True)]
+
+
+def detect_all(
+    net: Detector, images: Images, rows: Int[np.ndarray, " n"], sizes: Int[np.ndarray, "r 2"], *, compute: Compute,
+    batch: int,
+) -> list[Found]:  # fmt: skip
+    """What is found in all rows at once, for sets that fit in memory."""
+    chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+    return [found for chunk in detect(net, images, chunks, sizes, compute=compute) for found in chunk]
+
+
+def _original(found: Detections, wide_high: Int[np.ndarray, " 2"], size: int) -> Found:
+    places, labels, scores = (field.cpu().numpy() for field in found)
+    places = np.clip(places * (wide_high.max() / size), 0, np.tile(wide_high, 2)).astype(np.float32)
+    seen = (places[:, 2:] > places[:, :2]).all(1)
+    return Found(places[seen], labels[seen].astype(np.int64), scores[seen].astype(np.float32))

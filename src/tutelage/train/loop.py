@@ -1,0 +1,159 @@
+"""The training loop. It yields after every step; whoever iterates decides when to log, save, judge or stop."""
+
+import copy
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from tutelage.data.batches import to_float
+from tutelage.methods.method import Fed, Net, Together, Verbs
+from tutelage.models.average import Frozen, FrozenDetector, average_into
+from tutelage.train.settings import Optimiser
+from tutelage.types import Batch, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
+
+MAX_SKIPPED = 5  # steps in a row whose loss was not finite
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step that was taken, or skipped because its loss was not finite."""
+
+    number: int  # from 1
+    terms: Losses  # detached, still on the device: reading a number waits for the GPU
+    skipped: bool = False
+
+
+@dataclass
+class Run(Generic[Net, Together]):
+    """All that changes while training, and so all that a checkpoint holds."""
+
+    nets: Together
+    average: Net  # moving average of the student: what is evaluated and kept
+    optimizer: torch.optim.Optimizer
+    moving_teacher: bool = False
+    step: int = 0
+    skipped: int = 0  # in a row
+
+
+def begin(
+    method: Verbs[Net, Together, Fed], student: Net, teacher: Net | None, sizes: Sizes, settings: Optimiser
+) -> Run[Net, Together]:
+    """A run at step 0. `teacher` is needed by methods whose teacher is "given"."""
+    if method.teacher == "given" and teacher is None:
+        raise ValueError(f"{type(method).__name__} learns from a given teacher, and none was given")
+    watched = {"given": teacher, "copy": student, "self": student}[method.teacher]
+    assert watched is not None
+    second = student if method.teacher == "self" else _frozen(watched)
+    extra = method.init(student, second, sizes)
+    nets: Any = (DetectorNets if isinstance(student, Detector) else Nets)(student, second, extra)
+    average = copy.deepcopy(student).eval().requires_grad_(False)
+    return Run(nets, average, sgd(_trained(nets), settings), moving_teacher=method.teacher == "copy")
+
+
+def _frozen(net: Any) -> Any:
+    return FrozenDetector(net) if isinstance(net, Detector) else Frozen(net)
+
+
+def fit(
+    method: Verbs[Net, Together, Fed], run: Run[Net, Together], batches: Iterable[Fed], settings: Optimiser, *,
+    steps: int, accelerator: Accelerator, diary: Path | None = None,
+) -> Iterator[Step]:  # fmt: skip
+    """Train from `run.step` on, one optimizer step for each batch, under the cosine schedule of a run of `steps`.
+
+    A step whose loss is not finite changes nothing; its batch goes to `diary`. Raises Diverged after MAX_SKIPPED
+    in a row.
+    """
+    nets = _prepared(run.nets, accelerator)
+    run.average.to(accelerator.device)
+    optimizer = accelerator.prepare(run.optimizer)
+    for batch in batches:
+        run.nets.student.train()
+        set_rate(run.optimizer, settings.lr * schedule(run.step, steps, settings.warmup_steps))
+        batch = to_float(batch, accelerator.device)
+        statistics = [(buffer, buffer.clone()) for buffer in run.nets.student.buffers()]
+        with accelerator.autocast():
+            terms = method.loss(nets, batch)
+        total = torch.stack([term.float() for term in terms.values()]).sum()
+        run.step += 1
+        skipped = not _all_finite(total, accelerator)
+        if skipped:
+            for buffer, before in statistics:  # batch norm has averaged the bad batch in
+                buffer.copy_(before)
+            _skip(run, batch, terms, diary)
+        else:
+            run.skipped = 0
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(total)
+            accelerator.clip_grad_norm_(_trained(run.nets), settings.clip)
+            optimizer.step()
+            method.after_step(run.nets, run.step)
+            # A young average forgets its random start: after t steps its horizon is at most t / 10.
+            average_into(run.average, run.nets.student, decay=min(settings.ema, (run.step - 1) / (run.step + 9)))
+        yield Step(run.step, {name: term.detach() for name, term in terms.items()}, skipped)
+
+
+def schedule(step: int, steps: int, warmup: int) -> float:
+    """cos(7 pi k / 16 K), Sohn et al. 2020, sec. 2.4, after a linear warm-up."""
+    return min(1.0, (step + 1) / max(1, warmup)) * math.cos(7 * math.pi * step / (16 * steps))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of all groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def sgd(trained: list[nn.Parameter], settings: Optimiser) -> torch.optim.Optimizer:
+    """SGD; biases and norms are not decayed."""
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+
+
+def _trained(nets: Nets | DetectorNets) -> list[nn.Parameter]:
+    return [*nets.student.parameters(), *nets.extra.parameters()]
+
+
+def _prepared(nets: Together, accelerator: Accelerator) -> Together:
+    """The networks as the method sees them: on the device, wrapped for several processes where there are several."""
+    student = accelerator.prepare(nets.student)
+    teacher = student if nets.teacher is nets.student else nets.teacher.to(accelerator.device)
+    extra = nets.extra.to(accelerator.device)
+    extra = accelerator.prepare(extra) if list(extra.parameters()) else extra
+    return nets._replace(student=student, teacher=teacher, extra=extra)
+
+
+def _all_finite(total: Tensor, accelerator: Accelerator) -> bool:
+    """One process with a bad loss skips the step on all, or their weights would part."""
+    finite = total.detach().isfinite().float()
+    if accelerator.num_processes > 1:
+        finite = accelerator.reduce(finite, reduction="sum") / accelerator.num_processes
+    return bool(finite >= 1)
+
+
+def _skip(run: Run[Any, Any], batch: Batch | SceneBatch, terms: Losses, diary: Path | None) -> None:
+    run.skipped += 1
+    said = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
+    where = "nowhere (no folder was given)"
+    if diary is not None:
+        diary.mkdir(parents=True, exist_ok=True)
+        where = str(diary / f"batch-{run.step}.pt")
+        torch.save({name: _plain(part) for name, part in batch._asdict().items()}, where)
+    if run.skipped >= MAX_SKIPPED:
+        raise Diverged(
+            f"loss is not finite at step {run.step} ({said}), {run.skipped} steps in a row. The batch is in {where}. "
+            "Lower optimiser.lr or optimiser.clip, or look at the batch"
+        )
+
+
+def _plain(part: Any) -> Any:
+    """Without the names of tuples, whose classes a file that is safe to load cannot hold."""
+    return part if isinstance(part, Tensor) else tuple(_plain(inner) for inner in part)

@@ -1,0 +1,92 @@
+"""What a network says of many images, a batch at a time: memory does not grow with their number."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from tutelage.data.images import Images
+from tutelage.train.device import accelerator
+from tutelage.train.settings import Compute
+from tutelage.types import Network
+
+Look = Callable[[Float[Tensor, "n 3 h w"]], Float[Tensor, "n 3 h w"]]
+
+
+def as_it_is(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """The plain view."""
+    return images
+
+
+def looks(number: int, *, flip: bool) -> list[Look]:
+    """The first `number` of five small changes under which a class stays: none, mirrored, moved by one pixel.
+
+    Without `flip` the mirrored one is left out, so there are four. What a network says of all is surer than of one.
+    """
+    moved: list[Look] = [partial(_moved, x=x, y=y) for x, y in ((1, 0), (-1, 0), (0, 1))]
+    return [as_it_is, *[_mirrored][: int(flip)], *moved][:number]
+
+
+def _mirrored(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    return images.flip(-1)
+
+
+def _moved(images: Float[Tensor, "n 3 h w"], *, x: int, y: int) -> Float[Tensor, "n 3 h w"]:
+    """Pixels that enter at an edge repeat it."""
+    height, width = images.shape[-2:]
+    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    return padded[..., 1 + y : 1 + y + height, 1 + x : 1 + x + width]
+
+
+class Plain(Dataset[torch.Tensor]):
+    """Images without noise, a chunk of rows at a time; uint8 [n, 3, h, w]."""
+
+    def __init__(self, images: Images, chunks: Sequence[Int[np.ndarray, " _"]]):
+        self.images, self.chunks = images, chunks
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, place: int) -> torch.Tensor:
+        return torch.from_numpy(self.images.many(self.chunks[place])).permute(0, 3, 1, 2)
+
+
+def logits(
+    network: Network,
+    images: Images,
+    chunks: Sequence[Int[np.ndarray, " _"]],
+    *,
+    compute: Compute,
+    views: Sequence[Look] = (as_it_is,),
+) -> Iterator[Float[np.ndarray, "b c"]]:
+    """Logits of each chunk of rows, in order, the mean over `views`. The network is put in eval mode, on the device."""
+    engine = accelerator(compute)
+    network = network.eval().to(engine.device)
+    # Images that lie decoded in memory are faster read here than sent from another process.
+    workers = 0 if images.cached else compute.workers
+    loader = DataLoader(Plain(images, chunks), batch_size=None, num_workers=workers)
+    with torch.inference_mode(), engine.autocast():
+        for pixels in loader:
+            seen = pixels.to(engine.device, non_blocking=True).float().div_(255)
+            said = [network(look(seen)).logits.float() for look in views]
+            yield (torch.stack(said).mean(0) if len(said) > 1 else said[0]).cpu().numpy()
+
+
+def predict(
+    network: Network,
+    images: Images,
+    rows: Int[np.ndarray, " n"],
+    *,
+    compute: Compute,
+    batch: int,
+    views: Sequence[Look] = (as_it_is,),
+) -> Float[np.ndarray, "n c"]:
+    """All logits at once, for sets that fit in memory."""
+    chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+    parts = list(logits(network, images, chunks, compute=compute, views=views))
+    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)

@@ -1,0 +1,41 @@
+"""How a network is trained and on what, whatever the method."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tutelage.types import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser:
+    """SGD with Nesterov momentum under the cosine of FixMatch (Sohn et al. 2020, sec. 2.4), and a moving average."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    lr: float = 0.03
+    momentum: float = 0.9
+    weight_decay: float = 5e-4  # not on biases and norms
+    clip: float = 10.0  # norm of the gradient
+    warmup_steps: int = 100
+    ema: float = 0.999  # decay of the average that is evaluated, saved and promoted
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or self.clip <= 0 or self.warmup_steps < 0 or not 0 <= self.momentum < 1:
+            raise BadInput(f"{self}: lr and clip are above 0, warmup_steps is at least 0, momentum is in [0, 1)")
+        if not 0 <= self.ema < 1:
+            raise BadInput(f"ema is {self.ema}: a decay is in [0, 1); 0.999 averages about a thousand steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """What a run may use. Results are bit-equal only where all of this is equal."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    threads: int = 2  # of torch on the CPU
+    workers: int = 1  # processes that make views; the views do not depend on it
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware multiplies it
+    device: Literal["auto", "cpu"] = "auto"
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or self.workers < 0 or self.checkpoint_seconds < 0:
+            raise BadInput(f"{self}: threads is at least 1, workers and checkpoint_seconds at least 0")

@@ -1,0 +1,113 @@
+"""Runs one task:  python -m tasks VERB IN... OUT
+
+A task's positional paths are its inputs, in the order of its signature; the last path is what it writes.
+`python -m tasks` lists the verbs, `python -m tasks VERB --help` says what is in the files.
+`python -m tasks check` only validates params.yaml.
+
+Exit codes: 0 done, 1 failed, 2 bad input or params.
+"""
+
+import ctypes
+import importlib
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+VERBS = (
+    "fetch", "ingest", "split", "doctor", "teacher", "baseline", "oracle", "calibrate", "pseudo_label", "student",
+    "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare",
+    "compose", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label", "box_student", "box_evaluate",
+    "box_judge", "box_report",
+)  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        print("\n".join(f"  {verb:14}{_first_line(_task(verb))}" for verb in VERBS))
+        return 0
+    verb, *paths = arguments
+    from tasks.knobs import nearest  # after --help: it loads torch
+    from tasks.params import load
+    from tutelage.types import BadInput, Diverged
+
+    try:
+        if verb == "check":
+            load()
+            print("params.yaml is valid")
+            return 0
+        if verb not in VERBS:
+            raise BadInput(f"{verb!r} is not a task{nearest(verb, VERBS)}")
+        if paths in (["-h"], ["--help"]):
+            print(f"{usage(verb)}\n\n{inspect.getdoc(_task(verb))}")
+            return 0
+        return _run(verb, [Path(path) for path in paths], load())
+    except BadInput as error:
+        print(f"{verb}: {error}", file=sys.stderr)
+        return 2
+    except Diverged as error:
+        print(f"{verb}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{verb}: {error.strerror or error}: {error.filename or ''}\nNothing was written.", file=sys.stderr)
+        return 1
+
+
+def usage(verb: str) -> str:
+    """The command line of a task, read from its signature."""
+    needed, others = _inputs(_task(verb))
+    return f"python -m tasks {verb} {' '.join([*needed, *(f'[{name}]' for name in others)])} OUT"
+
+
+def _run(verb: str, paths: list[Path], params: Any) -> int:
+    from tutelage.types import BadInput
+
+    task = _task(verb)
+    needed, others = _inputs(task)
+    if not len(needed) < len(paths) <= len(needed) + len(others) + 1:
+        raise BadInput(f"{len(paths)} path(s) given. Usage: {usage(verb)}")
+    *inputs, out = paths
+    for path in inputs:
+        if not path.exists():
+            raise BadInput(f"{path} does not exist. `dvc repro` makes it, or correct the path.")
+    task(*inputs, params=params, out=out)
+    return 0
+
+
+def _task(verb: str) -> Callable[..., Path]:
+    function: Callable[..., Path] = getattr(importlib.import_module(f"tasks.{verb}"), verb)
+    return function
+
+
+def _inputs(task: Callable[..., Path]) -> tuple[list[str], list[str]]:
+    """Names of the paths that a task needs, and of those that it may do without."""
+    paths = [p for p in inspect.signature(task).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    needed, others = ([p.name.upper() for p in paths if (p.default is p.empty) is must] for must in (True, False))
+    return needed, others
+
+
+def _first_line(task: Callable[..., Path]) -> str:
+    return (inspect.getdoc(task) or "").splitlines()[0]
+
+
+def _die_with_parent() -> None:
+    """On Linux a stage must not outlive the `dvc` that started it, even one that was killed with SIGKILL.
+
+    What dies before Linux is asked sends no signal: then the flow, whose process the variable names, is no ancestor.
+    """
+    flow = os.environ.get("TUTELAGE_DIE_WITH_PARENT")
+    if sys.platform == "linux" and flow:
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
+        if int(flow) not in [parent.pid for parent in psutil.Process().parents()]:
+            sys.exit("the flow that wanted this stage has ended")
+
+
+if __name__ == "__main__":
+    _die_with_parent()
+    sys.exit(main(sys.argv[1:]))

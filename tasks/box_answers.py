@@ -1,0 +1,81 @@
+"""What a detector finds in images of a split, and the file that keeps it: found.parquet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.box_training import sizes_of
+from tasks.training import rows_of
+from tutelage.data.boxes import Found, Given
+from tutelage.data.images import Images
+from tutelage.data.manifest import classes_of
+from tutelage.data.scenes import Annotations, read_boxes
+from tutelage.models.files import DetectorCard
+from tutelage.train.detect import detect_all
+from tutelage.train.settings import Compute
+from tutelage.types import BadInput, Detector
+
+FOUND = pa.schema(
+    [
+        ("id", pa.string()),
+        ("places", pa.list_(pa.float32())),  # x1 y1 x2 y2 of each box in turn, pixels of the original image
+        ("labels", pa.list_(pa.int32())),
+        ("scores", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Images that play a role in a split, with what a person marked in them."""
+
+    rows: np.ndarray  # of the split [n]
+    ids: list[str]
+    given: list[Given]
+
+
+def marked(split: Path, table: pa.Table, role: str) -> Marked:
+    """Images of `role` in the order of the split. BadInput for none."""
+    rows, boxes = rows_of(table, role), Annotations.of(table, read_boxes(split))
+    if not len(rows):
+        way_out = {"test": "detection.ingest.test", "holdout": "detection.split.holdout"}.get(role, "detection.ingest")
+        raise BadInput(f"the split has no {role} image, so nothing can be measured. Set {way_out}")
+    return Marked(rows, table["id"].take(pa.array(rows)).to_pylist(), [boxes[int(row)] for row in rows])
+
+
+def find(
+    table: pa.Table, rows: np.ndarray, network: Detector, card: DetectorCard, *, compute: Compute, batch: int
+) -> list[Found]:
+    """What `network` finds in `rows`. BadInput where the split has other classes than it was trained on."""
+    if card.classes != classes_of(table):
+        raise BadInput(
+            f"the detector knows the classes {card.classes}, the split {classes_of(table)}. Train it again on it"
+        )
+    images = Images.open(table, card.image_size, letterbox=True)
+    return detect_all(network, images, rows, sizes_of(table), compute=compute, batch=batch)
+
+
+def write_found(folder: Path, ids: list[str], found: list[Found]) -> None:
+    columns = {
+        "id": ids,
+        "places": [one.places.reshape(-1).astype(np.float32) for one in found],
+        "labels": [one.labels.astype(np.int32) for one in found],
+        "scores": [one.scores.astype(np.float32) for one in found],
+    }
+    pq.write_table(pa.table(columns, schema=FOUND), folder / "found.parquet", compression="zstd")
+
+
+def read_found(folder: Path) -> tuple[list[str], list[Found]]:
+    """Ids of images and what was found in each. BadInput where the evaluation had no model."""
+    path = folder / "found.parquet"
+    if not path.exists():
+        raise BadInput(f"{path} does not exist: {folder} evaluated no detector. Its metrics.json says why")
+    columns = pq.read_table(path).to_pydict()
+    found = [
+        Found(np.array(places, np.float32).reshape(-1, 4), np.array(labels, np.int64), np.array(scores, np.float32))
+        for places, labels, scores in zip(columns["places"], columns["labels"], columns["scores"], strict=True)
+    ]
+    return columns["id"], found

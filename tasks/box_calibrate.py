@@ -1,0 +1,106 @@
+"""What the scores of a detector are worth, and which boxes it may give to a student."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.box_answers import find, marked
+from tasks.box_params import CalibrateBoxes
+from tasks.io import whole, write_json
+from tasks.params import Params
+from tasks.text import percent
+from tasks.text import table as markdown
+from tasks.training import rows_of
+from tutelage.data.boxes import Found, Given
+from tutelage.data.manifest import read_split
+from tutelage.metrics.box_thresholds import (
+    Platt,
+    count_matched,
+    fit_scores,
+    judged,
+    mixture_thresholds,
+    thresholds,
+)
+from tutelage.models.files import load_detector
+
+
+def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
+    """Hold-out and teacher -> calibration.json: what a score is worth at IoU 0.5, one threshold a class.
+
+    A probe of the pool gives the expected number of boxes before the whole of it is labelled.
+    """
+    table, wanted = read_split(split), params.detection.calibrate
+    network, card = load_detector(teacher / "model.safetensors")
+    held, pool = marked(split, table, "holdout"), rows_of(table, "pool")
+    probe = np.sort(np.random.default_rng(params.seed).permutation(pool)[: wanted.probe])
+    batch = params.detection.label.batch
+    seen, unseen = (
+        find(table, rows, network, card, compute=params.compute, batch=batch) for rows in (held.rows, probe)
+    )
+    guesses, right = judged(held.given, seen)
+    scale = fit_scores(guesses.scores, right)
+    seen, unseen = [[one._replace(scores=scale(one.scores)) for one in found] for found in (seen, unseen)]
+    limits = _limits(wanted, held.given, seen, unseen, card.classes)
+    classes = [
+        {"name": name, **limit, "expected_boxes": _expected(unseen, place, limit["threshold"])}
+        for place, (name, limit) in enumerate(zip(card.classes, limits, strict=True))
+    ]
+    content = {
+        "teacher": card.sha256, "rule": wanted.rule, "target_precision": wanted.target_precision,
+        "scale": scale.scale, "shift": scale.shift, "classes": classes,
+    }  # fmt: skip
+    with whole(out) as folder:
+        write_json(folder / "calibration.json", content)
+        (folder / "report.md").write_text(_markdown(content, len(held.rows)))
+    return out
+
+
+def scale_of(rules: dict[str, Any]) -> Platt:
+    """From a score to the chance that a box is right, as calibration.json says."""
+    return Platt(rules["scale"], rules["shift"])
+
+
+def _limits(
+    wanted: CalibrateBoxes, given: list[Given], seen: list[Found], unseen: list[Found], classes: list[str]
+) -> list[dict[str, Any]]:
+    """A threshold a class by the rule that was asked for, and what it rests on."""
+    match wanted.rule:
+        case "precision":
+            found = thresholds(
+                seen, given, unseen, classes, target=wanted.target_precision, confidence=wanted.confidence,
+                floor=wanted.floor, cap=wanted.cap,
+            )  # fmt: skip
+            return [asdict(one) for one in found]
+        case "count":
+            counted = count_matched(given, unseen, classes)
+            return [{"threshold": float(limit), "evidence": "boxes an image"} for limit in counted]
+        case "mixture":
+            mixed = mixture_thresholds(unseen, classes, fallback=wanted.cap)
+            return [{"threshold": one.threshold, "evidence": one.note or "two components"} for one in mixed]
+
+
+def _expected(unseen: list[Found], place: int, limit: float | None) -> float:
+    """Boxes of a class that an image of the pool would keep."""
+    if limit is None or not unseen:
+        return 0.0
+    return float(np.mean([((one.labels == place) & (one.scores >= limit)).sum() for one in unseen]))
+
+
+def _markdown(content: dict[str, Any], images: int) -> str:
+    rows = [
+        [
+            row["name"], "keeps none" if row["threshold"] is None else f"{row['threshold']:.3f}", row["evidence"],
+            f"{row['expected_boxes']:.2f}",
+        ]
+        for row in content["classes"]
+    ]  # fmt: skip
+    heads = ["class", "threshold", "evidence", "boxes an image"]
+    expected = sum(row["expected_boxes"] for row in content["classes"])
+    told = f"at a precision of {percent(content['target_precision'], 0)}" if content["rule"] == "precision" else ""
+    return (
+        f"# Calibration of boxes\n\nThe chance that a box is right is sigmoid({content['scale']:.2f} logit(score) "
+        f"{content['shift']:+.2f}), from {images} hold-out images. Expected{f' {told}' if told else ''}: "
+        f"**{expected:.2f} boxes an image**.\n\n{markdown(heads, rows)}\n"
+    )

@@ -1,0 +1,130 @@
+"""What a detector must show on the test split before it takes another's place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.checks import SIGNIFICANCE, Check
+from tasks.latency import within
+from tasks.text import listed
+from tutelage.data.boxes import Found, Given
+from tutelage.metrics.coco import Scores, bootstrap_ap, bootstrap_class_ap, score
+from tutelage.metrics.comparison import Interval
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A detector with what it found in the test split, and what it costs."""
+
+    name: str
+    found: Sequence[Found]
+    parameters: int
+    operations: int  # floating point operations an image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What is asked. Shares of AP, so 0.01 is one point."""
+
+    margin: float = 0.0  # AP against the champion that the lower end of the interval may lack
+    class_margin: float = 0.05  # AP50 that a class may lose
+    latency_ratio: float = 1.5  # times the champion's time, and parameters
+    resamples: int = 1000
+    seed: int = 0
+    max_detections: int = 100
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The annotated images on which rivals are compared."""
+
+    given: Sequence[Given]
+    classes: list[str]
+
+
+def gain(new: Rival, old: Rival, truth: Truth, rules: Rules) -> Interval:
+    """By how much the AP of `new` is higher."""
+    return bootstrap_ap(
+        truth.given, new.found, old.found, truth.classes,
+        resamples=rules.resamples, seed=rules.seed, max_detections=rules.max_detections,
+    )  # fmt: skip
+
+
+def check(new: Rival, fair: Rival, old: Rival, truth: Truth, *, ratio: float | None, rules: Rules) -> list[Check]:
+    """The rules in order: better than the fair baseline, then not inferior to the champion `old`.
+
+    `ratio` is the measured time of `new` over that of `old`; None where they are of one architecture. The clock
+    decides, but only its answer is kept: the numbers are counted operations.
+    """
+    checks = [_beats(new, fair, truth, rules)]
+    if old is not fair:
+        checks.append(_not_worse(new, old, truth, rules))
+    return [*checks, _classes(new, old, truth, rules), _latency(new, old, ratio, rules), _size(new, old, rules)]
+
+
+def _beats(new: Rival, fair: Rival, truth: Truth, rules: Rules) -> Check:
+    found = gain(new, fair, truth, rules)
+    reason = f"the gain of AP lies in {_points(found)}" + (
+        ", clear of zero" if found.low > 0 else ": the baseline is better" if found.high < 0 else ": it may be luck"
+    )
+    rule = "AP against the supervised baseline: 95 % interval of the difference above 0"
+    return Check("gain on the baseline", *_aps(new, fair, truth, rules), rule, found.low > 0, reason)
+
+
+def _not_worse(new: Rival, old: Rival, truth: Truth, rules: Rules) -> Check:
+    found = gain(new, old, truth, rules)
+    rule = (
+        f"AP against production: low end of the 95 % interval of the difference above {0 - 100 * rules.margin:g} points"
+    )
+    reason = f"the difference of AP lies in {_points(found)}"
+    return Check("AP", *_aps(new, old, truth, rules), rule, found.low > -rules.margin, reason)
+
+
+def _classes(new: Rival, old: Rival, truth: Truth, rules: Rules) -> Check:
+    """A class fails on a loss of AP50 above the margin that chance does not explain: a few objects are none."""
+    names = truth.classes
+    every = bootstrap_class_ap(
+        truth.given, new.found, old.found, names, resamples=rules.resamples, seed=rules.seed,
+        confidence=1 - SIGNIFICANCE / len(names), max_detections=rules.max_detections,
+    )  # fmt: skip
+    found = {name: one for name, one in zip(names, every, strict=True) if one is not None}
+    now, before = (_scores(one, truth, rules).per_class for one in (new, old))
+    failed = [
+        f"{name} ({100 * one.estimate:.1f} points on {now[name].objects} objects)"
+        for name, one in found.items()
+        if one.estimate < -rules.class_margin and one.high < 0
+    ]
+    worst = min(found, key=lambda name: found[name].estimate)
+    rule = (
+        f"no class's AP50 falls by more than {100 * rules.class_margin:g} points beyond chance "
+        f"(bootstrap, {SIGNIFICANCE:g} for all)"
+    )
+    reason = f"AP50 falls for {listed(failed)}" if failed else "no class loses AP50 beyond margin and chance"
+    return Check(f"AP50, worst class {worst}", now[worst].ap50, before[worst].ap50, rule, not failed, reason)
+
+
+def _latency(new: Rival, old: Rival, ratio: float | None, rules: Rules) -> Check:
+    limit, now, before = rules.latency_ratio, new.operations, old.operations
+    passed = ratio is None or within(ratio, limit, now / before)
+    rule = f"at most {limit:g} times the champion's time for 1 and 32 images (the numbers: operations an image)"
+    reason = f"it takes {'at most' if passed else 'more than'} {limit:g} times as long"
+    return Check("latency", now, before, rule, passed, reason)
+
+
+def _size(new: Rival, old: Rival, rules: Rules) -> Check:
+    now, before, limit = new.parameters, old.parameters, rules.latency_ratio
+    reason = f"it has {now:,} parameters, the champion {before:,}"
+    return Check(
+        "size", now, before, f"at most {limit:g} times the champion's parameters", now <= limit * before, reason
+    )
+
+
+def _aps(new: Rival, old: Rival, truth: Truth, rules: Rules) -> tuple[float | None, float | None]:
+    return _scores(new, truth, rules).ap, _scores(old, truth, rules).ap
+
+
+def _scores(one: Rival, truth: Truth, rules: Rules) -> Scores:
+    return score(truth.given, one.found, truth.classes, max_detections=rules.max_detections)
+
+
+def _points(found: Interval) -> str:
+    return f"{100 * found.low:.1f} to {100 * found.high:.1f} points"

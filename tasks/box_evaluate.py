@@ -1,0 +1,84 @@
+"""The test of a detector."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tasks.box_answers import find, marked, write_found
+from tasks.box_charts import precision_recall_chart
+from tasks.io import read_json, whole, write_json
+from tasks.params import Params
+from tasks.pictures import png
+from tasks.text import table as markdown
+from tutelage.data.boxes import Found
+from tutelage.data.manifest import read_split
+from tutelage.metrics.coco import score
+from tutelage.metrics.detection_errors import errors
+from tutelage.models.files import load_detector
+
+
+def box_evaluate(split: Path, model: Path, *, params: Params, out: Path) -> Path:
+    """Test images and a detector's folder -> found.parquet, metrics.json (COCO's numbers, errors by kind), report.md.
+
+    A folder with unavailable.json in the model's place gives {"available": false, "reason"} and no boxes.
+    """
+    missing = model / "unavailable.json"
+    if missing.exists():
+        reason = read_json(missing)["reason"]
+        with whole(out) as folder:
+            write_json(folder / "metrics.json", {"available": False, "reason": reason})
+            (folder / "report.md").write_text(f"# Test of {model}\n\nThere is no detector to test: {reason}.\n")
+        return out
+    table, wanted = read_split(split), params.detection.evaluate
+    network, card = load_detector(model / "model.safetensors")
+    test = marked(split, table, "test")
+    found = find(table, test.rows, network, card, compute=params.compute, batch=wanted.batch)
+    scores = score(test.given, found, card.classes, max_detections=wanted.max_detections)
+    told = {key: value for key, value in asdict(scores).items() if key not in ("curves", "per_class")}
+    metrics = {
+        **told,
+        "per_class": {name: one._asdict() for name, one in scores.per_class.items()},
+        "errors": errors(test.given, found, floor=_working_point(found)),
+        "images": len(test.rows),
+        "objects": sum(one.objects for one in scores.per_class.values()),
+        "parameters": card.parameters,
+        "model": card.sha256,
+    }
+    with whole(out) as folder:
+        write_found(folder, test.ids, found)
+        write_json(folder / "metrics.json", metrics)
+        chart = png(precision_recall_chart(scores.curves))
+        (folder / "report.md").write_text(_markdown(str(model), metrics, chart))
+    return out
+
+
+def _working_point(found: list[Found]) -> float:
+    """The score at which errors are counted: half of the surest box's, so that no detector is judged by its scale."""
+    return 0.5 * max((float(one.scores.max(initial=0.0)) for one in found), default=0.0)
+
+
+def points(share: float | None) -> str:
+    """A share of AP in points."""
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _markdown(name: str, metrics: dict[str, Any], chart: str) -> str:
+    sizes = metrics["by_size"]
+    overall = [
+        f"{metrics['images']:,}",
+        f"{metrics['objects']:,}",
+        *(points(metrics[k]) for k in ("ap", "ap50", "ap75")),
+    ]
+    overall += [points(sizes[k]) for k in ("small", "medium", "large")] + [f"{metrics['parameters']:,}"]
+    classes = [
+        [label, points(row["ap"]), points(row["ap50"]), row["objects"]] for label, row in metrics["per_class"].items()
+    ]
+    heads = ["images", "objects", "AP", "AP50", "AP75", "AP small", "AP medium", "AP large", "parameters"]
+    parts = [
+        f"# Test of {name}",
+        markdown(heads, [overall]),
+        markdown(["class", "AP", "AP50", "objects"], classes),
+        markdown(list(metrics["errors"]), [list(metrics["errors"].values())]),
+        f"![precision over recall at IoU 0.5]({chart})",
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,82 @@
+"""The judge of detectors: is the student proven better than what boxes alone give?"""
+
+import hashlib
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tasks import latency
+from tasks.box_answers import marked, read_found
+from tasks.box_checks import Rival, Rules, Truth, check, gain
+from tasks.io import read_json, whole, write_json
+from tasks.judge import checks_table
+from tasks.params import Params
+from tutelage.data.manifest import classes_of, read_split
+from tutelage.models.files import DetectorCard, load_detector
+from tutelage.types import BadInput, Detector
+
+
+def box_judge(split: Path, candidate: Path, baseline: Path, evaluation: Path, *, params: Params, out: Path) -> Path:
+    """Student and baseline, and what both found in the test split -> verdict.json, report.md, the winner's model."""
+    table, wanted = read_split(split), params.detection
+    test = marked(split, table, "test")
+    truth = Truth(test.given, classes_of(table))
+    rules = Rules(
+        class_margin=wanted.judge.class_margin, latency_ratio=wanted.judge.latency_ratio,
+        resamples=wanted.judge.resamples, seed=params.seed, max_detections=wanted.evaluate.max_detections,
+    )  # fmt: skip
+    (new, network, card), (fair, other, fair_card) = (
+        _rival(name, folder, evaluation / name, test.ids)
+        for name, folder in (("candidate", candidate), ("baseline", baseline))
+    )
+    ratio = None
+    if card.spec != fair_card.spec:
+        ratio = latency.measure((network, card.image_size), (other, fair_card.image_size), params.compute)
+        print(f"latency: the candidate takes {ratio:.2f} times as long as the baseline", flush=True)
+    checks = check(new, fair, fair, truth, ratio=ratio, rules=rules)
+    progress, promote = gain(new, fair, truth, rules), all(one.passed for one in checks)
+    words = (
+        f"the candidate's AP is {100 * progress.estimate:+.1f} points from the supervised baseline's "
+        f"(95 % interval {100 * progress.low:.1f} to {100 * progress.high:.1f})"
+    )
+    failed = [f"{one.name}: {one.reason}" for one in checks if not one.passed]
+    content = {
+        "promote": promote,
+        "winner": "candidate" if promote else "baseline",
+        "reasons": [f"{'Promoted' if promote else 'Not promoted'}: {words}.", *failed],
+        "checks": [asdict(one) for one in checks],
+        "gain": {"ap": progress.estimate, "low": progress.low, "high": progress.high},
+        "digests": {
+            "split": hashlib.sha256((split / "split.parquet").read_bytes()).hexdigest(),
+            "boxes": hashlib.sha256((split / "boxes.parquet").read_bytes()).hexdigest(),
+            "candidate": card.sha256,
+            "baseline": fair_card.sha256,
+        },
+    }
+    with whole(out) as folder:
+        winner = candidate if promote else baseline
+        shutil.copyfile(winner / "model.safetensors", folder / "model.safetensors")
+        write_json(folder / "verdict.json", content)
+        (folder / "report.md").write_text(_markdown(content))
+    return out
+
+
+def _rival(name: str, model: Path, evaluation: Path, ids: list[str]) -> tuple[Rival, Detector, DetectorCard]:
+    network, card = load_detector(model / "model.safetensors")
+    if read_json(evaluation / "metrics.json").get("model") != card.sha256:
+        raise BadInput(f"{evaluation} tested another detector than {model} holds. Run `dvc repro` to test it again")
+    seen, found = read_found(evaluation)
+    if seen != ids:
+        raise BadInput(f"the {name} was tested on other images than this split's. Run `dvc repro` to test it again")
+    return Rival(name, found, card.parameters, latency.operations(network, card.image_size)), network, card
+
+
+def _markdown(content: dict[str, Any]) -> str:
+    verdict = "promote the candidate" if content["promote"] else "the baseline wins"
+    parts = [
+        f"# Verdict: {verdict}",
+        "\n".join(f"- {reason}" for reason in content["reasons"]),
+        checks_table(content["checks"], ("candidate", "compared with")),
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,171 @@
+"""The section `detection` of params.yaml as typed values."""
+
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from tasks.knobs import STRICT, Count, Open, Share, parse_detection_method
+from tutelage.data.scene_views import SceneViews
+from tutelage.methods.detection.method import DetectionMethod
+from tutelage.models.detectors import DetectorSpec
+from tutelage.train.settings import Optimiser
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compose:
+    """How many scenes, how large, and what is in them."""
+
+    __pydantic_config__ = STRICT
+    size: Annotated[int, Field(ge=32, le=1024)] = 96  # pixels
+    labelled: Count = 60
+    pool: Count = 1500
+    test: Count = 300
+    target_pool: Count = 300
+    target_test: Count = 150
+    objects: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (1, 6)  # a scene: fewest, most
+    scales: tuple[float, float] = (0.2, 0.55)  # a garment's side in sides of the scene: smallest, largest
+
+    def __post_init__(self) -> None:
+        if not self.objects[0] <= self.objects[1]:
+            raise ValueError(f"objects is {list(self.objects)}: write the fewest first, then the most")
+        if not 0.05 <= self.scales[0] <= self.scales[1] <= 1:
+            raise ValueError(f"scales is {list(self.scales)}: write the smallest first, both within 0.05 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenesIngest:
+    """Which images there are. All names are inside `root`.
+
+    `labelled` and `test` are COCO JSON files; `pool` is a folder, a tar or a folder of tars, or a COCO JSON whose
+    objects are hidden from training. A JSON's file names are relative to `..._images`, or else to its own folder.
+    """
+
+    __pydantic_config__ = STRICT
+    root: str
+    labelled: str
+    labelled_images: str | None = None
+    pool: str | None = None
+    pool_images: str | None = None
+    test: str | None = None
+    test_images: str | None = None
+    leaks: Literal["drop", "refuse"] = "refuse"
+    near_duplicates: Annotated[int, Field(ge=0, le=16)] = 0  # dHash bits
+    max_pixels: Count = 50_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenesSplit:
+    """Who may see which objects. Roles are drawn image by image."""
+
+    __pydantic_config__ = STRICT
+    images: Count | None = None  # labelled images that keep their objects; the rest joins the pool
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.25  # share of them that is not trained on
+    test_fraction: Open = 0.2  # of the labelled images, where there is no test JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainDetector:
+    """One training run: how long, on how much at a time, by which method."""
+
+    __pydantic_config__ = STRICT
+    steps: Count
+    labelled_batch: Count
+    pool_batch: Annotated[int, Field(ge=0)] = 0
+    method: Annotated[DetectionMethod, BeforeValidator(parse_detection_method)]
+    start: Literal["teacher", "scratch"] = "scratch"  # weights that a student begins with
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateBoxes:
+    """What a pseudo-box must promise before it is kept."""
+
+    __pydantic_config__ = STRICT
+    rule: Literal["precision", "mixture", "count"] = "precision"  # a target on the hold-out; two Gaussians; as many
+    # boxes an image as in the labelled set (DUG)
+    target_precision: Open = 0.8  # at IoU 0.5
+    confidence: Open = 0.9  # of the Clopper-Pearson lower bound
+    floor: Share = 0.3  # no threshold below it
+    cap: Share = 0.95  # no threshold above it
+    probe: Annotated[int, Field(ge=0)] = 500  # pool images that the expected yield is read from
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelBoxes:
+    __pydantic_config__ = STRICT
+    shard_size: Count = 1000
+    batch: Count = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateBoxes:
+    __pydantic_config__ = STRICT
+    max_detections: Count = 100  # an image
+    batch: Count = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeBoxes:
+    """What a detector must show on the frozen test split."""
+
+    __pydantic_config__ = STRICT
+    class_margin: Share = 0.1  # AP50 that a class may lose
+    latency_ratio: Annotated[float, Field(gt=0)] = 1.5
+    resamples: Count = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportBoxes:
+    __pydantic_config__ = STRICT
+    gallery: Annotated[int, Field(ge=0)] = 12  # images a row
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxRound:
+    """One generation of detectors."""
+
+    __pydantic_config__ = STRICT
+    teacher: str  # folder of the model that labels the pool
+    holdout: bool = False  # also learn from the hold-out; for the last round, after which nothing is calibrated
+    network: dict[str, Any] = field(default_factory=dict)  # fields of detection.network that this student has otherwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """All of `detection`."""
+
+    __pydantic_config__ = STRICT
+    compose: Compose = field(default_factory=Compose)
+    ingest: ScenesIngest
+    split: ScenesSplit
+    network: DetectorSpec
+    views: SceneViews
+    optimiser: Optimiser
+    teacher: TrainDetector
+    baseline: TrainDetector
+    oracle: TrainDetector
+    student: TrainDetector
+    calibrate: CalibrateBoxes
+    label: LabelBoxes
+    evaluate: EvaluateBoxes
+    judge: JudgeBoxes
+    report: ReportBoxes = field(default_factory=ReportBoxes)
+    rounds: dict[int, BoxRound]
+    last: int
+
+    def __post_init__(self) -> None:
+        count, above = len(self.rounds), "work/detection"
+        chain = {n: f"{above}/teacher" if n == 1 else f"{above}/rounds/{n - 1}/student" for n in range(1, count + 1)}
+        written = {n: item.teacher for n, item in self.rounds.items()}
+        if written != chain or not count:
+            raise ValueError(f"rounds is {written}, but rounds are numbered from 1 and chained: write {chain}")
+        if self.last != count:
+            raise ValueError(f"last is {self.last}, but the last round is {count}")
+        for n, item in self.rounds.items():
+            if item.holdout and n < count:
+                raise ValueError(
+                    f"rounds.{n}.holdout is true, but round {n + 1} calibrates its student on the hold-out. "
+                    "Only the last round may learn from it"
+                )
+            if unknown := item.network.keys() - {known.name for known in fields(self.network)}:
+                raise ValueError(f"rounds.{n}.network has {unknown.pop()!r}, which detection.network does not have")

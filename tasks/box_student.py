@@ -1,0 +1,41 @@
+"""The student of a round of detection."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+
+from tasks.box_training import every_box, train_detector
+from tasks.io import read_json, whole, write_json
+from tasks.params import Params
+from tasks.student import roles_of, round_of, weakened
+from tasks.training import rows_of
+from tutelage.data.manifest import read_split
+from tutelage.data.pseudo_boxes import read_boxes_of
+
+
+def box_student(split: Path, teacher: Path, labels: Path, *, params: Params, out: Path) -> Path:
+    """Train a student on boxes and the pool, with the teacher's pseudo-boxes: model.safetensors, curve.csv.
+
+    After the guard has stopped the rounds, or where the pool is empty, the teacher's model is passed on, and
+    passed.json says why.
+    """
+    table, wanted = read_split(split), params.detection
+    state = read_json(teacher / "guard.json") if (teacher / "guard.json").exists() else {}
+    number, pool = round_of(out), rows_of(table, "pool")
+    settings, stopped = wanted.rounds[number], state.get("verdict") == "stop"
+    if stopped or (wanted.student.method.pool and not len(pool)):
+        reason = f"the guard stopped the rounds: {state['reasons'][0]}" if stopped else "the pool is empty"
+        with whole(out) as folder:
+            shutil.copy(teacher / "model.safetensors", folder / "model.safetensors")
+            write_json(folder / "passed.json", {"reason": reason})
+        return out
+    job = every_box(
+        f"box_student@{number}", weakened(wanted.student, state.get("unsupervised_weight", 1.0)),
+        dataclasses.replace(wanted.network, **settings.network), split, table,
+        teacher=teacher / "model.safetensors", roles=roles_of(settings),
+    )  # fmt: skip
+    ids = table["id"].take(pa.array(pool)).to_pylist()
+    job = dataclasses.replace(job, pseudo=read_boxes_of(labels, ids))
+    return train_detector(job, table, params, out, notes={"learned_from.json": list(roles_of(settings))})

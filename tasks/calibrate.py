@@ -1,0 +1,111 @@
+"""What the teacher's scores are worth."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.io import whole, write_json
+from tasks.params import Params
+from tasks.training import labels_of, rows_of
+from tutelage.data.images import Images
+from tutelage.data.manifest import read_split
+from tutelage.metrics.calibration import Threshold, aligned, alignment, calibrated, fit_temperature, thresholds
+from tutelage.metrics.classification import expected_calibration_error, reliability
+from tutelage.models.files import load_model
+from tutelage.train.predict import looks, predict
+
+
+def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
+    """Hold-out and teacher -> calibration.json: temperature, one threshold a class, reliability before and after.
+
+    A probe of the pool gives the expected yield before the whole of it is labelled.
+    """
+    table, wanted, labelling = read_split(split), params.calibrate, params.pseudo_label
+    network, card = load_model(teacher / "model.safetensors")
+    images = Images.open(table, card.image_size)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        found = predict(
+            network, images, rows, compute=params.compute, batch=labelling.batch,
+            views=looks(labelling.views, flip=params.views.flip),
+        )  # fmt: skip
+        return found if len(rows) else np.zeros((0, len(card.classes)), np.float32)
+
+    rows = rows_of(table, "holdout")
+    logits, labels = read(rows), labels_of(table, rows)
+    temperature = fit_temperature(logits, labels)
+    pool = rows_of(table, "pool")
+    probe = np.random.default_rng(params.seed).permutation(pool)[: wanted.probe]
+    unseen = calibrated(read(np.sort(probe)), temperature)
+    factors = alignment(unseen, _class_shares(table, len(card.classes))) if labelling.align else None
+    before, after = calibrated(logits, 1.0), calibrated(logits, temperature)
+    if factors is not None:
+        after, unseen = aligned(after, factors), aligned(unseen, factors)
+    rules = thresholds(
+        after,
+        labels,
+        unseen,
+        target=wanted.target_precision,
+        confidence=wanted.confidence,
+        floor=wanted.floor,
+        cap=wanted.cap,
+    )
+    classes = [
+        {"name": name, **asdict(rule), "expected_yield": _expected_yield(unseen, place, rule)}
+        for place, (name, rule) in enumerate(zip(card.classes, rules, strict=True))
+    ]
+    bins = params.evaluate.bins
+    content = {
+        "teacher": card.sha256,
+        "target_precision": wanted.target_precision,
+        "confidence": wanted.confidence,
+        "temperature": temperature,
+        "alignment": None if factors is None else factors.tolist(),
+        "classes": classes,
+        "ece_before": expected_calibration_error(before, labels, bins=bins),
+        "ece_after": expected_calibration_error(after, labels, bins=bins),
+        "reliability_before": reliability(before, labels, bins=bins),
+        "reliability_after": reliability(after, labels, bins=bins),
+    }
+    with whole(out) as folder:
+        write_json(folder / "calibration.json", content)
+        (folder / "report.md").write_text(_markdown(content, len(labels)))
+    return out
+
+
+def _class_shares(table: pa.Table, classes: int) -> np.ndarray:
+    """How often each class is among all given labels [c]."""
+    given = np.concatenate([labels_of(table, rows_of(table, role)) for role in ("labelled", "holdout")])
+    return np.bincount(given, minlength=classes) / len(given)
+
+
+def _expected_yield(probabilities: np.ndarray, place: int, rule: Threshold) -> float:
+    """Share of the probe that would be kept with this class."""
+    if not len(probabilities) or rule.threshold is None:
+        return 0.0
+    kept = (probabilities.argmax(1) == place) & (probabilities.max(1) >= rule.threshold)
+    return float(kept.mean())
+
+
+def _markdown(content: dict[str, Any], samples: int) -> str:
+    expected = sum(row["expected_yield"] for row in content["classes"])
+    lines = [
+        "# Calibration",
+        "",
+        f"Temperature {content['temperature']:.3f} from {samples} hold-out images; expected calibration error "
+        f"{content['ece_before']:.3f} before, {content['ece_after']:.3f} after. Expected yield at a precision of "
+        f"{content['target_precision']:.0%}: **{expected:.1%} of the pool**.",
+        "",
+        "| class | threshold | evidence | hold-out images | kept | correct | expected yield |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in content["classes"]:
+        limit = "keeps none" if row["threshold"] is None else f"{row['threshold']:.3f}"
+        lines.append(
+            f"| {row['name']} | {limit} | {row['evidence']} | {row['samples']} | {row['kept']} | {row['correct']} "
+            f"| {row['expected_yield']:.1%} |"
+        )
+    return "\n".join(lines) + "\n"

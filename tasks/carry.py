@@ -1,0 +1,73 @@
+"""A training run that goes on where it was cut off, whatever it trains: checkpoints, curve, whole outputs."""
+
+import csv
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tasks.io import whole, write_json
+from tasks.progress import Progress
+from tutelage.train import checkpoint
+from tutelage.train.device import accelerator
+from tutelage.train.loop import Run, Step, fit
+from tutelage.train.settings import Compute, Optimiser
+
+CHECKPOINTS = Path(".tutelage/checkpoints")
+
+
+def carry_out(
+    name: str, method: Any, state: Run[Any, Any], feed: Callable[[int], Iterable[Any]], *, steps: int,
+    optimiser: Optimiser, compute: Compute, scratch: Path,
+) -> None:  # fmt: skip
+    """Train `state` to step `steps` on the batches that `feed` gives from a step on, saving now and then in `scratch`.
+
+    What `scratch` holds of an earlier attempt is continued: name it after all that the run depends on.
+    """
+    if checkpoint.restore(state, scratch / "run.pt"):
+        print(f"{name} continues at step {state.step}", flush=True)
+    taken = fit(
+        method, state, feed(state.step), optimiser, steps=steps, accelerator=accelerator(compute),
+        diary=scratch / "diary",
+    )  # fmt: skip
+    scratch.mkdir(parents=True, exist_ok=True)
+    every, saved = max(1, steps // 100), time.monotonic()
+    with Progress(name, steps, state.step) as bar:
+        for step in taken:
+            text = ""
+            if step.number % every == 0 or step.number == steps:
+                text = _log(scratch / "curve.csv", step)
+            bar.update(1, text)
+            if time.monotonic() - saved >= compute.checkpoint_seconds:
+                checkpoint.save(state, scratch / "run.pt")
+                saved = time.monotonic()
+
+
+@contextmanager
+def results(out: Path, scratch: Path, notes: dict[str, Any] | None = None) -> Iterator[Path]:
+    """The folder that becomes `out`, with the curve and `notes` (JSON files by name) in it; `scratch` is cleared."""
+    with whole(out) as folder:
+        yield folder
+        if (scratch / "curve.csv").exists():
+            shutil.copy(scratch / "curve.csv", folder / "curve.csv")
+        for name, content in (notes or {}).items():
+            write_json(folder / name, content)
+    shutil.rmtree(scratch)
+
+
+def _log(path: Path, step: Step) -> str:
+    """One line of the curve; a line past a checkpoint that is trained again is written again, not twice."""
+    terms = {name: float(term) for name, term in step.terms.items()}
+    row = {"step": step.number, "loss": sum(terms.values()), **terms}
+    kept = []
+    if path.exists():
+        with path.open(newline="") as file:
+            kept = [line for line in csv.DictReader(file) if int(line["step"]) < step.number]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+        writer.writerow({key: f"{value:.6g}" for key, value in row.items()})
+    return f"loss {row['loss']:.3f}"

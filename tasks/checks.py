@@ -1,0 +1,152 @@
+"""What a candidate must show on the test split before it replaces a champion."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks import latency
+from tasks.answers import Answers
+from tasks.params import Params
+from tasks.text import listed, percent
+from tutelage.metrics.classification import accuracy, confusion, expected_calibration_error, f1_score
+from tutelage.metrics.comparison import Comparison, Interval, f1_gain, paired_bootstrap
+from tutelage.models.files import Card
+from tutelage.types import Network
+
+BINS = 15  # of the calibration error that is compared
+SIGNIFICANCE = 0.05  # of the tests of all classes together
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model with its answers on the test split."""
+
+    name: str
+    network: Network
+    card: Card
+    answers: Answers
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule. Both numbers are as measured; no clock goes into them, so equal inputs give equal files."""
+
+    name: str
+    candidate: float | None
+    champion: float | None
+    rule: str
+    passed: bool
+    reason: str  # in a sentence, what was found
+
+
+def gain(new: Contender, old: Contender, params: Params) -> Interval:
+    """By how much the errors of `new` are fewer than those of `old`, relative."""
+    return _compare(new, old, params).reduction
+
+
+def check(new: Contender, fair: Contender, old: Contender, params: Params) -> list[Check]:
+    """The rules in order: better than the fair baseline, then not inferior to the champion `old`."""
+    checks = [_beats(new, fair, params)]
+    if old is not fair:
+        checks.append(_not_worse(new, old, params))
+    return [
+        *checks,
+        _classes(new, old, params),
+        _calibration(new, old, params),
+        _latency(new, old, params),
+        _size(new, old, params),
+    ]
+
+
+def _beats(new: Contender, fair: Contender, params: Params) -> Check:
+    found = gain(new, fair, params)
+    ends = f"{percent(found.low)} to {percent(found.high)}"
+    reason = f"the reduction of the error lies in {ends}" + (
+        ", clear of zero" if found.low > 0 else ": the baseline is better" if found.high < 0 else ": it may be luck"
+    )
+    rule = "error reduction against the supervised baseline: 95 % interval above 0"
+    return Check("gain on the baseline", *_accuracies(new, fair), rule, found.low > 0, reason)
+
+
+def _not_worse(new: Contender, old: Contender, params: Params) -> Check:
+    found, margin = _compare(new, old, params).difference, params.judge.margin
+    rule = f"accuracy against production: low end of the 95 % interval of the difference above {percent(-margin)}"
+    reason = f"the difference of accuracy lies in {percent(found.low, 2)} to {percent(found.high, 2)}"
+    return Check("accuracy", *_accuracies(new, old), rule, found.low > -margin, reason)
+
+
+def _classes(new: Contender, old: Contender, params: Params) -> Check:
+    """A class fails on a loss of F1 above the margin that chance does not explain: one image of a rare class is none.
+
+    F1 and not recall: of two classes that look alike, the recall of one is had for that of the other.
+    """
+    names, margin, labels = new.card.classes, params.judge.class_margin, new.answers.labels
+    found = {
+        place: f1_gain(
+            labels, new.answers.predicted, old.answers.predicted, place,
+            resamples=params.judge.resamples, seed=params.seed, confidence=1 - SIGNIFICANCE / len(names),
+        )
+        for place in range(len(names))
+        if (labels == place).any()
+    }  # fmt: skip
+    failed = [
+        f"{names[place]} ({-100 * gain.estimate:.1f} points on {int((labels == place).sum())} images)"
+        for place, gain in found.items()
+        if gain.estimate < -margin and gain.high < 0
+    ]
+    worst = min(found, key=lambda place: found[place].estimate)
+    rule = (
+        f"no class's F1 falls by more than {100 * margin:g} points beyond chance (bootstrap, {SIGNIFICANCE:g} for all)"
+    )
+    reason = f"F1 falls for {listed(failed)}" if failed else "no class loses F1 beyond margin and chance"
+    now, before = (_f1(one.answers, worst) for one in (new, old))
+    return Check(f"F1, worst class {names[worst]}", now, before, rule, not failed, reason)
+
+
+def _f1(answers: Answers, place: int) -> float:
+    cells = confusion(answers.labels, answers.predicted, answers.probabilities.shape[1])
+    return float(f1_score(np.diag(cells), cells.sum(axis=0), cells.sum(axis=1))[place])
+
+
+def _calibration(new: Contender, old: Contender, params: Params) -> Check:
+    now, before = (
+        expected_calibration_error(one.answers.probabilities, one.answers.labels, bins=BINS) for one in (new, old)
+    )
+    margin = params.judge.calibration_margin
+    rule = f"expected calibration error at most {margin:g} above the champion's"
+    return Check(
+        "calibration error", now, before, rule, now <= before + margin, f"it is {now:.3f}, and was {before:.3f}"
+    )
+
+
+def _latency(new: Contender, old: Contender, params: Params) -> Check:
+    """The clock decides, but only its answer is kept. Equal architectures are not measured: they cannot differ."""
+    limit = params.judge.latency_ratio
+    now, before = (latency.operations(one.network, one.card.image_size) for one in (new, old))
+    passed = True
+    if new.card.spec != old.card.spec:
+        first, second = ((one.network, one.card.image_size) for one in (new, old))
+        ratio = latency.measure(first, second, params.compute)
+        print(f"latency: the candidate takes {ratio:.2f} times as long as the {old.name} (limit {limit:g})", flush=True)
+        passed = latency.within(ratio, limit, now / before)
+    rule = f"at most {limit:g} times the champion's time for 1 and 32 images (the numbers: operations an image)"
+    reason = f"it takes {'at most' if passed else 'more than'} {limit:g} times as long"
+    return Check("latency", now, before, rule, passed, reason)
+
+
+def _size(new: Contender, old: Contender, params: Params) -> Check:
+    now, before, limit = new.card.parameters, old.card.parameters, params.judge.latency_ratio
+    rule = f"at most {limit:g} times the champion's parameters"
+    return Check(
+        "size", now, before, rule, now <= limit * before, f"it has {now:,} parameters, the champion {before:,}"
+    )
+
+
+def _compare(new: Contender, old: Contender, params: Params) -> Comparison:
+    return paired_bootstrap(
+        new.answers.right[None], old.answers.right[None], resamples=params.judge.resamples, seed=params.seed
+    )
+
+
+def _accuracies(new: Contender, old: Contender) -> tuple[float, float]:
+    return accuracy(new.answers.labels, new.answers.predicted), accuracy(old.answers.labels, old.answers.predicted)

@@ -1,0 +1,128 @@
+"""The detection demo's images."""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tasks.box_params import Compose
+from tasks.io import whole
+from tasks.progress import Progress
+from tutelage.data import masks
+from tutelage.data.coco_file import categories, of_mask, write_coco
+from tutelage.data.decoding import decode
+from tutelage.data.reading import Reader
+from tutelage.data.records import Found
+from tutelage.data.sources import scan
+from tutelage.data.wardrobe import Domain, Garment, Scene, compose_scene, cut_out
+from tutelage.types import BadInput
+
+SHARDS = 10  # of fetched images, 1,000 each: garments enough, and the rest takes seconds to list
+QUALITY = 92  # of the JPEG
+
+
+@dataclass(frozen=True)
+class _Set:
+    """Scenes that one JSON lists."""
+
+    folder: str  # below the output
+    name: str
+    number: int
+    garments: str  # which of Fashion-MNIST's sets
+    domains: tuple[Domain, ...] = ("",)  # taken in turn
+
+
+class _Garments:
+    """Pictures of one fetched set, cut out when they are first asked for."""
+
+    def __init__(self, fetched: Path, name: str):
+        folder = fetched / name
+        if not folder.is_dir():
+            raise BadInput(
+                f"{folder} does not exist, so there are no garments to compose scenes of. Write fetch.dataset: "
+                "fashion_mnist and run `dvc repro fetch`, or leave this stage out for your own images"
+            )
+        shards = sorted(path.name for path in folder.glob("*.tar"))[:SHARDS]
+        scans = [scan(folder, shard, "labelled") for shard in shards] or [scan(fetched, name, "labelled")]
+        self.classes = sorted({name for found in scans for name in found.classes})
+        self._found: list[Found] = [image for found in scans for image in found.found]
+        self._folder, self._reader, self._cut = folder, Reader(), dict[int, Garment]()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __getitem__(self, place: int) -> Garment:
+        if place not in self._cut:
+            found = self._found[place]
+            data = self._reader.read(str(self._folder / found.path), found.offset, found.length)
+            self._cut[place] = cut_out(decode(data)[..., 0], self.classes.index(str(found.label)))
+        return self._cut[place]
+
+
+def compose(fetched: Path, *, params: Any, out: Path) -> Path:
+    """Fashion-MNIST -> scenes of garments: labelled.json, pool.json, test.json (COCO: boxes, masks, classes), images/,
+    depth/ (16-bit PNG, millimetres); and target/, the same at night and in fog before other backgrounds.
+
+    A scene depends on the seed, its set and its number alone. Garments of test scenes are in no other scene.
+    """
+    wanted: Compose = params.detection.compose
+    sets = [
+        _Set("", "labelled", wanted.labelled, "train"),
+        _Set("", "pool", wanted.pool, "train"),
+        _Set("", "test", wanted.test, "test"),
+        _Set("target", "pool", wanted.target_pool, "train", ("night", "fog")),
+        _Set("target", "test", wanted.target_test, "test", ("night", "fog")),
+    ]
+    garments = {name: _Garments(fetched, name) for name in ("train", "test")}
+    if garments["train"].classes != garments["test"].classes:
+        raise BadInput(f"{fetched}: train and test hold other classes. Run `dvc repro --force fetch`")
+    with whole(out) as folder, Progress("compose", sum(each.number for each in sets)) as bar:
+        for each in sets:
+            _write(folder / each.folder, each, garments[each.garments], wanted, params.seed, bar)
+    return out
+
+
+def _write(folder: Path, each: _Set, garments: _Garments, wanted: Compose, seed: int, bar: Progress) -> None:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for kind in ("images", "depth"):
+        (folder / kind / each.name).mkdir(parents=True)
+    for number, (domain, scene) in enumerate(_scenes(each, garments, wanted, seed), start=1):
+        picture, depth = (
+            f"{kind}/{each.name}/{number - 1:05d}.{end}" for kind, end in (("images", "jpg"), ("depth", "png"))
+        )
+        (folder / picture).write_bytes(_encoded(".jpg", scene.pixels[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, QUALITY))
+        (folder / depth).write_bytes(_encoded(".png", scene.depth, cv2.IMWRITE_PNG_COMPRESSION, 1))
+        images.append({"id": number, "file_name": picture, "depth": depth, "domain": domain,
+                       "width": wanted.size, "height": wanted.size})  # fmt: skip
+        for label, mask in zip(scene.labels, scene.masks, strict=True):
+            annotations.append(of_mask(masks.encode(mask), wanted.size, wanted.size) | {
+                "id": len(annotations) + 1, "image_id": number, "category_id": label + 1,
+            })  # fmt: skip
+        bar.update(1)
+    content = {"images": images, "annotations": annotations, "categories": categories(garments.classes)}
+    write_coco(folder / f"{each.name}.json", content)
+
+
+def _scenes(each: _Set, garments: _Garments, wanted: Compose, seed: int) -> Iterator[tuple[Domain, Scene]]:
+    key = zlib.crc32(f"{each.folder}/{each.name}".encode())
+    for number in range(each.number):
+        rng = np.random.default_rng([seed, key, number])
+        chosen = rng.integers(len(garments), size=rng.integers(wanted.objects[0], wanted.objects[1] + 1))
+        domain = each.domains[number % len(each.domains)]
+        yield (
+            domain,
+            compose_scene(
+                [garments[int(place)] for place in chosen], wanted.size, rng, scales=wanted.scales, domain=domain
+            ),
+        )
+
+
+def _encoded(kind: str, pixels: np.ndarray, option: int, value: int) -> bytes:
+    done, data = cv2.imencode(kind, pixels, [option, value])
+    assert done
+    return bytes(data)

@@ -1,0 +1,211 @@
+"""What is wrong with the data, and how to mend it, before anything is trained."""
+
+import difflib
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.io import read_json, whole, write_json
+from tasks.params import Params
+from tutelage.data.decoding import SUFFIXES
+from tutelage.data.manifest import classes_of, read_manifest, read_split
+from tutelage.data.split import ROLES, draw
+from tutelage.types import BadInput
+
+SHOWN = 10  # classes named in a problem or note
+REMEDIES = {
+    "unreadable": "Replace or remove them",
+    "truncated": "Copy them again from where they came, or remove them",
+    "not_an_image": "Replace or remove them",
+    "too_large": "Shrink them, or raise ingest.max_pixels",
+    "outside_root": "Copy them into the root",
+    "unknown_label": "Give each a label, or move them to the pool",
+}
+Roles = dict[str, dict[str, int]]  # class -> role -> images
+
+
+def doctor(ingested: Path, split: Path, *, params: Params, out: Path) -> Path:
+    """Manifest, report of ingest, split -> report.json (problems, notes, images per role and class), report.md.
+
+    With a problem it fails, prints every problem with its fix, and writes nothing.
+    """
+    manifest, told, table = read_manifest(ingested), read_json(ingested / "report.json"), read_split(split)
+    counts = _count(table)
+    problems = [
+        *_stale(manifest, table, params),
+        *_classes(manifest, counts),
+        *_leaks(told["leaks"]),
+        *_overlaps(manifest, table, told["leaks"]),
+        *_refused(told["refused"], _blocks),
+    ]
+    if problems:
+        shown = "\n".join(f"  {line}" for line in problems)
+        raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
+    notes = [
+        *_thin(counts, params),
+        *_idle(manifest, counts, table),
+        *_copies(told),
+        *_refused(told["refused"], _passes),
+    ]
+    roles = Counter(table["role"].to_pylist())
+    content = {"problems": [], "notes": notes, "images": {role: roles[role] for role in ROLES}, "classes": counts}
+    with whole(out) as folder:
+        write_json(folder / "report.json", content)
+        (folder / "report.md").write_text(_markdown(content))
+    print("\n".join(["doctor: no problem with the data", *(f"  note: {note}" for note in notes)]))
+    return out
+
+
+def _stale(manifest: pa.Table, table: pa.Table, params: Params) -> Iterator[str]:
+    wanted = params.split
+    expected, _ = draw(
+        manifest, seed=params.seed, labels_per_class=wanted.labels_per_class, holdout=wanted.holdout,
+        test_fraction=wanted.test_fraction,
+    )  # fmt: skip
+    if not table.equals(expected, check_metadata=True):
+        yield "The split is not what the manifest and params.yaml give: one of them is older. Run `dvc repro split`"
+
+
+def _classes(manifest: pa.Table, counts: Roles) -> Iterator[str]:
+    taught = [name for name, roles in counts.items() if roles["labelled"]]
+    missing = [name for name in counts if name not in taught]
+    for name in missing[:SHOWN]:
+        tested = counts[name]["test"]
+        if tested:
+            yield (
+                f"Class {name!r} has {tested} test image(s) and no labelled one{_hint(name, taught)}. Give it the same "
+                "name in both, label some images of it, or take it out of the test"
+            )
+        else:
+            yield (
+                f"Class {name!r} has no labelled image that can be used{_hint(name, taught)}. Label some, or remove "
+                "the class (its folder, or its line in classes.txt)"
+            )
+    if len(missing) > SHOWN:
+        yield f"{len(missing) - SHOWN} more classes have no labelled image: {', '.join(missing[SHOWN:][:SHOWN])}, ..."
+    if len(taught) < 2:
+        yield f"{len(taught)} class(es) with labelled images; a classifier needs two. Check ingest.labelled"
+    if not any(roles["test"] for roles in counts.values()):
+        yield "There is no test image, so no model could be judged. Set ingest.test, or raise split.test_fraction"
+
+
+def _leaks(leaks: list[dict[str, str]]) -> Iterator[str]:
+    if leaks:
+        first = leaks[0]
+        yield (
+            f"{len(leaks)} training image(s) are test images too, such as {first['id']} = {first['other']} "
+            f"({first['kind']}). Set ingest.leaks: drop to leave them out of training, or remove them"
+        )
+
+
+def _overlaps(manifest: pa.Table, table: pa.Table, leaks: list[dict[str, str]]) -> Iterator[str]:
+    """Copies of an image in two roles that ingest did not tell of: the manifest was changed by hand or by a bug."""
+    listed = {leak["id"] for leak in leaks}
+    pixels = dict(zip(manifest["id"].to_pylist(), manifest["pixels"].to_pylist(), strict=True))
+    seen: dict[str, tuple[str, str]] = {}
+    for name, role in zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True):
+        if name in listed or name not in pixels:
+            continue
+        other, before = seen.setdefault(pixels[name], (name, role))
+        if role != before:
+            yield f"{name} ({role}) and {other} ({before}) are the same image. Run `dvc repro --force ingest`"
+            return
+
+
+def _blocks(refusal: dict[str, str]) -> bool:
+    """Whether training must wait: an image that somebody labelled cannot be used. The pool can spare some."""
+    labelled = not refusal["id"].startswith("pool/")
+    stray = refusal["reason"] == "not_an_image" and os.path.splitext(refusal["id"])[1].lower() not in SUFFIXES
+    return labelled and not stray and refusal["reason"] in REMEDIES
+
+
+def _passes(refusal: dict[str, str]) -> bool:
+    return not _blocks(refusal) and refusal["reason"] in REMEDIES
+
+
+def _refused(refused: list[dict[str, str]], counts: Callable[[dict[str, str]], bool]) -> Iterator[str]:
+    by_reason = defaultdict(list)
+    for refusal in filter(counts, refused):
+        by_reason[refusal["reason"]].append(refusal)
+    for reason, refusals in sorted(by_reason.items()):
+        first = refusals[0]
+        yield (
+            f"{len(refusals)} file(s) refused as {reason}, such as {first['id']}: {first['detail']}. {REMEDIES[reason]}"
+        )
+
+
+def _thin(counts: Roles, params: Params) -> Iterator[str]:
+    budget, wanted = params.split.labels_per_class, params.calibrate
+    given = {name: roles["labelled"] + roles["holdout"] for name, roles in counts.items()}
+    short = [f"{name} ({number})" for name, number in given.items() if budget and number < budget]
+    if short:
+        yield f"Fewer labelled images than split.labels_per_class ({budget}): {_listed(short)}"
+    # As many right answers in a row prove the precision: precision ** samples <= 1 - confidence (Clopper-Pearson).
+    enough = math.ceil(math.log(1 - wanted.confidence) / math.log(wanted.target_precision))
+    small = [f"{name} ({roles['holdout']})" for name, roles in counts.items() if roles["holdout"] < enough]
+    if small:
+        yield (
+            f"The hold-out is too small for thresholds per class; it takes {enough} images of a class to show a "
+            f"precision of {wanted.target_precision:g}, so these pool their evidence: {_listed(small)}"
+        )
+    untested = [name for name, roles in counts.items() if not roles["test"]]
+    if untested:
+        yield f"No test image, so the judge cannot see what becomes of them: {_listed(untested)}"
+
+
+def _idle(manifest: pa.Table, counts: Roles, table: pa.Table) -> Iterator[str]:
+    if "pool" not in table["role"].to_pylist():
+        yield "The pool is empty: training goes on with labels alone. Set ingest.pool, or lower split.labels_per_class"
+    strange = Counter(label for label in manifest["label"].to_pylist() if label is not None and label not in counts)
+    if strange:
+        names = [f"{name} ({number})" for name, number in sorted(strange.items())]
+        yield f"Labels in the pool that are no class, taken for none: {_listed(names)}"
+
+
+def _copies(told: dict[str, Any]) -> Iterator[str]:
+    reasons = Counter(refusal["reason"] for refusal in told["dropped"])
+    contradicted = sum(refusal["reason"] == "duplicate" for refusal in told["refused"])
+    if reasons["duplicate"]:
+        yield f"{reasons['duplicate']} spare copies of images were dropped"
+    if reasons["leak"]:
+        yield f"{reasons['leak']} training images were dropped because they are test images"
+    if contradicted:
+        yield f"{contradicted} labelled images were refused because copies of them have another label"
+
+
+def _count(table: pa.Table) -> Roles:
+    classes = classes_of(table)
+    counts: Roles = {name: {"labelled": 0, "holdout": 0, "test": 0} for name in classes}
+    for role, label in zip(table["role"].to_pylist(), table["label"].to_pylist(), strict=True):
+        if label is not None:
+            counts[classes[label]][role] += 1
+    return counts
+
+
+def _hint(name: str, taught: list[str]) -> str:
+    """Names that differ in case or by a letter: 'Cat' and 'cat' look the same to a person."""
+    folded = {other.casefold().strip(): other for other in taught}
+    close = difflib.get_close_matches(name.casefold().strip(), folded, n=1)
+    return f" (is it {folded[close[0]]!r}?)" if close else ""
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _markdown(content: dict[str, Any]) -> str:
+    images = ", ".join(f"{number} {role}" for role, number in content["images"].items())
+    lines = ["# Data", "", f"No problem. Images: {images}.", ""]
+    lines += [f"- {note}" for note in content["notes"]]
+    lines += ["", "| class | labelled | hold-out | test |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} | {roles['labelled']} | {roles['holdout']} | {roles['test']} |"
+        for name, roles in content["classes"].items()
+    ]
+    return "\n".join(lines) + "\n"

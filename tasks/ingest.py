@@ -1,0 +1,103 @@
+"""Which images there are."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from tasks.io import whole, write_json
+from tasks.params import Params
+from tasks.progress import Progress
+from tutelage.data.ingest import Settled, examine_all, manifest, settle
+from tutelage.data.manifest import write_manifest
+from tutelage.data.records import Examined, Refusal, Scan
+from tutelage.data.sources import check_apart, scan
+
+SHOWN = 20  # of each list in report.md; report.json has all
+
+
+def ingest(root: Path, *, params: Params, out: Path) -> Path:
+    """Folder of images -> manifest.parquet (image, hashes, size, label), report (what was refused or dropped, and why).
+
+    Sources are class folders, a CSV (image, label), or WebDataset tar shards; the pool needs no labels.
+    """
+    wanted = params.ingest
+    sources: dict[Literal["labelled", "pool", "test"], str | None] = {
+        "labelled": wanted.labelled, "pool": wanted.pool, "test": wanted.test,
+    }  # fmt: skip
+    scans = [scan(root, name, source) for source, name in sources.items() if name is not None]
+    check_apart(scans)
+    images, refused = examined(scans, wanted.max_pixels, thumbnails=wanted.near_duplicates > 0)
+    settled = settle(images, leaks=wanted.leaks, near_duplicates=wanted.near_duplicates)
+    refused = sorted([*refused, *settled.refused], key=lambda refusal: refusal.id)
+    table = manifest(settled.kept, scans)
+    report = _report(settled, refused, scans)
+    with whole(out) as folder:
+        write_manifest(folder, table)
+        write_json(folder / "report.json", report)
+        (folder / "report.md").write_text(_markdown(report))
+    print(f"ingest: {counts(report['images'])}; refused {len(refused)}, dropped {len(settled.dropped)} spare copies")
+    return out
+
+
+def examined(scans: list[Scan], max_pixels: int, *, thumbnails: bool) -> tuple[list[Examined], list[Refusal]]:
+    """Every image of the scans, looked at; and what cannot be used."""
+    refused = [refusal for scan in scans for refusal in scan.refused]
+    images = []
+    with Progress("ingest", sum(len(scan.found) for scan in scans)) as bar:
+        for scan in scans:
+            for answer in examine_all(scan, max_pixels=max_pixels, thumbnails=thumbnails):
+                if isinstance(answer, Examined):
+                    images.append(answer)
+                else:
+                    refused.append(answer)
+                bar.update(1)
+    return images, refused
+
+
+def _report(settled: Settled, refused: list[Refusal], scans: list[Scan]) -> dict[str, Any]:
+    images = Counter(image.found.source for image in settled.kept)
+    labelled = Counter(image.found.label for image in settled.kept if image.found.source == "labelled")
+    return {
+        "images": {scan.source: images[scan.source] for scan in scans},
+        "labelled": dict(labelled),
+        "refused": [asdict(refusal) for refusal in refused],
+        "dropped": [asdict(refusal) for refusal in settled.dropped],
+        "leaks": [asdict(leak) for leak in settled.leaks],
+    }
+
+
+def _markdown(report: dict[str, Any]) -> str:
+    lines = ["# Ingest", "", f"Images that can be used: {counts(report['images'])}.", ""]
+    lines += ["| class | labelled images |", "|---|---|"]
+    lines += [f"| {cell(name)} | {count} |" for name, count in sorted(report["labelled"].items())]
+    titles = {
+        "refused": "Refused: cannot be used",
+        "dropped": "Dropped: a copy of them stays, or the test split has them",
+        "leaks": "Leaks: training images that are test images",
+    }
+    for part, title in titles.items():
+        lines += ["", f"## {title} ({len(report[part])})", *listing(report[part])]
+    return "\n".join(lines) + "\n"
+
+
+def listing(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Lines of Markdown: a table of the first rows."""
+    if not rows:
+        return ["", "None."]
+    columns = list(rows[0])
+    lines = ["", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    lines += ["| " + " | ".join(cell(row[column]) for column in columns) + " |" for row in rows[:SHOWN]]
+    if len(rows) > SHOWN:
+        lines += ["", f"... and {len(rows) - SHOWN} more, see report.json."]
+    return lines
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def counts(images: dict[str, int]) -> str:
+    """{"pool": 3, "test": 2} -> "3 pool, 2 test"."""
+    return ", ".join(f"{count} {source}" for source, count in images.items())

@@ -1,0 +1,60 @@
+"""Outputs appear whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def whole(out: Path) -> Iterator[Path]:
+    """A new, empty folder to write into; it becomes `out`, synced to the disk, when the block ends without an error.
+
+    Whatever `out` held before stays until then. A killed block leaves `out` as it was, and a `.part` folder that the
+    next attempt removes.
+    """
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    yield part
+    for path in sorted(part.rglob("*")):
+        sync(path)
+    sync(part)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(part, out)
+    sync(out.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Sorted keys and a final newline, so that equal contents are equal bytes."""
+    path.write_text(as_json(content))
+
+
+def as_json(content: Any) -> str:
+    return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """One file, whole or not at all, in a folder that holds others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    sync(part)
+    os.replace(part, path)
+    sync(path.parent)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,154 @@
+"""The judge: is the candidate proven better than what labels alone give, and no worse than what is in production?"""
+
+import hashlib
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.answers import Answers, ask, read_answers
+from tasks.checks import Check, Contender, check, gain
+from tasks.io import read_json, whole, write_json
+from tasks.params import Params
+from tasks.text import percent
+from tasks.text import table as markdown
+from tasks.training import rows_of
+from tutelage.data.manifest import classes_of, read_split
+from tutelage.metrics.comparison import Interval
+from tutelage.models.files import load_model
+from tutelage.types import BadInput
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Verdict:
+    promote: bool
+    winner: str  # candidate, champion or baseline
+    reasons: list[str]
+
+
+def judge(
+    split: Path, candidate: Path, candidate_evaluation: Path, baseline: Path, baseline_evaluation: Path,
+    champion: Path, *, params: Params, out: Path,
+) -> Path:  # fmt: skip
+    """Candidate, supervised baseline and champion on the test split -> verdict.json, report.md, the winner's model.
+
+    The champion is the model in production; where there is none yet, the baseline. A candidate is promoted when it
+    beats the baseline beyond chance and is not inferior to the champion.
+    """
+    table = read_split(split)
+    new = contender("candidate", candidate, read_answers(candidate_evaluation), candidate_evaluation)
+    fair = contender("baseline", baseline, read_answers(baseline_evaluation), baseline_evaluation)
+    in_production = (champion / "model.safetensors").exists()
+    old = _production(table, champion, params) if in_production else fair
+    same_test(table, {one.name: one.answers for one in (new, fair, old)})
+    progress = gain(new, fair, params)
+    checks = check(new, fair, old, params)
+    verdict = decide(new, fair, old, checks, params)
+    content = {
+        **asdict(verdict),
+        "champion": "production" if in_production else "baseline",
+        "checks": [asdict(one) for one in checks],
+        "gain": {"error_reduction": progress.estimate, "low": progress.low, "high": progress.high},
+        "digests": {
+            "split": hashlib.sha256((split / "split.parquet").read_bytes()).hexdigest(),
+            "test": digest_of_test(table),
+            "candidate": new.card.sha256,
+            "baseline": fair.card.sha256,
+            "champion": old.card.sha256,
+        },
+    }
+    folder_of = {"candidate": candidate, "baseline": baseline, "champion": champion}
+    with whole(out) as folder:
+        shutil.copyfile(folder_of[verdict.winner] / "model.safetensors", folder / "model.safetensors")
+        write_json(folder / "verdict.json", content)
+        (folder / "report.md").write_text(_markdown(content))
+    return out
+
+
+def decide(new: Contender, fair: Contender, old: Contender, checks: list[Check], params: Params) -> Verdict:
+    """Who wins, and why in sentences a product owner can read."""
+    stays = "the supervised baseline" if old is fair else "the model in production"
+    loser = "baseline" if old is fair else "champion"
+    if new.card.sha256 == old.card.sha256:
+        return Verdict(False, loser, [f"Not promoted: the candidate is {stays}, byte for byte."])
+    progress = gain(new, fair, params)
+    if all(one.passed for one in checks):
+        held = [] if old is fair else ["It is not inferior to the model in production in any check."]
+        return Verdict(True, "candidate", [f"Promoted: {_in_words(progress)}.", *held])
+    failed = [f"{one.name}: {one.reason}" for one in checks if not one.passed]
+    last = f"So {stays} is kept."
+    if old is not fair and gain(fair, old, params).low > 0:
+        last += (
+            " But the supervised baseline is better than it beyond chance: labels alone would improve production. "
+            "Look at why the rounds did not help before promoting work/baseline by hand."
+        )
+    return Verdict(False, loser, [f"Not promoted: {_in_words(progress)}.", *failed, last])
+
+
+def _in_words(progress: Interval) -> str:
+    more = "lower" if progress.estimate >= 0 else "higher"
+    ends = f"95 % interval of the reduction {percent(progress.low)} to {percent(progress.high)}"
+    return f"the candidate's error is {percent(abs(progress.estimate))} {more} than the supervised baseline's ({ends})"
+
+
+def contender(name: str, model: Path, answers: Answers, evaluation: Path) -> Contender:
+    """A model with its answers. BadInput where the evaluation is another model's."""
+    network, card = load_model(model / "model.safetensors")
+    measured = read_json(evaluation / "metrics.json")["model"]
+    if measured != card.sha256:
+        raise BadInput(f"{evaluation} tested another model ({measured[:12]}) than {model} holds ({card.sha256[:12]}). "
+                       "Run `dvc repro` to test it again")  # fmt: skip
+    return Contender(name, network, card, answers)
+
+
+def _production(table: pa.Table, champion: Path, params: Params) -> Contender:
+    network, card = load_model(champion / "model.safetensors")
+    if card.classes != classes_of(table):
+        classes = classes_of(table)
+        raise BadInput(
+            f"{champion} holds a production model of the classes {card.classes}, but this split has {classes}. "
+            f"They cannot be compared: correct the labels, or empty {champion} to judge against the baseline instead"
+        )
+    return Contender("champion", network, card, ask(table, network, card, compute=params.compute, batch=BATCH))
+
+
+def same_test(table: pa.Table, answers: dict[str, Answers]) -> None:
+    """BadInput where one of the models, by name, was asked about other images than this split's."""
+    ids = table["id"].take(pa.array(rows_of(table, "test"))).to_pylist()
+    for name, said in answers.items():
+        if said.ids != ids:
+            raise BadInput(f"the {name} was tested on other images than this split's. Run `dvc repro` to test it again")
+
+
+def digest_of_test(table: pa.Table) -> str:
+    """Changes with any test image, its place or its label: two verdicts with equal digests judged on the same data."""
+    test = table.take(pa.array(rows_of(table, "test")))
+    rows = zip(*(test[name].to_pylist() for name in ("id", "sha256", "label")), strict=True)
+    return hashlib.sha256("\n".join(f"{a} {b} {c}" for a, b, c in rows).encode()).hexdigest()
+
+
+def checks_table(checks: list[dict[str, Any]], names: tuple[str, str]) -> str:
+    """The rules as Markdown, for a candidate and a champion of these names."""
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+    rows = [
+        [c["name"], number(c["candidate"]), number(c["champion"]), c["rule"], "passed" if c["passed"] else "**failed**"]
+        for c in checks
+    ]
+    return markdown(["check", *names, "rule", ""], rows)
+
+
+def _markdown(content: dict[str, Any]) -> str:
+    verdict = "promote the candidate" if content["promote"] else f"the {content['winner']} wins"
+    parts = [
+        f"# Verdict: {verdict}",
+        "\n".join(f"- {reason}" for reason in content["reasons"]),
+        checks_table(content["checks"], ("candidate", "compared with")),
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,70 @@
+"""What sections of params.yaml are made of: numbers with bounds, methods by name, training runs."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, TypeAdapter
+
+from tutelage.methods import METHODS, Method
+from tutelage.methods.detection import DETECTION_METHODS
+
+STRICT: Any = {"extra": "forbid"}
+Count = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Open = Annotated[float, Field(gt=0, lt=1)]
+
+
+def parse_method(value: Any) -> Any:
+    """{"name": "rkd", "angle": 50} -> RKD(angle=50.0)."""
+    return _parse(value, METHODS)
+
+
+def parse_detection_method(value: Any) -> Any:
+    """{"name": "stac", "weight": 1} -> STAC(weight=1.0)."""
+    return _parse(value, DETECTION_METHODS)
+
+
+def parse_methods(value: Any) -> Any:
+    """[kd, {name: kd, temperature: 8}] -> {"kd": KD(), "kd, temperature 8": KD(temperature=8.0)}."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        raise ValueError("methods is a list of names, or of {name: ..., its fields}; null for all there are")
+    found = {}
+    for item in value:
+        written = {"name": item} if isinstance(item, str) else item
+        method = parse_method(written)
+        changed = [f"{key} {content}" for key, content in written.items() if key != "name"]
+        found[", ".join([written["name"], *changed])] = method
+    if len(found) < len(value):
+        raise ValueError("methods names one of them twice")
+    return found
+
+
+def nearest(word: str, known: Any) -> str:
+    """ ". Did you mean 'x'?", or what there is when nothing is near."""
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f". Did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known))}"
+
+
+def _parse(value: Any, methods: Mapping[str, type[Any]]) -> Any:
+    if not isinstance(value, dict) or "name" not in value:
+        raise ValueError("a method is written {name: ..., its fields}")
+    fields = {key: content for key, content in value.items() if key != "name"}
+    if value["name"] not in methods:
+        raise ValueError(f"{value['name']!r} is not one of the {len(methods)} methods{nearest(value['name'], methods)}")
+    return TypeAdapter(methods[value["name"]]).validate_python(fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """One training run: how long, on how much at a time, by which method."""
+
+    __pydantic_config__ = STRICT
+    steps: Count
+    labelled_batch: Annotated[int, Field(gt=1)]  # batch norm needs two
+    pool_batch: Annotated[int, Field(ge=0)]
+    method: Annotated[Method, BeforeValidator(parse_method)]
+    start: Literal["teacher", "scratch"] = "scratch"  # weights that a student begins with

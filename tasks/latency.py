@@ -1,0 +1,67 @@
+"""How long two networks take for the same images, side by side, so that a busy machine slows both."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from tutelage.train.device import accelerator
+from tutelage.train.settings import Compute
+from tutelage.types import Detector, Network
+
+BATCHES = (1, 32)
+REPEATS = 15
+DOUBT = 0.15  # a measured ratio this near to the limit may fall on either side of it the next time
+
+
+def operations(network: Network | Detector, size: int) -> int:
+    """Floating point operations for one image of `size` pixels, counted and not measured: equal everywhere."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network.eval()(torch.zeros(1, 3, size, size))
+    return int(counter.get_total_flops())
+
+
+def measure(first: tuple[Network | Detector, int], second: tuple[Network | Detector, int], compute: Compute) -> float:
+    """The larger, over batches of 1 and 32, of the ratios of median times. Each is a network and its image size."""
+    engine = accelerator(compute)
+    ratios = []
+    for batch in BATCHES:
+        runs = [
+            (net.eval().to(engine.device), torch.rand(batch, 3, s, s, device=engine.device))
+            for net, s in (first, second)
+        ]
+        with torch.inference_mode(), engine.autocast():
+            one, other = per_call([lambda net=net, x=x: _answer(net, x) for net, x in runs])  # type: ignore[misc]
+        ratios.append(one / other)
+    return max(ratios)
+
+
+def _answer(network: Network | Detector, images: Tensor) -> None:
+    """Waits for the device."""
+    said = network(images)
+    if isinstance(said, list):
+        for each in said:
+            each.scores.sum().item()
+    else:
+        said.logits.sum().item()
+
+
+def per_call(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """Median seconds of each call. They take turns, so that a busy machine slows all of them."""
+    seconds: list[list[float]] = [[] for _ in calls]
+    for _ in range(REPEATS + 2):
+        for place, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            seconds[place].append(time.perf_counter() - start)
+    return [statistics.median(row[2:]) for row in seconds]  # the first two warm up
+
+
+def within(ratio: float, limit: float, counted: float) -> bool:
+    """Whether a measured ratio keeps a limit. In doubt the ratio of counted operations decides, which never varies."""
+    doubtful = abs(ratio / limit - 1) < DOUBT
+    return (counted if doubtful else ratio) <= limit

@@ -1,0 +1,265 @@
+"""params.yaml as typed values, checked whole before anything is loaded. Only this file and knobs.py know pydantic."""
+
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from tasks.box_params import Detection
+from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_methods
+from tutelage.data.views import Views
+from tutelage.methods import Method
+from tutelage.models.backbone import NetworkSpec
+from tutelage.train.settings import Compute, Optimiser
+from tutelage.types import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch:
+    """Where the demo's images come from."""
+
+    __pydantic_config__ = STRICT
+    dataset: Literal["fashion_mnist", "none"]
+    folder: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """Which images there are. `labelled`, `pool` and `test` are names inside `root`."""
+
+    __pydantic_config__ = STRICT
+    root: str
+    labelled: str
+    pool: str | None = None
+    test: str | None = None
+    leaks: Literal["drop", "refuse"] = "refuse"
+    near_duplicates: Annotated[int, Field(ge=0, le=16)] = 0  # dHash bits
+    max_pixels: Count = 50_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Who may see which label."""
+
+    __pydantic_config__ = STRICT
+    labels_per_class: Count | None = None
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    test_fraction: Open = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate:
+    """What a pseudo-label must promise before it is kept."""
+
+    __pydantic_config__ = STRICT
+    target_precision: Open = 0.9
+    confidence: Open = 0.9  # of the Clopper-Pearson lower bound
+    floor: Share = 0.5  # no threshold below it
+    cap: Share = 0.995  # no threshold above it: what is surer is kept whatever the hold-out's size
+    probe: Annotated[int, Field(ge=0)] = 2000  # pool images that the expected yield is read from
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoLabel:
+    __pydantic_config__ = STRICT
+    top_k: Count = 10  # classes stored of each soft label
+    rejected: Share = 0.0  # weight of the soft label of an image below its threshold; 0 leaves it out
+    views: Annotated[int, Field(ge=1, le=5)] = 1  # looks at each image whose mean is the answer
+    align: bool = False  # make classes as frequent in the pool as in the labelled set before anything is kept
+    shard_size: Count = 5000
+    batch: Count = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    __pydantic_config__ = STRICT
+    bins: Count = 15
+    batch: Count = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """When a round has gone wrong. Signals are read on the hold-out and the pool, never on the test split."""
+
+    __pydantic_config__ = STRICT
+    max_empty: Share = 0.98  # share of the pool left without a label
+    max_class_divergence: Annotated[float, Field(gt=0)] = 0.5  # Jensen-Shannon, nats, kept labels against labelled set
+    max_flips: Share = 0.5  # share of pool images whose label changed since the last round
+    max_drop: Share = 0.02  # hold-out accuracy that a student may lose against its teacher
+    weaken: Annotated[float, Field(ge=0, lt=1)] = 0.5  # factor on the unsupervised weight after a first breach
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """What a candidate must show on the frozen test split before it replaces the champion."""
+
+    __pydantic_config__ = STRICT
+    margin: Share = 0.0  # overall accuracy that the lower end of the interval may lack
+    class_margin: Share = 0.05  # F1 that a class may lose
+    calibration_margin: Share = 0.05  # of the expected calibration error
+    latency_ratio: Annotated[float, Field(gt=0)] = 1.5
+    resamples: Count = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    __pydantic_config__ = STRICT
+    gallery: Annotated[int, Field(ge=0)] = 12  # images a row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One generation: what its student starts from, learns from and is."""
+
+    __pydantic_config__ = STRICT
+    teacher: str  # folder of the model that labels the pool
+    holdout: bool = False  # also learn from the hold-out; for the last round, after which nothing is calibrated
+    network: dict[str, Any] = field(default_factory=dict)  # fields of `network` that this student has otherwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """One step down: a smaller network, and the model that teaches it."""
+
+    __pydantic_config__ = STRICT
+    teacher: str  # folder of a model
+    network: dict[str, Any]  # fields of `network` that this student has otherwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smaller:
+    """What a compact student must show before it takes its teacher's place."""
+
+    __pydantic_config__ = STRICT
+    smaller: Annotated[float, Field(ge=1)] = 3.0  # times fewer bytes
+    faster: Annotated[float, Field(ge=1)] = 2.0  # times less time on the CPU
+    margin: Share = 0.01  # accuracy that the lower end of the interval may lack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compress:
+    """From a large network to a compact one, over assistants where the chain has several links."""
+
+    __pydantic_config__ = STRICT
+    network: dict[str, Any]  # fields of `network` that the large teacher has otherwise
+    teacher: Train
+    student: Train  # of each link
+    baseline: Train  # the compact network without a teacher
+    chain: dict[int, Link]
+    last: int
+    judge: Smaller
+
+    def __post_init__(self) -> None:
+        for n, link in self.chain.items():
+            above = f"work/compress/students/{n - 1}"
+            if n > 1 and link.teacher != above:
+                raise ValueError(f"chain.{n}.teacher is {link.teacher!r}, but the link before it makes {above}")
+        if list(self.chain) != list(range(1, self.last + 1)):
+            raise ValueError(f"links are {list(self.chain)} and last is {self.last}: number them from 1 to last")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Methods on one teacher, student, data and budget."""
+
+    __pydantic_config__ = STRICT
+    methods: Annotated[dict[str, Method] | None, BeforeValidator(parse_methods)] = None  # by name; null: all there are
+    seeds: Annotated[list[int], Field(min_length=1)] = field(default_factory=lambda: [0, 1, 2])
+    steps: Count = 1000
+    labelled_batch: Annotated[int, Field(gt=1)] = 32
+    pool_batch: Annotated[int, Field(ge=0)] = 96  # 0: labelled images only
+    network: dict[str, Any] = field(default_factory=dict)  # fields of `network` that the student has otherwise
+    start: Literal["teacher", "scratch"] = "scratch"
+    measured_on: Literal["test", "holdout"] = "test"  # holdout: it is then not trained on, and the test stays unseen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """All of params.yaml."""
+
+    __pydantic_config__ = STRICT
+    seed: Annotated[int, Field(ge=0)]
+    fetch: Fetch
+    ingest: Ingest
+    split: Split
+    network: NetworkSpec
+    views: Views
+    optimiser: Optimiser
+    compute: Compute
+    teacher: Train
+    baseline: Train
+    oracle: Train
+    student: Train
+    calibrate: Calibrate
+    pseudo_label: PseudoLabel
+    evaluate: Evaluate
+    guard: Guard
+    judge: Judge
+    report: Report = field(default_factory=Report)
+    compress: Compress
+    compare: Compare = field(default_factory=Compare)
+    detection: Detection
+    rounds: dict[int, Round]
+    last: int
+
+    def __post_init__(self) -> None:
+        count = len(self.rounds)
+        chain = {n: "work/teacher" if n == 1 else f"work/rounds/{n - 1}/guard" for n in range(1, max(count, 1) + 1)}
+        written = {n: item.teacher for n, item in self.rounds.items()}
+        if written != chain:
+            raise ValueError(f"rounds is {written}, but rounds are numbered from 1 and chained: write {chain}")
+        if self.last != count:
+            raise ValueError(f"last is {self.last}, but the last round is {count}")
+        for n, item in self.rounds.items():
+            if item.holdout and n < count:
+                raise ValueError(
+                    f"rounds.{n}.holdout is true, but round {n + 1} calibrates its student on the hold-out. "
+                    "Only the last round may learn from it"
+                )
+            self.resized(item.network, f"rounds.{n}.network")
+        self.resized(self.compress.network, "compress.network")
+        self.resized(self.compare.network, "compare.network")
+        for n, link in self.compress.chain.items():
+            self.resized(link.network, f"compress.chain.{n}.network")
+
+    def resized(self, changes: dict[str, Any], section: str) -> NetworkSpec:
+        """`network` with some fields changed, as `section` writes them."""
+        if unknown := changes.keys() - {known.name for known in fields(self.network)}:
+            raise ValueError(f"{section} has {unknown.pop()!r}, which `network` does not have")
+        return replace(self.network, **changes)
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml. Raises BadInput with every problem, one a line."""
+    try:
+        written = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise BadInput(f"{path} does not exist. Run from the repository's root.") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is not YAML: {error}") from error
+    try:
+        return TypeAdapter(Params).validate_python(written)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise BadInput(f"{path} has {error.error_count()} problem(s):\n{problems}") from error
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "params"
+    if problem["type"] == "unexpected_keyword_argument":
+        return f"{where} is not a parameter{nearest(problem['loc'][-1], _siblings(problem['loc']))}"
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"{where} is missing"
+    return f"{where} is {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _siblings(location: tuple[Any, ...]) -> list[str]:
+    section: Any = Params
+    for part in location[:-1]:
+        known = getattr(section, "__dataclass_fields__", {})
+        if part not in known:
+            return []
+        section = known[part].type
+    return list(getattr(section, "__dataclass_fields__", {}))

@@ -1,0 +1,165 @@
+"""What is in production, and how a model gets there. The flow `retrain` runs it:
+
+python -m tasks.promote snapshot_champion REGISTRY
+python -m tasks.promote promote JUDGED REGISTRY
+python -m tasks.promote restore REGISTRY
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tasks.io import read_json, sync, write_json
+
+MODEL, RECORD = "model.safetensors", "production.json"
+
+
+def snapshot_champion(registry: Path) -> Path:
+    """registry/production -> registry/champion: what the next candidate has to beat. Nothing where there is nothing."""
+    return _become(registry / "champion", registry / "production")
+
+
+def promote(judged: Path, registry: Path) -> Path:
+    """verdict.json, the winner's model -> registry/production: model.safetensors and production.json, both or neither.
+
+    Twice is once. Raises BadInput, and leaves production as it was, unless the verdict promotes the model, the model is
+    the one that was judged, and it answers.
+    """
+    verdict = read_json(judged / "verdict.json")
+    if not verdict["promote"]:
+        raise _bad(f"{judged} keeps the {verdict['winner']} in place. {' '.join(verdict['reasons'])}")
+    digest = smoke_test(judged / MODEL)
+    if digest != verdict["digests"][verdict["winner"]]:
+        raise _bad(f"{judged / MODEL} is not the model that was judged. `dvc repro judge` judges it again")
+    production = registry / "production"
+    before = _record(production)
+    record = {"model": digest, "verdict": _sha256(judged / "verdict.json")}
+    if before | record == before:
+        return production
+    with _whole(production) as folder:
+        shutil.copyfile(judged / MODEL, folder / MODEL)
+        write_json(folder / RECORD, record | {"git": _revision(registry), "previous": before.get("model")})
+    return production
+
+
+def restore(registry: Path) -> Path:
+    """registry/champion -> registry/production: takes a promotion back."""
+    return _become(registry / "production", registry / "champion")
+
+
+def smoke_test(model: Path) -> str:
+    """The file's sha256, once the network in it has given finite numbers for a black image. Raises BadInput."""
+    import torch
+
+    from tutelage.models.files import load_model
+
+    net, card = load_model(model)
+    with torch.inference_mode():
+        logits = net(torch.zeros(1, 3, card.image_size, card.image_size)).logits
+    if not logits.isfinite().all():
+        raise _bad(f"{model} answers {logits.flatten().tolist()} to a black image, which is no finite number")
+    return card.sha256
+
+
+def _become(target: Path, source: Path) -> Path:
+    """`target` gets the model and the record of `source`, or loses its own."""
+    record = _record(source)
+    _recover(target)
+    if _digests(target) != _digests(source):
+        with _whole(target) as folder:
+            for name in (MODEL, RECORD):
+                (folder / name).unlink(missing_ok=True)
+                if record:
+                    shutil.copyfile(source / name, folder / name)
+    return target
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """production.json, {} where nothing was promoted yet. Raises BadInput when the model is not the one it names."""
+    _recover(folder)
+    if not (folder / RECORD).exists():
+        return {}
+    record: dict[str, Any] = read_json(folder / RECORD)
+    if not (folder / MODEL).exists():
+        raise _bad(f"{folder / MODEL} is missing. `dvc pull {folder / MODEL}` fetches it")
+    if _sha256(folder / MODEL) != record["model"]:
+        raise _bad(f"{folder / MODEL} is not what {RECORD} says. `dvc checkout {folder / MODEL}` restores it")
+    return record
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {name: _sha256(folder / name) for name in (MODEL, RECORD) if (folder / name).exists()}
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A copy of `folder` to change, which takes its place when the block ends without an error."""
+    part, old = _beside(folder, ".part"), _beside(folder, ".old")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(folder, part)
+    yield part
+    for path in [*part.iterdir(), part]:
+        sync(path)
+    os.rename(folder, old)  # two renames: cut off between them, _recover undoes the first
+    os.rename(part, folder)
+    sync(folder.parent)
+    shutil.rmtree(old)
+
+
+def _recover(folder: Path) -> None:
+    old = _beside(folder, ".old")
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    elif old.exists():
+        os.rename(old, folder)
+    else:
+        folder.mkdir(parents=True)
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(folder.name + suffix)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _revision(folder: Path) -> str | None:
+    """The commit that is checked out, None outside Git."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, text=True, capture_output=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _bad(message: str) -> ValueError:
+    from tutelage.types import BadInput
+
+    return BadInput(message)
+
+
+VERBS: dict[str, Callable[..., Path]] = {
+    "snapshot_champion": snapshot_champion,
+    "promote": promote,
+    "restore": restore,
+}
+
+
+def main(verb: str, *paths: str) -> int:
+    try:
+        VERBS[verb](*map(Path, paths))
+    except ValueError as error:
+        print(f"{verb}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

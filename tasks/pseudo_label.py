@@ -1,0 +1,109 @@
+"""The pool, labelled."""
+
+import hashlib
+import itertools
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.io import read_json, whole
+from tasks.params import Params, PseudoLabel
+from tasks.progress import Progress
+from tasks.training import rows_of
+from tutelage.data.images import Images
+from tutelage.data.manifest import read_split
+from tutelage.data.pseudo_labels import SCHEMA, shard_name, write_manifest, write_shards
+from tutelage.metrics.calibration import aligned, calibrated
+from tutelage.models.files import Card, load_model
+from tutelage.train.predict import logits, looks
+from tutelage.types import BadInput
+
+UNFINISHED = Path(".tutelage/labels")
+Say = Callable[[Sequence[np.ndarray]], Iterator[np.ndarray]]  # chunks of rows -> their logits
+
+
+def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Params, out: Path) -> Path:
+    """Pool, teacher, calibration -> shards (id, label, top-k, calibrated score, weight, kept or why not), manifest.
+
+    A shard that is finished is never labelled again: a run that was killed goes on with the next one.
+    """
+    table, rules = read_split(split), read_json(calibration / "calibration.json")
+    network, card = load_model(teacher / "model.safetensors")
+    if rules["teacher"] != card.sha256:
+        raise BadInput(f"{calibration} was made for another teacher than {teacher}. Run `dvc repro` to calibrate again")
+    pool = rows_of(table, "pool")
+    scratch = UNFINISHED / _fingerprint(table, card, rules, params)
+    scratch.mkdir(parents=True, exist_ok=True)
+    # Every image is read once, so keeping it would only make memory grow with the pool.
+    images = Images.open(table, card.image_size, cache_bytes=0)
+    views = looks(params.pseudo_label.views, flip=params.views.flip)
+    say = partial(logits, network, images, compute=params.compute, views=views)
+    number = int(out.parent.name) if out.parent.name.isdigit() else 0
+    made = shards(table["id"], pool, say, rules, params.pseudo_label, done=scratch, number=number)
+    with Progress(f"pseudo_label@{out.parent.name}", len(pool)) as bar:
+        for rows in write_shards(scratch, made):
+            bar.update(rows)
+    with whole(out) as folder:
+        for path in scratch.glob("shard-*.parquet"):
+            shutil.copy(path, folder / path.name)
+        write_manifest(folder, card.classes, teacher=card.sha256, number=number)
+    shutil.rmtree(scratch)
+    return out
+
+
+def shards(
+    ids: pa.ChunkedArray, pool: np.ndarray, say: Say, rules: dict[str, Any], settings: PseudoLabel, *,
+    done: Path, number: int,
+) -> Iterator[tuple[int, pa.Table]]:  # fmt: skip
+    """The shards of `pool` that are not in `done` yet; `say` answers for chunks of rows, in order.
+
+    Chunks never cross a shard, so a shard's bytes do not depend on which others were made in the same run.
+    """
+    places = [pool[i : i + settings.shard_size] for i in range(0, len(pool), settings.shard_size)]
+    todo = [i for i in range(len(places)) if not (done / shard_name(i)).exists()]
+    chunks = [np.array_split(places[i], -(-len(places[i]) // settings.batch)) for i in todo]
+    stream = say(list(itertools.chain(*chunks)))
+    for place, parts in zip(todo, chunks, strict=True):
+        said = np.concatenate(list(itertools.islice(stream, len(parts))))
+        yield place, _table(ids.take(pa.array(places[place])), said, rules, settings, number)
+
+
+def _table(names: pa.Array, said: np.ndarray, rules: dict[str, Any], settings: PseudoLabel, number: int) -> pa.Table:
+    """One shard: every image of the pool has a row, kept or not."""
+    probabilities = calibrated(said, rules["temperature"])
+    if rules["alignment"] is not None:
+        probabilities = aligned(probabilities, np.array(rules["alignment"]))
+    label, sure = probabilities.argmax(1), probabilities.max(1)
+    limits = [row["threshold"] for row in rules["classes"]]
+    closed = np.array([limit is None for limit in limits])[label]
+    kept = ~closed & (sure >= np.array([np.inf if limit is None else limit for limit in limits])[label])
+    top = np.argsort(-probabilities, axis=1, kind="stable")[:, : settings.top_k]
+    rows = len(names)
+    columns = {
+        "id": names,
+        "task": ["classification"] * rows,
+        "label": label.astype(np.int32),
+        "classes": list(top.astype(np.int32)),
+        "probabilities": list(np.take_along_axis(probabilities, top, axis=1)),
+        "score": calibrated(said, 1.0).max(1),
+        "calibrated": sure,
+        "weight": np.where(kept, 1.0, settings.rejected).astype(np.float32),
+        "kept": kept,
+        "reason": np.where(kept, "", np.where(closed, "class_rejected", "below_threshold")),
+        "teacher": [rules["teacher"]] * rows,
+        "round": np.full(rows, number, np.int32),
+        "view": ["plain" if settings.views == 1 else f"mean of {settings.views}"] * rows,
+    }
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _fingerprint(table: pa.Table, card: Card, rules: dict[str, Any], params: Params) -> str:
+    digest = hashlib.sha256(f"{card.sha256} {rules} {params.pseudo_label} {params.views} {params.compute}".encode())
+    for name in table["sha256"]:
+        digest.update(name.as_py().encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,155 @@
+"""Which images there are, and what objects are in them."""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.box_params import ScenesIngest
+from tasks.ingest import counts, examined, listing
+from tasks.io import whole, write_json
+from tutelage.data.coco import Coco, read_coco
+from tutelage.data.coco_boxes import box_table, wrong_sizes
+from tutelage.data.ingest import Settled, manifest, settle
+from tutelage.data.manifest import MANIFEST, describe, roots_of, write_manifest
+from tutelage.data.records import Examined, Refusal, Scan, SourceName
+from tutelage.data.scenes import write_boxes
+from tutelage.data.sources import check, check_apart, scan
+from tutelage.types import BadInput
+
+SHOWN = 50  # sentences of each list in report.md; report.json has all
+
+
+def scenes_ingest(root: Path, *, params: Any, out: Path) -> Path:
+    """COCO JSON and images -> manifest.parquet, boxes.parquet (objects, of all sources), report (what was mended,
+    refused or dropped, and why)."""
+    wanted: ScenesIngest = params.detection.ingest
+    files, scans = _sources(root, wanted)
+    check_apart(scans)
+    images, refused = examined(scans, wanted.max_pixels, thumbnails=wanted.near_duplicates > 0)
+    images, of_other_size, unclear = _sized(files, images)
+    settled = settle(images, leaks=wanted.leaks, near_duplicates=wanted.near_duplicates)
+    refused = sorted([*refused, *of_other_size, *settled.refused], key=lambda refusal: refusal.id)
+    table = _manifest(settled.kept, scans, files, unclear)
+    boxes = _boxes(files, settled.kept, unclear)
+    report = _report(settled, refused, scans, files, boxes)
+    with whole(out) as folder:
+        write_manifest(folder, table)
+        write_boxes(folder, "boxes.parquet", boxes)
+        write_json(folder / "report.json", report)
+        (folder / "report.md").write_text(_markdown(report))
+    print(
+        f"scenes_ingest: {counts(report['images'])}; {len(boxes)} objects; {len(report['repairs'])} mended; refused "
+        f"{len(refused)} images and {len(report['refused_objects'])} objects; dropped {len(settled.dropped)} copies"
+    )
+    return out
+
+
+def _sources(root: Path, wanted: ScenesIngest) -> tuple[dict[SourceName, Coco], list[Scan]]:
+    """Each source's JSON, where it is one, and the images of all. Classes are those of the labelled JSON."""
+    if not wanted.labelled.lower().endswith(".json"):
+        raise BadInput(f"detection.ingest.labelled is {wanted.labelled!r}: write the COCO JSON of the labelled images")
+    if wanted.test is not None and not wanted.test.lower().endswith(".json"):
+        raise BadInput(f"detection.ingest.test is {wanted.test!r}: write the COCO JSON of the test images, or null")
+    files: dict[SourceName, Coco] = {}
+    scans = []
+    sources: dict[SourceName, str | None] = {"labelled": wanted.labelled, "pool": wanted.pool, "test": wanted.test}
+    for source, name in sources.items():
+        if name is None:
+            continue
+        if not name.lower().endswith(".json"):
+            scans.append(scan(root, name, source))
+            continue
+        check(root, name, source)
+        images: str | None = getattr(wanted, f"{source}_images")
+        if images is not None:
+            check(root, images, f"{source}_images")
+        folder = (root / name).parent if images is None else root / images
+        known = files["labelled"].classes if source != "labelled" else None
+        files[source] = read_coco(root / name, folder=folder, boundary=root, source=source, classes=known)
+        scans.append(files[source].scan)
+    return files, scans
+
+
+def _sized(
+    files: dict[SourceName, Coco], images: list[Examined]
+) -> tuple[list[Examined], list[Refusal], dict[str, Refusal]]:
+    """Images without those whose JSON says another size. The pool keeps them: only their hidden objects are unclear."""
+    refused = {
+        refusal.id: refusal
+        for source, coco in files.items()
+        for refusal in wrong_sizes(coco, (image for image in images if image.found.source == source))
+    }
+    unclear = {name: refusal for name, refusal in refused.items() if name.startswith("pool/")}
+    kept = [image for image in images if image.found.id not in refused or image.found.id in unclear]
+    return kept, [refusal for name, refusal in refused.items() if name not in unclear], unclear
+
+
+def _manifest(
+    images: list[Examined], scans: list[Scan], files: dict[SourceName, Coco], unclear: dict[str, Refusal]
+) -> pa.Table:
+    """As for classification, without labels: what is given are objects."""
+    table = manifest(images, scans)
+    listed = {name: image for coco in files.values() for name, image in coco.images.items()}
+    ids = table["id"].to_pylist()
+    given = [name in listed and name not in unclear for name in ids]
+    columns = {
+        "label": pa.nulls(len(ids), pa.string()),
+        "domain": [listed[name].domain if name in listed else "" for name in ids],
+        "label_source": ["given" if known else "" for known in given],
+        "tasks": [["detection"] if known else [] for known in given],
+    }
+    rows = {name: columns.get(name, table[name]) for name in MANIFEST.names}
+    return describe(pa.table(rows, schema=MANIFEST), roots=roots_of(table), classes=files["labelled"].classes)
+
+
+def _boxes(files: dict[SourceName, Coco], images: list[Examined], unclear: dict[str, Refusal]) -> pa.Table:
+    for name, refusal in unclear.items():
+        files["pool"].refuse(f"the objects of {name}: {refusal.detail}")
+    sizes = {image.found.id: (image.width, image.height) for image in images if image.found.id not in unclear}
+    tables = [box_table(files[source], sizes) for source in sorted(files)]
+    return pa.concat_tables(tables)
+
+
+def _report(
+    settled: Settled, refused: list[Refusal], scans: list[Scan], files: dict[SourceName, Coco], boxes: pa.Table
+) -> dict[str, Any]:
+    images = Counter(image.found.source for image in settled.kept)
+    classes = files["labelled"].classes
+    objects: dict[str, dict[str, int]] = {name: dict.fromkeys(files, 0) for name in classes}
+    for name, label in zip(boxes["id"].to_pylist(), boxes["label"].to_pylist(), strict=True):
+        objects[classes[label]][name.partition("/")[0]] += 1
+    return {
+        "images": {scan.source: images[scan.source] for scan in scans},
+        "objects": objects,
+        "refused": [asdict(refusal) for refusal in refused],
+        "dropped": [asdict(refusal) for refusal in settled.dropped],
+        "leaks": [asdict(leak) for leak in settled.leaks],
+        "repairs": [sentence for coco in files.values() for sentence in coco.repairs],
+        "refused_objects": [sentence for coco in files.values() for sentence in coco.refused],
+    }
+
+
+def _markdown(report: dict[str, Any]) -> str:
+    sources = list(report["images"])
+    lines = ["# Scenes", "", f"Images that can be used: {counts(report['images'])}.", ""]
+    lines += ["| class | " + " | ".join(sources) + " |", "|---" * (len(sources) + 1) + "|"]
+    lines += [
+        f"| {name} | " + " | ".join(str(given.get(source, "-")) for source in sources) + " |"
+        for name, given in report["objects"].items()
+    ]
+    titles = {
+        "refused": "Images refused: cannot be used",
+        "dropped": "Images dropped: a copy of them stays, or the test split has them",
+        "leaks": "Leaks: training images that are test images",
+    }
+    for part, title in titles.items():
+        lines += ["", f"## {title} ({len(report[part])})", *listing(report[part])]
+    for part, title in {"repairs": "Mended", "refused_objects": "Objects refused"}.items():
+        more = len(report[part]) - SHOWN
+        lines += ["", f"## {title} ({len(report[part])})", ""]
+        lines += [f"- {sentence}" for sentence in report[part][:SHOWN]] or ["None."]
+        lines += [f"- ... and {more} more, see report.json."] if more > 0 else []
+    return "\n".join(lines) + "\n"

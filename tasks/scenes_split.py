@@ -1,0 +1,181 @@
+"""Who may see which objects, and whether the data can be trained on."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.box_params import ScenesSplit
+from tasks.io import read_json, whole, write_json
+from tasks.text import table as text_table
+from tutelage.data.decoding import letterbox_factor
+from tutelage.data.manifest import classes_of, read_manifest, write_split
+from tutelage.data.scenes import read_boxes, write_boxes, write_known
+from tutelage.data.split import ROLES, draw
+from tutelage.types import BadInput
+
+SHOWN = 10  # names in a sentence
+FEW = 20  # boxes of a class, fewer of which get a note
+TINY = 2.0  # pixels at the network's size, below which a side can hardly be seen
+Roles = dict[str, dict[str, int]]  # class -> role -> objects that are no crowd
+
+
+def scenes_split(ingested: Path, *, params: Any, out: Path) -> Path:
+    """Manifest, boxes -> split.parquet (image, role), boxes.parquet (objects that may be seen), truth.parquet and
+    known.parquet (objects of the pool that are hidden, and the images where they are known), report.
+
+    Roles follow from the seed and each image's bytes. Data that cannot be trained on is refused, with the way out.
+    """
+    wanted: ScenesSplit = params.detection.split
+    manifest, boxes, told = read_manifest(ingested), read_boxes(ingested), read_json(ingested / "report.json")
+    table, _ = draw(
+        manifest, seed=params.seed, labels_per_class=wanted.images, holdout=wanted.holdout,
+        test_fraction=wanted.test_fraction,
+    )  # fmt: skip
+    roles = dict(zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True))
+    counts = _count(classes_of(table), boxes, roles)
+    problems = [*_leaks(told["leaks"]), *_images(roles), *_classes(counts)]
+    if problems:
+        shown = "\n".join(f"  {line}" for line in problems)
+        raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
+    size = params.detection.network.image_size
+    notes = [*_idle(roles, counts), *_empty(table, boxes), *_tiny(table, boxes, size), *_told(told)]
+    images = Counter(roles.values())
+    report = {"problems": [], "notes": notes, "images": {role: images[role] for role in ROLES}, "classes": counts}
+    with whole(out) as folder:
+        _write(folder, manifest, table, boxes)
+        write_json(folder / "report.json", report)
+        (folder / "report.md").write_text(_markdown(report))
+    print("scenes_split: " + ", ".join(f"{images[role]} {role}" for role in ROLES))
+    print("".join(f"  note: {note}\n" for note in notes), end="")
+    return out
+
+
+def _write(folder: Path, manifest: pa.Table, table: pa.Table, boxes: pa.Table) -> None:
+    write_split(folder, table)
+    hidden = pc.equal(table["role"], "pool")
+    of_pool = pc.is_in(boxes["id"], value_set=table["id"].filter(hidden).combine_chunks())
+    write_boxes(folder, "boxes.parquet", boxes.filter(pc.invert(of_pool)))
+    write_boxes(folder, "truth.parquet", boxes.filter(of_pool))
+    write_known(folder, table["id"].filter(pc.and_(hidden, pc.equal(manifest["label_source"], "given"))).to_pylist())
+
+
+def _count(classes: list[str], boxes: pa.Table, roles: dict[str, str]) -> Roles:
+    """Objects of the pool are not counted: nobody is to know them."""
+    counts: Roles = {name: {"labelled": 0, "holdout": 0, "test": 0} for name in classes}
+    for name, label, crowd in zip(*(boxes[column].to_pylist() for column in ("id", "label", "crowd")), strict=True):
+        if roles[name] != "pool" and not crowd:
+            counts[classes[label]][roles[name]] += 1
+    return counts
+
+
+def _leaks(leaks: list[dict[str, str]]) -> Iterator[str]:
+    if leaks:
+        first = leaks[0]
+        yield (
+            f"{len(leaks)} training image(s) are test images too, such as {first['id']} = {first['other']} "
+            f"({first['kind']}). Set detection.ingest.leaks: drop to leave them out of training, or remove them"
+        )
+
+
+def _images(roles: dict[str, str]) -> Iterator[str]:
+    images = Counter(roles.values())
+    if not images["labelled"]:
+        yield "There is no labelled image that can be used. Check detection.ingest.labelled"
+    if not images["test"]:
+        yield (
+            "There is no test image, so no detector could be judged. Set detection.ingest.test, or raise "
+            "detection.split.test_fraction"
+        )
+
+
+def _classes(counts: Roles) -> Iterator[str]:
+    missing = [name for name, roles in counts.items() if not roles["labelled"]]
+    for name in missing[:SHOWN]:
+        elsewhere = {role: number for role, number in counts[name].items() if number}
+        if elsewhere:
+            seen = ", ".join(f"{number} in {role}" for role, number in elsewhere.items())
+            yield (
+                f"Class {name!r} has no object to train on ({seen}). Raise detection.split.images, lower "
+                "detection.split.holdout, label some in other images, or take another seed"
+            )
+        else:
+            yield (
+                f"Class {name!r} has no object in any labelled image. Label some, or remove the category and what is "
+                "of it from the JSON files"
+            )
+    if len(missing) > SHOWN:
+        yield f"{len(missing) - SHOWN} more classes have no object to train on: {_listed(missing[SHOWN:])}"
+
+
+def _idle(roles: dict[str, str], counts: Roles) -> Iterator[str]:
+    images = Counter(roles.values())
+    if not images["pool"]:
+        yield (
+            "The pool is empty: training goes on with labels alone. Set detection.ingest.pool, or lower "
+            "detection.split.images"
+        )
+    if not images["holdout"]:
+        yield "The hold-out is empty, so thresholds cannot be calibrated. Raise detection.split.holdout"
+    few = [f"{name} ({number['labelled']})" for name, number in counts.items() if number["labelled"] < FEW]
+    if few:
+        yield f"Classes with fewer than {FEW} objects to train on: {_listed(few)}"
+    for role, what in (("holdout", "calibrated by itself"), ("test", "judged")):
+        without = [name for name, number in counts.items() if not number[role]]
+        if without and images[role]:
+            yield f"No object in {role} images, so that it cannot be {what}: {_listed(without)}"
+
+
+def _empty(table: pa.Table, boxes: pa.Table) -> Iterator[str]:
+    full = pc.is_in(table["id"], value_set=boxes["id"].combine_chunks())
+    bare = Counter(table["role"].filter(pc.invert(full)).to_pylist())
+    shown = ", ".join(f"{bare[role]} {role}" for role in ROLES if role != "pool" and bare[role])
+    if shown:
+        yield f"Images without any object, which are kept as such: {shown}"
+    crowds = int(np.count_nonzero(boxes["crowd"].to_numpy()))
+    if crowds:
+        yield f"{crowds} objects are crowds: neither trained on nor counted as missed"
+
+
+def _tiny(table: pa.Table, boxes: pa.Table, size: int) -> Iterator[str]:
+    """Objects that the network will hardly see. Those of the pool are nobody's to know."""
+    factors = {
+        row["id"]: letterbox_factor(row["width"], row["height"], size)
+        for row in table.select(["id", "width", "height", "role"]).to_pylist()
+        if row["role"] != "pool"
+    }
+    x1, y1, x2, y2 = (boxes[side].to_numpy() for side in ("x1", "y1", "x2", "y2"))
+    factor = np.array([factors.get(name, np.inf) for name in boxes["id"].to_pylist()], np.float64)
+    tiny = np.minimum(x2 - x1, y2 - y1) * factor < TINY
+    if tiny.any():
+        first = boxes["id"][int(tiny.argmax())].as_py()
+        yield (
+            f"{int(tiny.sum())} objects have a side below {TINY:g} pixels at {size} x {size}, such as in {first}. "
+            "Raise detection.network.image_size if they matter"
+        )
+
+
+def _told(told: dict[str, Any]) -> Iterator[str]:
+    for part, what in (("refused", "images were refused"), ("refused_objects", "objects were refused"),
+                       ("repairs", "records were mended"), ("dropped", "copies of images were dropped")):  # fmt: skip
+        if told[part]:
+            first = told[part][0]
+            shown = first if isinstance(first, str) else f"{first['id']}: {first['detail']}"
+            yield f"{len(told[part])} {what}, such as {shown}"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _markdown(report: dict[str, Any]) -> str:
+    images = ", ".join(f"{number} {role}" for role, number in report["images"].items())
+    rows = [(name, roles["labelled"], roles["holdout"], roles["test"]) for name, roles in report["classes"].items()]
+    lines = ["# Scenes", "", f"No problem. Images: {images}.", "", *(f"- {note}" for note in report["notes"])]
+    lines += ["", "Objects:", "", text_table(("class", "labelled", "hold-out", "test"), rows)]
+    return "\n".join(lines) + "\n"

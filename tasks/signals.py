@@ -1,0 +1,177 @@
+"""What the guard watches. Every signal is read on the hold-out and the pool, never on the test split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from tasks.io import read_json
+from tasks.params import Guard
+from tasks.text import percent
+from tasks.training import labels_of, rows_of
+from tutelage.data.images import Images
+from tutelage.data.manifest import classes_of
+from tutelage.metrics.classification import accuracy
+from tutelage.metrics.comparison import flip_share, jensen_shannon, sign_test
+from tutelage.models.files import load_model
+from tutelage.train.predict import predict
+from tutelage.train.settings import Compute
+from tutelage.types import Network
+
+SAMPLE = 2000  # pool images on which a student's answers are looked at
+BATCH = 256
+SIGNIFICANCE = 0.05  # of the sign test: what chance explains more often than that is no breach
+FEW = 0.5  # share of the classes that a student must still name
+STUDENTS_FAULT = frozenset({"not_finite", "drop", "classes_named"})  # a breach of these refuses the student at once
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One number against its limit. `detail` says it in a sentence."""
+
+    value: float | None  # None: there was nothing to measure it on
+    limit: float
+    breached: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What teacher and student say of the images that a guard may look at. None: the student has none."""
+
+    truth: np.ndarray  # hold-out [h]
+    holdout_teacher: np.ndarray  # [h]
+    holdout_student: np.ndarray | None  # [h]
+    pool_ids: list[str]  # sample [p]
+    pool_teacher: np.ndarray  # [p]
+    pool_student: np.ndarray | None  # [p]
+    broken: int  # numbers among the student's weights and answers that are not finite
+    learned: bool = False  # the student was trained on the hold-out: its answers there prove nothing
+
+    @property
+    def opinions(self) -> dict[str, int]:
+        """The student's label of the pool's sample, by id; none where it cannot answer."""
+        if self.pool_student is None:
+            return {}
+        return dict(zip(self.pool_ids, self.pool_student.tolist(), strict=True))
+
+
+def look(table: pa.Table, teacher: Path, student: Path, compute: Compute) -> Sight:
+    """Ask both networks about the hold-out and an evenly spaced sample of the pool."""
+    holdout, pool = rows_of(table, "holdout"), rows_of(table, "pool")
+    sample = pool[np.linspace(0, len(pool) - 1, min(SAMPLE, len(pool))).astype(np.int64)]
+    rows = np.concatenate([holdout, sample])
+
+    def answers(model: Path) -> tuple[np.ndarray | None, int]:
+        network, card = load_model(model / "model.safetensors")
+        broken = _not_finite(network)
+        if broken:
+            return None, broken
+        images = Images.open(table, card.image_size)
+        logits = predict(network, images, rows, compute=compute, batch=BATCH)
+        broken = int((~np.isfinite(logits)).sum())
+        return (None if broken else logits.argmax(axis=1)), broken
+
+    old, teacher_broken = answers(teacher)
+    assert old is not None, f"{teacher} has {teacher_broken} numbers that are not finite"  # a guard let it pass
+    new, broken = answers(student)
+    cut = len(holdout)
+    ids = table["id"].take(pa.array(sample)).to_pylist()
+    return Sight(
+        truth=labels_of(table, holdout),
+        holdout_teacher=old[:cut],
+        holdout_student=None if new is None else new[:cut],
+        pool_ids=ids,
+        pool_teacher=old[cut:],
+        pool_student=None if new is None else new[cut:],
+        broken=broken,
+        learned=_learned_from_holdout(student),
+    )
+
+
+def measure(
+    table: pa.Table, answers: pa.Table, previous: np.ndarray | None, sight: Sight, limits: Guard
+) -> dict[str, Signal]:
+    """All signals of a round by name. `answers` (label, weight) and `previous` (labels) are of the pool, in order."""
+    # A label that a student learns from counts, whether it met its threshold or is soft with less weight.
+    label, kept = answers["label"].to_numpy(), answers["weight"].to_numpy() > 0
+    given = np.concatenate([labels_of(table, rows_of(table, role)) for role in ("labelled", "holdout")])
+    classes = len(classes_of(table))
+    return {
+        "empty": _empty(kept, limits),
+        "class_divergence": _class_divergence(label[kept], given, classes, limits),
+        "flips": _flips(previous, label, limits),
+        "not_finite": Signal(
+            sight.broken, 0, sight.broken > 0, f"{sight.broken} of the student's numbers are not finite"
+        ),
+        "drop": _drop(sight, limits),
+        "classes_named": _classes_named(sight),
+    }
+
+
+def _empty(kept: np.ndarray, limits: Guard) -> Signal:
+    share = float(1 - kept.mean())
+    detail = f"{percent(share)} of the pool got no label (limit {percent(limits.max_empty)})"
+    return Signal(share, limits.max_empty, share > limits.max_empty, detail)
+
+
+def _class_divergence(kept: np.ndarray, given: np.ndarray, classes: int, limits: Guard) -> Signal:
+    limit = limits.max_class_divergence
+    if not len(kept) or not len(given):
+        return Signal(None, limit, False, "no label was kept, so there is no class histogram")
+    value = jensen_shannon(np.bincount(kept, minlength=classes), np.bincount(given, minlength=classes))
+    detail = f"kept labels' classes diverge from the labelled set's by {value:.3f} nats (limit {limit:g})"
+    return Signal(value, limit, value > limit, detail)
+
+
+def _flips(previous: np.ndarray | None, label: np.ndarray, limits: Guard) -> Signal:
+    limit = limits.max_flips
+    if previous is None:
+        return Signal(None, limit, False, "the first round has no labels to compare with")
+    share = flip_share(previous, label)
+    detail = f"{percent(share)} of the pool changed its label since the last round (limit {percent(limit)})"
+    return Signal(share, limit, share > limit, detail)
+
+
+def _drop(sight: Sight, limits: Guard) -> Signal:
+    """A breach is a drop above the limit that chance does not explain: of 100 images, one is no evidence."""
+    limit = limits.max_drop
+    if sight.holdout_student is None or not len(sight.truth) or sight.learned:
+        why = "the student has learned from the hold-out" if sight.learned else "the student cannot answer"
+        why = why if len(sight.truth) else "the split has no hold-out"
+        return Signal(None, limit, False, f"{why}, so student and teacher were not compared")
+    old, new = sight.holdout_teacher == sight.truth, sight.holdout_student == sight.truth
+    lost, gained = int((old & ~new).sum()), int((new & ~old).sum())
+    before, after = (accuracy(sight.truth, said) for said in (sight.holdout_teacher, sight.holdout_student))
+    chance = sign_test(lost, gained)
+    detail = (
+        f"on {len(old)} hold-out images the teacher is right on {percent(before)}, the student on {percent(after)}: "
+        f"{lost} lost, {gained} gained (a breach is a drop above {percent(limit)} with a sign test below "
+        f"{SIGNIFICANCE:g}; it is {chance:.3f})"
+    )
+    value = before - after
+    return Signal(value, limit, value > limit and chance < SIGNIFICANCE, detail)
+
+
+def _classes_named(sight: Sight) -> Signal:
+    """A collapsed student answers with few classes, where the hold-out and its teacher know of more."""
+    if sight.holdout_student is None or sight.pool_student is None:
+        return Signal(None, FEW, False, "the student cannot answer")
+    known = set(sight.truth) | set(sight.pool_teacher)
+    named = set(sight.holdout_student) | set(sight.pool_student)
+    share = len(named) / len(known)
+    looked = len(sight.truth) + len(sight.pool_ids)
+    detail = f"the student names {len(named)} of {len(known)} classes on {looked} images (fewer than half: collapsed)"
+    return Signal(share, FEW, share < FEW, detail)
+
+
+def _learned_from_holdout(student: Path) -> bool:
+    note = student / "learned_from.json"
+    return note.exists() and "holdout" in read_json(note)
+
+
+def _not_finite(network: Network) -> int:
+    values = (v for v in network.state_dict().values() if v.is_floating_point())
+    return sum(int((~torch.isfinite(v)).sum()) for v in values)

@@ -1,0 +1,195 @@
+"""What a report tells: the lines that are compared, and what each round did. Read from the files of `work/`."""
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.answers import Answers, read_answers
+from tasks.io import read_json
+from tasks.params import Params
+from tutelage.data.manifest import read_truth
+from tutelage.data.pseudo_labels import read_table
+from tutelage.metrics.comparison import Interval, accuracy_interval
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Line:
+    """A model's result on the test split."""
+
+    title: str
+    model: str  # sha256
+    metrics: dict[str, Any]
+    answers: Answers
+    error: Interval  # 95 % bootstrap over test images
+
+
+@dataclass(frozen=True)
+class ClassLabels:
+    """What became of the pseudo-labels of one class."""
+
+    name: str
+    rule: dict[str, Any]  # its entry in calibration.json
+    predicted: int
+    kept: int
+    checked: int  # kept labels whose hidden truth is known
+    right: int  # of the checked
+
+    @property
+    def precision(self) -> float | None:
+        """Of the kept labels; None where no truth is known."""
+        return self.right / self.checked if self.checked else None
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """All that a round left behind."""
+
+    number: int
+    student: Line
+    passed: str | None  # why no student was trained
+    guard: dict[str, Any]
+    calibration: dict[str, Any]
+    labels: pa.Table  # id, label, calibrated, kept
+    classes: list[ClassLabels]
+    opinions: dict[str, int]  # the student's label of a sample of the pool, by id
+
+    @property
+    def kept(self) -> float | None:
+        """Share of the pool; None where there is no pool."""
+        return sum(c.kept for c in self.classes) / self.labels.num_rows if self.labels.num_rows else None
+
+    @property
+    def precision(self) -> float | None:
+        """Of all kept labels whose truth is known."""
+        checked = sum(c.checked for c in self.classes)
+        return sum(c.right for c in self.classes) / checked if checked else None
+
+    @property
+    def on_target(self) -> tuple[int, int]:
+        """Classes whose kept labels meet the target precision, and classes where that is known."""
+        known = [c.precision for c in self.classes if c.precision is not None]
+        return sum(p >= self.calibration["target_precision"] for p in known), len(known)
+
+
+@dataclass(frozen=True)
+class Story:
+    """A whole run."""
+
+    teacher: Line
+    baseline: Line
+    candidate: Line
+    oracle: Line | None
+    without_oracle: str  # why there is none, or ""
+    rounds: list[RoundRecord]
+    verdict: dict[str, Any]
+    curves: dict[str, tuple[list[int], list[float]]]
+
+    @property
+    def lines(self) -> list[Line]:
+        """The three lines every gain is read against; two where there is no oracle."""
+        return [line for line in (self.baseline, self.candidate, self.oracle) if line is not None]
+
+
+def read_story(work: Path, params: Params) -> Story:
+    """All that the stages left in `work`."""
+    truth = read_truth(work / "split")
+    rounds = [read_round(work / "rounds" / str(number), number, truth) for number in sorted(params.rounds)]
+    verdict = read_json(work / "judge" / "verdict.json")
+    teacher = _model(work / "evaluation" / "teacher", "first teacher")
+    candidate = _model(work / "evaluation" / "candidate", "")
+    oracle = read_line(work / "evaluation" / "oracle", "all-labels oracle")
+    return Story(
+        teacher=teacher,
+        baseline=_model(work / "evaluation" / "baseline", "supervised only"),
+        candidate=replace(candidate, title=candidate_title(candidate.model, teacher, rounds, verdict["promote"])),
+        oracle=oracle,
+        without_oracle="" if oracle else read_json(work / "evaluation" / "oracle" / "metrics.json")["reason"],
+        rounds=rounds,
+        verdict=verdict,
+        curves=read_curves(work, rounds),
+    )
+
+
+def _model(folder: Path, title: str) -> Line:
+    line = read_line(folder, title)
+    assert line is not None, f"{folder} evaluated no model"
+    return line
+
+
+def read_line(folder: Path, title: str) -> Line | None:
+    """None where the evaluation had no model."""
+    metrics = read_json(folder / "metrics.json")
+    if not metrics.get("available", True):
+        return None
+    answers = read_answers(folder)
+    right = accuracy_interval(answers.right[None], resamples=RESAMPLES, seed=0)
+    error = Interval(1 - right.estimate, 1 - right.high, 1 - right.low)
+    return Line(title, metrics["model"], metrics, answers, error)
+
+
+def read_round(folder: Path, number: int, truth: dict[str, int]) -> RoundRecord:
+    student = _model(folder / "evaluation", f"student of round {number}")
+    note = folder / "student" / "passed.json"
+    calibration = read_json(folder / "calibration" / "calibration.json")
+    labels = read_table(folder / "labels", ["id", "label", "calibrated", "kept"])
+    opinions = read_opinions(folder / "guard" / "opinions.parquet")
+    return RoundRecord(
+        number=number,
+        student=student,
+        passed=read_json(note)["reason"] if note.exists() else None,
+        guard=read_json(folder / "guard" / "guard.json"),
+        calibration=calibration,
+        labels=labels,
+        classes=count_labels(labels, calibration["classes"], truth),
+        opinions=opinions,
+    )
+
+
+def read_opinions(path: Path) -> dict[str, int]:
+    table = pq.read_table(path)
+    return dict(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True))
+
+
+def count_labels(labels: pa.Table, rules: list[dict[str, Any]], truth: dict[str, int]) -> list[ClassLabels]:
+    """Yield and, where the truth is known, precision of each class's pseudo-labels."""
+    label, kept = labels["label"].to_numpy(), labels["kept"].to_numpy()
+    known = np.array([truth.get(name, -1) for name in labels["id"].to_pylist()], np.int64)
+    counted = []
+    for place, rule in enumerate(rules):
+        mine = label == place
+        taken = mine & kept
+        checked = taken & (known >= 0)
+        counts = (int(x.sum()) for x in (mine, taken, checked, checked & (known == place)))
+        counted.append(ClassLabels(rule["name"], rule, *counts))
+    return counted
+
+
+def candidate_title(model: str, teacher: Line, rounds: list[RoundRecord], promoted: bool) -> str:
+    """Which model the rounds ended with, and whether it was promoted."""
+    students = [record.number for record in rounds if record.student.model == model and record.passed is None]
+    if students:
+        return f"student of round {students[-1]} ({'promoted' if promoted else 'not promoted'})"
+    if model == teacher.model:
+        return "the first teacher (no student was accepted)"
+    return f"the model the rounds ended with ({'promoted' if promoted else 'not promoted'})"
+
+
+def read_curves(work: Path, rounds: list[RoundRecord]) -> dict[str, tuple[list[int], list[float]]]:
+    """Training loss of every run that left a curve, by name."""
+    folders = {name: work / name for name in ("teacher", "baseline", "oracle")}
+    folders |= {f"student {r.number}": work / "rounds" / str(r.number) / "student" for r in rounds if not r.passed}
+    curves = {}
+    for name, folder in folders.items():
+        path = folder / "curve.csv"
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            curves[name] = ([int(row["step"]) for row in rows], [float(row["loss"]) for row in rows])
+    return curves

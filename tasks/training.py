@@ -1,0 +1,151 @@
+"""What the four training stages share: from a split to the weights of a network, cut off and continued at any step."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from tasks.carry import CHECKPOINTS, carry_out, results
+from tasks.knobs import Train
+from tasks.params import Params
+from tutelage.data.batches import Source, batches
+from tutelage.data.images import Images
+from tutelage.data.manifest import classes_of, read_split
+from tutelage.data.pseudo_labels import PseudoLabels
+from tutelage.data.views import strong, weak
+from tutelage.models.backbone import Backbone, NetworkSpec, create
+from tutelage.models.files import load_model, save_model
+from tutelage.train.loop import Run, begin
+from tutelage.types import BadInput, Nets, Network, Sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training run, as data."""
+
+    name: str  # for people: progress and messages
+    train: Train
+    network: NetworkSpec
+    labeled: np.ndarray  # rows of the split [n]
+    labels: np.ndarray  # their classes [n], int64
+    pool: np.ndarray  # rows of the split [m]
+    pseudo: PseudoLabels  # of the pool
+    teacher: Path | None = None  # weights of the teacher
+
+
+def run(job: Job, table: pa.Table, params: Params, out: Path, notes: dict[str, Any] | None = None) -> Path:
+    """Train `job` on rows of `table`, write model.safetensors and curve.csv. Continues where it was cut off.
+
+    `notes` are JSON files to write beside them, by name.
+    """
+    if not len(job.labeled):
+        raise BadInput(f"{job.name} has no labelled image to train on. Label some, or raise split.labels_per_class")
+    state, scratch = start(job, table, params), CHECKPOINTS / fingerprint(job, table, params)
+    made, stop = source(job, table, params), job.train.steps
+    carry_out(
+        job.name, job.train.method, state,
+        lambda step: batches(made, start=step, stop=stop, workers=params.compute.workers),
+        steps=stop, optimiser=params.optimiser, compute=params.compute, scratch=scratch,
+    )  # fmt: skip
+    with results(out, scratch, notes) as folder:
+        assert isinstance(state.average, Backbone)
+        save_model(folder / "model.safetensors", state.average, classes=classes_of(table), method=_method_name(job))
+    return out
+
+
+def start(job: Job, table: pa.Table, params: Params) -> Run[Network, Nets]:
+    """The run at step 0, its networks drawn from the seed."""
+    torch.manual_seed(params.seed)
+    classes = classes_of(table)
+    sizes = Sizes(len(job.labeled), len(job.pool), len(classes), job.train.steps)
+    return begin(job.train.method, *_networks(job, classes), sizes, params.optimiser)
+
+
+def fingerprint(job: Job, table: pa.Table, params: Params) -> str:
+    """A name for a run's checkpoints that no other data, params or teacher shares."""
+    told = [asdict(p) for p in (params.network, params.views, params.optimiser, job.network, job.train)]
+    digest = hashlib.sha256(json.dumps([job.name, params.seed, _method_name(job), told], sort_keys=True).encode())
+    for column in ("id", "sha256"):
+        digest.update("\n".join(table[column].to_pylist()).encode())
+    for array in (
+        job.labeled,
+        job.labels,
+        job.pool,
+        job.pseudo.classes,
+        job.pseudo.probabilities,
+        job.pseudo.weight,
+    ):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    if job.teacher is not None:
+        digest.update(job.teacher.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def rows_of(table: pa.Table, role: str) -> np.ndarray:
+    """Rows of a split that play `role`."""
+    return np.flatnonzero(pc.equal(table["role"], role).to_numpy(zero_copy_only=False))
+
+
+def labels_of(table: pa.Table, rows: np.ndarray) -> np.ndarray:
+    """Classes of `rows`, all of which have one."""
+    labels: np.ndarray = table["label"].take(pa.array(rows)).to_numpy(zero_copy_only=False).astype(np.int64)
+    return labels
+
+
+def supervised(name: str, train: Train, roles: tuple[str, ...], split: Path, params: Params, out: Path) -> Path:
+    """A run on given labels alone."""
+    table = read_split(split)
+    job = every_label(name, train, params.network, table, roles=roles)
+    nothing = PseudoLabels.none(0, len(classes_of(table)))
+    return run(replace(job, pool=np.zeros(0, np.int64), pseudo=nothing), table, params, out)
+
+
+def every_label(
+    name: str, train: Train, network: NetworkSpec, table: pa.Table, *, teacher: Path | None = None,
+    roles: tuple[str, ...] = ("labelled", "holdout"),
+) -> Job:  # fmt: skip
+    """A run on all given labels of `roles`, and on the pool as it is: without labels from before the run."""
+    rows = np.sort(np.concatenate([rows_of(table, role) for role in roles]))
+    pool = rows_of(table, "pool")
+    return Job(
+        name=name, train=train, network=network, labeled=rows, labels=labels_of(table, rows), pool=pool,
+        pseudo=PseudoLabels.none(len(pool), len(classes_of(table))), teacher=teacher,
+    )  # fmt: skip
+
+
+def _networks(job: Job, classes: list[str]) -> tuple[Backbone, Backbone | None]:
+    student = create(job.network, len(classes))
+    if job.teacher is None:
+        return student, None
+    teacher, card = load_model(job.teacher)
+    if card.classes != classes:
+        raise BadInput(f"{job.teacher} knows the classes {card.classes}, the split {classes}. Train the teacher again")
+    assert isinstance(teacher, Backbone)
+    if job.train.start == "teacher":
+        if card.spec != job.network:
+            raise BadInput(
+                f"{job.name}.start is 'teacher', but the teacher is {card.spec} and the student {job.network}. "
+                "Write start: scratch"
+            )
+        student.load_state_dict(teacher.state_dict())
+    return student, teacher
+
+
+def source(job: Job, table: pa.Table, params: Params) -> Source:
+    """What the batches of a run are made of."""
+    size, pooled = job.network.image_size, job.train.method.pool
+    return Source(
+        images=Images.open(table, size), labeled=job.labeled, labels=job.labels, pool=job.pool, pseudo=job.pseudo,
+        weak=weak(params.views, size), strong=strong(params.views, size), labeled_batch=job.train.labelled_batch,
+        pool_batch=job.train.pool_batch if pooled else 0, seed=params.seed,
+    )  # fmt: skip
+
+
+def _method_name(job: Job) -> str:
+    return f"{job.train.method}"

@@ -1,0 +1,87 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from tutelage.data.batches import Source, batches, draw, to_float
+from tutelage.data.images import Images
+from tutelage.data.pseudo_labels import PseudoLabels
+from tutelage.data.views import Views, strong, weak
+
+
+class Squares(Images):
+    """Twenty images of one colour each, in memory."""
+
+    def __init__(self):
+        self.size, self.cached = 12, True
+
+    def __getitem__(self, index):
+        return np.full((12, 12, 3), 10 * index, np.uint8)
+
+
+@pytest.fixture
+def source():
+    n = 14
+    pseudo = PseudoLabels(
+        np.arange(n)[:, None] % 3, np.ones((n, 1), np.float32), (np.arange(n) % 2).astype(np.float32), 3
+    )
+    return Source(
+        images=Squares(), labeled=np.arange(6), labels=np.arange(6) % 3, pool=np.arange(6, 20), pseudo=pseudo,
+        weak=weak(Views(), 12), strong=strong(Views(), 12), labeled_batch=4, pool_batch=5, seed=0,
+    )  # fmt: skip
+
+
+def equal(one, two):
+    flat = [(*a.labeled, *a.unlabeled) for a in (one, two)]
+    return all(torch.equal(a, b) for a, b in zip(*flat, strict=True))
+
+
+def test_every_image_is_drawn_once_before_any_is_drawn_twice():
+    drawn = np.concatenate([draw((0,), 10, 4, step) for step in range(5)])
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
+    assert list(drawn[:10]) != list(drawn[10:])
+
+
+def test_a_batch_may_be_larger_than_the_set():
+    assert np.bincount(draw((0,), 3, 9, 1)).tolist() == [3, 3, 3]
+
+
+def test_an_empty_set_gives_empty_batches():
+    assert len(draw((0,), 0, 4, 0)) == len(draw((0,), 4, 0, 0)) == 0
+
+
+def test_a_step_has_its_batch_whatever_came_before(source):
+    fresh = source[3]
+    assert equal(list(batches(source, start=0, stop=5, workers=0))[3], fresh)
+    assert equal(next(batches(source, start=3, stop=5, workers=0)), fresh)
+    assert not equal(source[2], fresh)
+
+
+def test_workers_change_nothing(source):
+    alone, helped = (list(batches(source, start=0, stop=4, workers=n)) for n in (0, 2))
+    assert all(equal(a, b) for a, b in zip(alone, helped, strict=True))
+
+
+def test_labels_and_pseudo_labels_stay_with_their_images(source):
+    batch = source[0]
+    centre = batch.labeled.weak[:, 0, 6, 6]
+    assert (centre // 10 % 3 == batch.labeled.labels).all()
+    pool = batch.unlabeled
+    assert (pool.weak[:, 0, 6, 6] // 10 - 6 == pool.ids).all()
+    assert (pool.weight == pool.ids % 2).all()
+    assert (pool.target[pool.weight > 0].argmax(1) == pool.ids[pool.weight > 0] % 3).all()
+    assert (pool.target[pool.weight == 0] == 0).all()
+
+
+def test_two_uses_of_one_image_in_a_batch_differ(source):
+    one = dataclasses.replace(source, labeled=np.full(1, 3), labels=np.zeros(1, np.int64), labeled_batch=6)
+    strong_views = one[0].labeled.strong
+    assert len({view.numpy().tobytes() for view in strong_views}) > 1
+
+
+def test_pixels_become_numbers_between_0_and_1(source):
+    batch = to_float(source[0], torch.device("cpu"))
+    assert batch.labeled.weak.dtype == torch.float32
+    assert 0 <= batch.unlabeled.strong.min() <= batch.unlabeled.strong.max() <= 1
+    assert batch.labeled.labels.dtype == torch.int64

@@ -1,0 +1,289 @@
+"""A COCO JSON from anywhere: every sick record is mended or refused with a sentence that names it."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import picture, save
+from pycocotools.coco import COCO
+
+from tutelage.data import masks
+from tutelage.data.coco import read_coco
+from tutelage.data.coco_boxes import box_table, wrong_sizes
+from tutelage.data.coco_file import to_coco, write_coco
+from tutelage.data.ingest import examine_all, manifest, settle
+from tutelage.types import BadInput
+
+SIZES = {"labelled/a.png": (20, 10), "labelled/b.png": (16, 16)}
+RUNS = {"size": [10, 20], "counts": [20, 5, 5, 5, 165]}  # columns 2 and 3, their upper halves
+BASE = {
+    "images": [
+        {"id": 1, "file_name": "a.png", "width": 20, "height": 10},
+        {"id": 2, "file_name": "b.png", "width": 16, "height": 16},
+    ],
+    "annotations": [{"id": 7, "image_id": 1, "category_id": 5, "bbox": [2, 3, 4, 5], "area": 15, "iscrowd": 0}],
+    "categories": [{"id": 5, "name": "dog"}, {"id": 3, "name": "cat"}],
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    save(tmp_path / "a.png", picture(0, 10, 20))
+    save(tmp_path / "b.png", picture(1, 16, 16))
+    return tmp_path
+
+
+def read(root, content, **options):
+    path = root / "x.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return read_coco(path, **({"folder": root, "boundary": root, "source": "labelled"} | options))
+
+
+def rows(coco, sizes=SIZES):
+    table = box_table(coco, sizes)
+    return [
+        (row["id"][9:], row["label"], [row[side] for side in ("x1", "y1", "x2", "y2")], row["crowd"], row["area"])
+        for row in table.to_pylist()
+    ]
+
+
+DOG = ("a.png", 1, [2, 3, 6, 8], False, 15)
+
+
+def changed(part, place, **fields):
+    """BASE with some fields of a record otherwise; None takes a field away, place None adds a record."""
+    content = copy.deepcopy(BASE)
+    if place is None:
+        content[part].append(dict(content[part][0]))
+        place = -1
+    content[part][place] |= fields
+    content[part][place] = {key: value for key, value in content[part][place].items() if value is not None}
+    return content
+
+
+def annotation(**fields):
+    return changed("annotations", 0, **fields)
+
+
+def test_a_healthy_file_is_taken_as_it_is(root):
+    coco = read(root, BASE)
+    assert coco.classes == ["cat", "dog"]
+    assert rows(coco) == [DOG]
+    assert (coco.repairs, coco.refused, coco.scan.refused) == ([], [], [])
+    assert [image.id for image in coco.scan.found] == list(SIZES)  # b.png has no object and stays
+    assert coco.scan.found[0].length == (root / "a.png").stat().st_size
+
+
+def box(*corners, label=1, crowd=False, area=15.0):
+    return [("a.png", label, list(corners), crowd, area)]
+
+
+MENDED = {  # what is written, what becomes of it, what is said of it
+    "string ids": (
+        {"images": [BASE["images"][0] | {"id": "1"}, BASE["images"][1] | {"id": " 02"}],
+         "annotations": [BASE["annotations"][0] | {"image_id": "1", "category_id": "5"}],
+         "categories": [{"id": "5", "name": "dog"}, {"id": 3.0, "name": "cat"}]},
+        [DOG], ["categories: 1 have a string as id", "images: 2 have a string as id, such as '1'",
+                "annotations: 1 have a string as image_id", "annotations: 1 have a string as category_id"],
+    ),
+    "crowd": (annotation(iscrowd=1), box(2, 3, 6, 8, crowd=True), []),
+    "no iscrowd, no area": (annotation(iscrowd=None, area=None), box(2, 3, 6, 8, area=20), []),
+    "partly outside": (annotation(bbox=[-2, 3, 6, 99]), box(0, 3, 4, 10), ["leads 92 pixels out of the image"]),
+    "outside by rounding": (annotation(bbox=[15.5, 3, 4.500001, 5]), box(15.5, 3, 20, 8), []),
+    "twice": (changed("annotations", None, id=8), [DOG], ["annotations[1] (id 8) is annotations[0] (id 7) again"]),
+    "twice, once a crowd": (changed("annotations", None, id=8, iscrowd=1), [DOG, *box(2, 3, 6, 8, crowd=True)], []),
+    "NaN area": (annotation(area=float("nan")), box(2, 3, 6, 8, area=20), ["an area of nan is impossible; 20"]),
+    "area of a mask": (annotation(bbox=[2, 0, 3, 5], area=0, segmentation=RUNS), box(2, 0, 5, 5, area=10),
+                       ["area of 0 is impossible; 10"]),
+    "area beyond the box": (annotation(area=1e9), box(2, 3, 6, 8, area=20), ["an area of 1000000000.0 is impossible"]),
+    "no box but runs": (annotation(bbox=None, area=None, segmentation=RUNS), box(2, 0, 4, 5, area=10),
+                        ["it has no box"]),
+    "zero box but runs": (annotation(bbox=[2, 3, 0, 5], segmentation=RUNS, area=None), box(2, 0, 4, 5, area=10),
+                          ["has no area; the one around its mask"]),
+    "no box but polygon": (annotation(bbox=None, area=None, segmentation=[[2, 0, 4, 0, 4, 5, 2, 5]]),
+                           box(2, 0, 4, 5, area=10), ["it has no box"]),
+    "flat polygon": (annotation(bbox=[2, 0, 3, 5], area=None, segmentation=[2, 0, 4, 0, 4, 5, 2, 5]),
+                     box(2, 0, 5, 5, area=10), []),
+    "runs of another size": (annotation(segmentation=RUNS | {"size": [20, 10]}), [DOG], ["is of size [20, 10]"]),
+    "runs that do not add up": (annotation(segmentation=RUNS | {"counts": [20, 5]}), [DOG], ["do not add up"]),
+    "runs below zero": (annotation(segmentation=RUNS | {"counts": [210, -10]}), [DOG], ["do not add up"]),
+    "runs of nothing": (annotation(segmentation=RUNS | {"counts": [200]}), [DOG], ["covers no pixel"]),
+    "cut runs": (annotation(segmentation=RUNS | {"counts": "T"}), [DOG], ["end too early"]),
+    "runs no letters": (annotation(segmentation=RUNS | {"counts": "\u00e9"}), [DOG], ["no run lengths"]),
+    "polygon of two points": (annotation(segmentation=[[1, 1, 2, 2]]), [DOG], ["polygon of 4 numbers"]),
+    "polygon of words": (annotation(segmentation=[["a"] * 6]), [DOG], ["something else than finite numbers"]),
+    "polygon far away": (annotation(segmentation=[[0, 0, 1e12, 0, 1, 1]]), [DOG], ["1e+12 pixels out of the image"]),
+    "segmentation a word": (annotation(segmentation="mask"), [DOG], ["neither polygons nor run lengths"]),
+    "no size": (changed("images", 0, width=None), [DOG], ["images[0] (id 1) has width None and height 10"]),
+    "size no number": (changed("images", 0, width="20"), [DOG], ["images[0] (id 1) has width '20'"]),
+    "categories of one name": (changed("categories", None, id=9), [DOG], ["is called 'dog' as category 5 is"]),
+    "name with a blank": (changed("categories", 0, name=" dog\n"), [DOG], []),
+    "a file listed twice": (
+        {**BASE, "images": [*BASE["images"], BASE["images"][0] | {"id": 4}],
+         "annotations": [*BASE["annotations"], BASE["annotations"][0] | {"image_id": 4, "bbox": [0, 0, 4, 5]}]},
+        [DOG, *box(0, 0, 4, 5)], ["images[2] (id 4) lists a.png once more"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MENDED)
+def test_it_is_mended_and_told(root, case):
+    content, expected, said = MENDED[case]
+    coco = read(root, content)
+    assert rows(coco) == expected
+    assert coco.refused == []
+    assert len(coco.repairs) == len(said)
+    for sentence, fragment in zip(coco.repairs, said, strict=True):
+        assert fragment in sentence
+        assert sentence.startswith("x.json: ")
+
+
+REFUSED = {
+    "zero area": (annotation(bbox=[2, 3, 0, 5]), "has no area"),
+    "below zero": (annotation(bbox=[2, 3, 4, -5]), "has no area"),
+    "thinner than a float": (annotation(bbox=[2, 3, 1e-9, 5]), "has no area"),
+    "outside": (annotation(bbox=[20, 3, 4, 5]), "lies outside of the 20 x 10 image"),
+    "NaN": (annotation(bbox=[float("nan"), 3, 4, 5]), "finite numbers"),
+    "infinite": (annotation(bbox=[2, 3, float("inf"), 5]), "finite numbers"),
+    "a hundred digits": (annotation(bbox=[2, 3, 10**400, 5]), "finite numbers"),
+    "three numbers": (annotation(bbox=[2, 3, 4]), "finite numbers"),
+    "words": (annotation(bbox=["2", "3", "4", "5"]), "finite numbers"),
+    "no box": (annotation(bbox=None), "it has no box"),
+    "unknown image": (annotation(image_id=77), "image 77, which is not in `images`"),
+    "no image": (annotation(image_id=None), "image None"),
+    "unknown category": (annotation(category_id=77), "the category 77, which is not in `categories`"),
+    "iscrowd no flag": (annotation(iscrowd="yes"), "iscrowd 'yes'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_an_object_is_refused_and_told(root, case):
+    content, fragment = REFUSED[case]
+    content["annotations"].append(BASE["annotations"][0] | {"id": 8, "bbox": [0, 0, 4, 5]})
+    coco = read(root, content)
+    assert rows(coco) == box(0, 0, 4, 5)  # the next one is as good as before
+    assert coco.repairs == []
+    assert len(coco.refused) == 1
+    assert fragment in coco.refused[0]
+    assert "annotations[0] (id 7)" in coco.refused[0]
+
+
+IMAGES_REFUSED = {
+    "missing file": (changed("images", 0, file_name="c.png"), {"labelled/c.png": "unreadable"}),
+    "outside": (changed("images", 0, file_name="../a.png"), {"labelled/../a.png": "outside_root"}),
+    "absolute": (changed("images", 0, file_name="/etc/passwd"), {"labelled//etc/passwd": "outside_root"}),
+    "no name": (changed("images", 0, file_name=None), {"labelled/images[0] (id 1)": "unreadable"}),
+    "no id": (changed("images", 0, id=None), {"labelled/images[0]": "unreadable"}),
+    "no UTF-8": (changed("images", 0, file_name="\udcff.png"), {"labelled/\\udcff.png": "unreadable"}),
+}
+
+
+@pytest.mark.parametrize("case", IMAGES_REFUSED)
+def test_an_image_is_refused_and_told(root, case):
+    content, expected = IMAGES_REFUSED[case]
+    coco = read(root, content)
+    assert {refusal.id: refusal.reason for refusal in coco.scan.refused} == expected
+    assert [image.id for image in coco.scan.found] == ["labelled/b.png"]
+    assert rows(coco) == []
+
+
+def test_two_files_under_one_id_are_both_left_out(root):
+    save(root / "c.png", picture(2))
+    content = changed("images", None, file_name="c.png")
+    coco = read(root, content)
+    assert {refusal.id for refusal in coco.scan.refused} == {"labelled/a.png", "labelled/c.png"}
+    assert list(coco.images) == ["labelled/b.png"]
+    assert rows(coco) == []
+
+
+def test_a_link_may_not_lead_out(root):
+    inner = root / "inner"
+    save(inner / "b.png", picture(1, 16, 16))
+    (inner / "a.png").symlink_to(root / "a.png")
+    coco = read(root, BASE, folder=inner, boundary=inner)
+    assert [(refusal.id, refusal.reason) for refusal in coco.scan.refused] == [("labelled/a.png", "outside_root")]
+
+
+UNUSABLE = {
+    "no JSON": ('{"images": [\n oops', "line 2"),
+    "no text": ('"\\ud800', "x.json"),
+    "nested": ("[" * 100_000, "no JSON"),
+    "a list": ([], "no list images, annotations, categories"),
+    "another format": ({"images": [], "boxes": []}, "no list annotations, categories"),
+    "no category": (BASE | {"categories": []}, "has no category"),
+    "one id, two names": (changed("categories", None, name="cow"), "two categories have the id 5: 'dog' and 'cow'"),
+    "no file there": (
+        BASE | {"images": [{"id": 1, "file_name": "train/a.png"}]},
+        "none of its 1 images.*detection.ingest.labelled_images",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_file_that_cannot_be_used_says_why(root, case):
+    content, fragment = UNUSABLE[case]
+    with pytest.raises(BadInput, match=fragment):
+        read(root, content)
+
+
+def test_classes_of_another_source_are_compared_by_name(root):
+    coco = read(root, BASE, source="test", classes=["bird", "cat", "dog"])  # dog is 2 there, whatever its id here
+    assert [annotation.label for annotation in coco.annotations] == [2]
+    with pytest.raises(BadInput, match=r"has the categories dog, which the labelled images do not have; they have cat"):
+        read(root, BASE, source="test", classes=["cat", "Dog"])
+
+
+def test_a_file_of_another_size_is_told(root):
+    content = changed("images", 0, width=10, height=20)
+    coco = read(root, content)
+    images = list(examine_all(coco.scan, max_pixels=1000, thumbnails=False))
+    (refusal,) = wrong_sizes(coco, images)
+    assert (refusal.id, refusal.reason) == ("labelled/a.png", "wrong_size")
+    assert "10 x 20, the file has 20 x 10" in refusal.detail
+    assert "turned" in refusal.detail
+
+
+def test_of_an_image_that_is_gone_no_box_is_left(root):
+    assert rows(read(root, BASE), {"labelled/b.png": (16, 16)}) == []
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-30, 30)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(numbers, min_size=4, max_size=4))
+def test_whatever_is_written_a_box_lies_in_its_image(tmp_path_factory, bbox):
+    root = tmp_path_factory.mktemp("any")
+    save(root / "a.png", picture(0, 10, 20))
+    coco = read(root, {**annotation(bbox=bbox), "images": BASE["images"][:1]})
+    found = rows(coco)
+    assert len(found) + len(coco.refused) == 1
+    for _, _, (x1, y1, x2, y2), _, area in found:
+        assert 0 <= x1 < x2 <= 20
+        assert 0 <= y1 < y2 <= 10
+        assert area > 0
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools under numpy 2
+def test_pycocotools_opens_what_we_write(root, capsys):
+    mask = np.zeros((10, 20), bool)
+    mask[3:5, 2:6] = True
+    second = {"id": 8, "image_id": 1, "category_id": 3, "bbox": [2, 3, 4, 2], "iscrowd": 1,
+              "segmentation": {"size": [10, 20], "counts": masks.encode(mask)}}  # fmt: skip
+    coco = read(root, BASE | {"annotations": [*BASE["annotations"], second]})
+    images = list(examine_all(coco.scan, max_pixels=1000, thumbnails=False))
+    table = manifest(settle(images, leaks="drop", near_duplicates=0).kept, [coco.scan])
+    write_coco(root / "out.json", to_coco(table, box_table(coco, SIZES), coco.classes))
+    opened = COCO(root / "out.json")
+    assert [opened.imgs[number]["file_name"] for number in (1, 2)] == ["a.png", "b.png"]
+    assert [(cat["id"], cat["name"]) for cat in opened.loadCats(opened.getCatIds())] == [(1, "cat"), (2, "dog")]
+    dog, cat = opened.loadAnns(opened.getAnnIds(imgIds=1))
+    assert (dog["category_id"], dog["bbox"], dog["area"], dog["iscrowd"]) == (2, [2, 3, 4, 5], 15, 0)
+    assert (cat["category_id"], cat["area"], cat["iscrowd"]) == (1, 8, 1)
+    np.testing.assert_array_equal(opened.annToMask(cat), mask)
+    assert opened.getAnnIds(imgIds=2) == []
+    again = read(root, (root / "out.json").read_text())
+    assert rows(again) == rows(coco)  # and so do we

@@ -1,0 +1,140 @@
+import json
+import pickle
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pycocotools.coco import COCO
+
+from tutelage.data import pseudo_boxes as store
+from tutelage.data.boxes import Found
+from tutelage.data.pseudo_labels import read_table, shard_name, write_shards
+from tutelage.types import BadInput
+
+CLASSES = ["cat", "dog"]
+
+
+def verdict(labels, kept, weight=1.0):
+    k = len(labels)
+    places = np.array([[i, 2 * i, i + 10.5, 2 * i + 20] for i in range(k)], np.float32).reshape(-1, 4)
+    found = Found(places, np.array(labels, np.int64), np.linspace(0.9, 0.5, k, dtype=np.float32))
+    half = np.linspace(1, 0.5, k, dtype=np.float32)
+    reason = ["" if keep else "below_threshold" for keep in kept]
+    return store.Verdict(found, found.scores / 2, np.array(kept, bool), reason, half, half / 2, weight)
+
+
+def shard(names, verdicts):
+    return store.to_table(names, verdicts, teacher="t", number=1)
+
+
+SHARDS = [
+    (0, shard(["a", "b"], [verdict([0, 1, 1], [True, False, True]), verdict([], [], 0.0)])),
+    (1, shard(["c"], [verdict([1, 0], [False, False], 0.25)])),
+    (2, shard(["d"], [verdict([1], [True], 0.5)])),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    list(write_shards(tmp_path, SHARDS, store.SCHEMA))
+    store.write_manifest(tmp_path, CLASSES, teacher="t", number=1)
+    return tmp_path
+
+
+def test_kept_boxes_come_back_image_by_image(folder):
+    boxes = store.read_boxes_of(folder, ["a", "b", "c", "d"])
+    assert len(boxes) == 4
+    np.testing.assert_array_equal(boxes.image_weight, [1, 0, 0.25, 0.5])
+    places, labels, weight, place_weight = boxes[0]
+    np.testing.assert_array_equal(places, [[0, 0, 10.5, 20], [2, 4, 12.5, 24]])
+    np.testing.assert_array_equal(labels, [0, 1])
+    np.testing.assert_array_equal(weight, [1, 0.5])
+    np.testing.assert_array_equal(place_weight, [0.5, 0.25])
+    assert [len(boxes[i].labels) for i in range(4)] == [2, 0, 0, 1]
+    assert (places.dtype, labels.dtype, weight.dtype) == (np.float32, np.int64, np.float32)
+    np.testing.assert_array_equal(boxes[3].places, [[0, 0, 10.5, 20]])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(boxes))[3].labels, [1])  # for worker processes
+
+
+@pytest.mark.parametrize("place", [-1, 4])
+def test_there_is_no_other_image(folder, place):
+    with pytest.raises(IndexError):
+        store.read_boxes_of(folder, ["a", "b", "c", "d"])[place]
+
+
+def test_every_found_box_is_in_the_store(folder):
+    rows = read_table(folder, ["labels", "calibrated", "reason", "task", "view"]).to_pylist()
+    assert rows[0]["reason"] == ["", "below_threshold", ""]
+    assert rows[0]["calibrated"] == pytest.approx([0.45, 0.35, 0.25])
+    assert [len(row["labels"]) for row in rows] == [3, 0, 2, 1]
+    assert {(row["task"], row["view"]) for row in rows} == {("detection", "plain")}
+
+
+def test_manifest_counts(folder):
+    said = json.loads((folder / "manifest.json").read_text())
+    assert (said["images"], said["images_with_boxes"], said["boxes"], said["kept"]) == (4, 2, 6, 3)
+    assert said["per_class"] == {"cat": {"found": 2, "kept": 1}, "dog": {"found": 4, "kept": 2}}
+    assert [row["rows"] for row in said["shards"]] == [2, 1, 1]
+
+
+@pytest.mark.parametrize("ids", [["a", "b", "d", "c"], ["a", "b", "c"], ["a", "b", "c", "d", "e"]])
+def test_boxes_of_another_pool_are_refused(folder, ids):
+    with pytest.raises(BadInput, match="dvc repro"):
+        store.read_boxes_of(folder, ids)
+
+
+def test_an_unlabelled_pool(tmp_path):
+    assert len(store.read_boxes_of(tmp_path, [])) == 0
+    with pytest.raises(BadInput):
+        store.read_boxes_of(tmp_path, ["a"])
+    none = store.PseudoBoxes.none(3)
+    assert len(none) == 3
+    assert none.image_weight.tolist() == [0, 0, 0]
+    assert none[2].places.shape == (0, 4)
+
+
+def test_labelling_that_is_killed_and_continued_gives_equal_bytes(tmp_path, folder):
+    again = tmp_path / "again"
+    again.mkdir()
+
+    def killed():
+        yield SHARDS[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(write_shards(again, killed(), store.SCHEMA))
+    assert [path.name for path in again.iterdir()] == [shard_name(0)]
+    rest = [one for one in SHARDS if not (again / shard_name(one[0])).exists()]
+    list(write_shards(again, rest, store.SCHEMA))
+    for number, _ in SHARDS:
+        assert (again / shard_name(number)).read_bytes() == (folder / shard_name(number)).read_bytes()
+    store.write_manifest(again, CLASSES, teacher="t", number=1)
+    assert (again / "manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()
+
+
+def test_the_schema_survives_the_file(folder):
+    assert pq.read_schema(folder / shard_name(0)).equals(store.SCHEMA)
+
+
+def test_pycocotools_opens_the_export(folder, tmp_path, capsys):
+    table = read_table(folder, store.SCHEMA.names)
+    sizes = np.array([[100, 80]] * 4)
+    coco = store.to_coco(table, CLASSES, sizes, files=["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    (tmp_path / "boxes.json").write_text(json.dumps(coco))
+    opened = COCO(tmp_path / "boxes.json")
+    assert len(opened.getImgIds()) == 4  # images without boxes too
+    assert [one["name"] for one in opened.loadCats(opened.getCatIds())] == CLASSES
+    assert opened.loadImgs([4]) == [{"id": 4, "file_name": "d.jpg", "width": 100, "height": 80}]
+    first, second = opened.loadAnns(opened.getAnnIds(imgIds=[1]))
+    assert (first["bbox"], first["category_id"], first["score"]) == ([0, 0, 10.5, 20], 1, pytest.approx(0.45))
+    assert (second["bbox"], second["category_id"], second["area"]) == ([2, 4, 10.5, 20], 2, 210)
+    assert opened.getAnnIds(imgIds=[2, 3]) == []
+    assert store.to_coco(table, CLASSES, sizes)["images"][3]["file_name"] == "d"
+
+
+def test_nothing_found_anywhere(tmp_path):
+    list(write_shards(tmp_path, [(0, shard(["a", "b"], [verdict([], [])] * 2))], store.SCHEMA))
+    store.write_manifest(tmp_path, CLASSES, teacher="t", number=1)
+    boxes = store.read_boxes_of(tmp_path, ["a", "b"])
+    assert boxes[1].places.shape == (0, 4)
+    assert json.loads((tmp_path / "manifest.json").read_text())["boxes"] == 0

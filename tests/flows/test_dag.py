@@ -1,0 +1,54 @@
+"""dvc.yaml is the only graph; new data is a part of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy import Toy, runs_of, step, story
+
+from flows.dag import Policy, Stage, ancestors, load
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_names_what_is_needed() -> None:
+    dag = {"a": Stage("a"), "b": Stage("b", ("a",)), "c": Stage("c", ("b",)), "d": Stage("d")}
+    assert ancestors(dag, ["b"]) == {"a", "b"}
+
+
+def test_a_policy_that_is_misspelt_is_an_error(toy: Toy) -> None:
+    toy.stages(a=step("a", retrys=3))
+    with pytest.raises(ValueError, match=r"meta.prefect of stage a: .*'retrys'"):
+        load(toy.root)
+
+
+def test_new_images_are_taken_in_and_imports_are_known(toy: Toy) -> None:
+    (toy.root / "images").write_text("one")
+    elsewhere = toy.root.parent / "elsewhere"
+    elsewhere.write_text("far")
+    toy.dvc("add", "images")
+    toy.dvc("import-url", str(elsewhere), "far")
+    toy.stages(a=step("a", "images", "far", retries=2))
+    dag = load(toy.root)
+    assert dag["a"] == Stage("a", ("images.dvc", "far.dvc"), policy=Policy(retries=2), report="a.md")
+    assert dag["images.dvc"] == Stage("images.dvc", source=True)
+    assert dag["far.dvc"] == Stage("far.dvc", source=True, imported=True)
+
+    (toy.root / "images").write_text("one and two")
+    elsewhere.write_text("farther")
+    state = story(toy.root, [["a"]], update=True, return_state=True)
+    assert runs_of(state.state_details.flow_run_id) == {
+        "update far.dvc": "Completed",
+        "images.dvc": "Completed",
+        "far.dvc": "Cached",
+        "a": "Completed",
+    }
+    assert (toy.root / "a").read_text() == "aone and twofarther"
+    assert toy.dvc("status", "--json").strip() == "{}"
+
+
+def test_flows_load_no_tensors() -> None:
+    flows = "flows.compare, flows.compress, flows.expand, flows.retrain, flows.ui"
+    code = f"import sys, {flows}; sys.exit(bool({{'torch', 'pyarrow'}} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

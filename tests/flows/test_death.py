@@ -1,0 +1,91 @@
+"""Whatever dies, no child outlives its flow and no finished stage is lost."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from toy import Server, Toy, living, runs_of, step, story
+
+from flows.lock import Busy, alone
+
+pytestmark = pytest.mark.timeout(900)  # on a busy machine a flow takes a minute to start
+
+FLOW = "from pathlib import Path; from toy import story; from flows.server import by_hand; import sys; "
+FLOW += "sys.exit(by_hand(lambda: story(Path(sys.argv[1]), [sys.argv[2:]])))"
+
+
+@contextmanager
+def started(toy: Toy, *milestones: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A flow in a process of its own, as `python -m flows.expand` is."""
+    command = [sys.executable, "-c", FLOW, str(toy.root), *milestones]
+    env = os.environ | variables
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as flow:
+        try:
+            yield flow
+        finally:
+            flow.kill()
+
+
+def until(truth: Callable[[], object], flow: "subprocess.Popen[str] | None" = None, seconds: float = 300) -> None:
+    """Wait for `truth`. A `flow` that ends before it will not bring it any more: what it printed says why."""
+    ends = time.monotonic() + seconds
+    while not truth():
+        assert flow is None or flow.poll() is None, flow.communicate()[0]
+        assert time.monotonic() < ends, "it never came"
+        time.sleep(0.05)
+
+
+def works(toy: Toy, stage: str) -> bool:
+    """Whether the command of `stage` itself runs."""
+    return any(f"step.py {stage}" in command and "dvc" not in command for command in living(toy.root))
+
+
+def test_no_child_outlives_a_flow_and_the_next_one_goes_on(server: Server, empty: Path, tmp_path: Path) -> None:
+    toys, flows = {}, {}
+    with ExitStack() as stack:
+        for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):  # Ctrl-C, cancel, out of memory
+            toys[kind] = Toy(Path(shutil.copytree(empty, tmp_path / kind.name)))
+            toys[kind].stages(a=step("a"), b=step("b", "a", seconds=600, retries=3, retry_delay=0))
+            flows[kind] = stack.enter_context(started(toys[kind], "b"))
+        for kind, toy in toys.items():
+            until(lambda toy=toy: works(toy, "b"), flows[kind])
+            flows[kind].send_signal(kind)
+        for kind, toy in toys.items():
+            until(lambda toy=toy: not living(toy.root), seconds=120)  # the stage itself would take 600
+            printed, _ = flows[kind].communicate(timeout=120)
+            assert flows[kind].returncode != 0, printed
+    toy = toys[signal.SIGKILL]
+    toy.stages(a=step("a"), b=step("b", "a"))
+    again = story(toy.root, [["b"]], return_state=True)
+    assert runs_of(again.state_details.flow_run_id) == {"a": "Cached", "b": "Completed"}
+
+
+def test_a_server_that_goes_away_costs_no_stage(server: Server, toy: Toy) -> None:
+    toy.stages(a=step("a", seconds=3) | {"meta": {}}, b={"cmd": "cp a b", "deps": ["a"], "outs": ["b"]})
+    with started(toy, "b", PREFECT_CLIENT_MAX_RETRIES="1") as flow:  # five would take minutes
+        try:
+            until(lambda: works(toy, "a"), flow)
+            server.kill()
+            printed, _ = flow.communicate(timeout=120)
+        finally:
+            server.come_back()
+    assert flow.returncode == 1
+    assert "No finished stage is lost" in printed
+    assert toy.dvc("status", "--json").strip() == "{}"
+    again = story(toy.root, [["b"]], return_state=True)
+    assert runs_of(again.state_details.flow_run_id) == {"a": "Cached", "b": "Cached"}
+
+
+def test_a_second_flow_says_who_is_at_work(toy: Toy) -> None:
+    toy.stages(a=step("a"))
+    with alone(toy.root), pytest.raises(Busy, match=f"Process {os.getpid()} runs a flow"):
+        story(toy.root, [["a"]])
+    with alone(toy.root):
+        pass

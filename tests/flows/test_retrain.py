@@ -1,0 +1,157 @@
+"""The scheduled story over a dvc.yaml with the real names and toy commands."""
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from prefect import flow, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
+from toy import Server, Toy, runs_of
+
+from flows import retrain as story
+from flows.child import Failed
+from flows.compress import shrink
+from flows.dag import ancestors, load
+from flows.detect import find
+from flows.expand import grow
+from flows.reproduce import checkout
+from tasks.io import write_json
+from tutelage.models.backbone import NetworkSpec, create
+from tutelage.models.files import load_model, save_model
+
+ROOT = Path(__file__).resolve().parents[2]
+PLACES = ("production", "champion")
+ROUND = {"calibrate", "pseudo_label", "student", "evaluate", "guard"}
+
+
+class Recorder:
+    """Stands in for Reproduce: the milestones that a story names, in its order."""
+
+    def __init__(self, **keys: list[str]) -> None:
+        self.keys, self.named = keys, list[str]()
+
+    def __call__(self, *milestones: str) -> list[Any]:
+        self.named += milestones
+        return []
+
+    @contextmanager
+    def beside(self, *milestones: str) -> Iterator[None]:
+        self.named += milestones
+        yield
+
+    def each(self, template: str) -> list[str]:
+        return self.keys[template]
+
+
+def test_every_stage_of_dvc_yaml_is_reached() -> None:
+    dag = load(ROOT)
+    rounds = [name.removeprefix("student@") for name in dag if name.startswith("student@")]
+    assert rounds, "dvc.yaml has no rounds. Keys of `rounds` in params.yaml must be strings"
+    milestones, links = (
+        Recorder(student=rounds),
+        [name.removeprefix("compact@") for name in dag if name[:8] == "compact@"],
+    )
+    grow(milestones)  # type: ignore[arg-type]
+    compression = Recorder(compact=links)
+    shrink(compression)  # type: ignore[arg-type]
+    detection = Recorder(box_student=[name.removeprefix("box_student@") for name in dag if name[:12] == "box_student@"])
+    find(detection)  # type: ignore[arg-type]
+    stages = {name for name, stage in dag.items() if not stage.source}
+    own_images = {name: replace(stage, needs=tuple(set(stage.needs) - {"fetch"})) for name, stage in dag.items()}
+    for graph in (dag, own_images):
+        grown, shrunk = ancestors(graph, milestones.named), ancestors(graph, compression.named)
+        found = ancestors(graph, detection.named)
+        assert grown | shrunk | found >= stages
+        assert not any("box_" in name or "detector" in name or "scenes" in name for name in grown | shrunk)
+        assert not any("compress" in name or "compact" in name or "export" in name for name in grown), "the demo waits"
+        assert not any("student@" in name or name == "judge" for name in shrunk)
+    for n in rounds:
+        assert {name.removesuffix(f"@{n}") for name in grown if name.endswith(f"@{n}")} == ROUND
+
+
+@pytest.fixture
+def shop(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """A repository under Git whose only stage is a judge that passes on what lies in `candidate/`."""
+    monkeypatch.chdir(toy.root)
+    monkeypatch.setattr(story, "grow", lambda reproduce: reproduce("judge"))
+    for name in (".gitignore", ".dvc/config"):
+        shutil.copy(ROOT / name, toy.root / name)
+    subprocess.run(["git", "init", "--quiet"], cwd=toy.root, check=True)
+    for place in ("registry/champion", "registry/production"):
+        (toy.root / place).mkdir(parents=True)
+        (toy.root / place / "README.md").write_text(place)
+    judge = {"cmd": "mkdir -p work && cp -r candidate work/judge", "deps": ["candidate", "registry/champion"]}
+    toy.stages(judge=judge | {"outs": ["work/judge"]})
+    return toy
+
+
+def candidate(folder: Path, seed: int, promote: bool = True) -> bytes:
+    """A model and what the judge says of it."""
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = folder / "model.safetensors"
+    save_model(model, create(NetworkSpec(width=4, image_size=8), 3), classes=["a", "b", "c"], method="supervised")
+    digests = {"candidate": load_model(model)[1].sha256}
+    content = {"promote": promote, "winner": "candidate", "reasons": ["So it is."], "digests": digests}
+    write_json(folder / "verdict.json", content)
+    return model.read_bytes()
+
+
+def test_promotes_what_wins_keeps_what_does_not_and_leaves_a_clean_status(shop: Toy) -> None:
+    production, champion = (shop.root / "registry" / place / "model.safetensors" for place in PLACES)
+    first = candidate(shop.root / "candidate", 1)
+    state = story.retrain(return_state=True)
+    assert (state.name, state.message) == ("Promoted", "So it is.")
+    assert production.read_bytes() == first
+    assert not champion.exists()
+    assert set(runs_of(state.state_details.flow_run_id).values()) == {"Completed"}
+
+    candidate(shop.root / "candidate", 2, promote=False)
+    assert story.retrain(return_state=True).name == "Kept"
+    assert production.read_bytes() == champion.read_bytes() == first
+    assert {f"registry/{place}/model.safetensors.dvc" for place in PLACES} <= load(shop.root).keys(), ".gitignore"
+    for arguments in (["status"], ["status", "--cloud"]):
+        assert shop.dvc(*arguments, "--json").strip() == "{}"
+
+
+def test_a_promotion_that_dvc_cannot_keep_is_taken_back(shop: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise Failed("No space left on device")
+
+    candidate(shop.root / "work/judge", 1)
+    monkeypatch.setattr(story, "track", full)
+    with pytest.raises(Failed, match="No space left"):
+        hasty(shop.root)
+    assert [path.name for path in (shop.root / "registry/production").iterdir()] == ["README.md"]
+
+
+@flow
+def hasty(root: Path) -> None:
+    with checkout(root) as reproduce:
+        story.go_live(reproduce, [])
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_asks_a_person(server: Server, monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
+    monkeypatch.setattr(story, "POLL", 0.2)
+
+    def person() -> None:
+        with get_client(sync_client=True) as client:
+            state = FlowRunFilterState(name={"any_": ["Paused"]})
+            while not (waiting := client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state))):
+                time.sleep(0.2)
+            client.resume_flow_run(waiting[0].id, run_input={"promote": answer})
+
+    someone = threading.Thread(target=copy_context().run, args=(person,))
+    someone.start()
+    assert flow(story.approved)() is answer
+    someone.join()

@@ -1,0 +1,62 @@
+"""One place for settings, and a server only where none answers."""
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+from toy import Server
+
+from flows import ui
+from flows.child import Failed
+from flows.server import address, free_port, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_flows_use_the_server_that_answers(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving() as url:
+        assert url == server.url
+    assert ui.main() == 0
+    assert server.url.removesuffix("/api") in capsys.readouterr().out
+
+
+def test_a_server_elsewhere_that_does_not_answer_is_not_replaced(server: Server) -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: "http://prefect.invalid:4200/api"}),
+        pytest.raises(Failed, match="which does not answer"),
+        serving(),
+    ):
+        pass
+
+
+def test_pages_are_told_where_their_api_is(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = {}
+    monkeypatch.setattr(os, "execve", lambda _, command, variables: started.update(variables))
+    with temporary_settings({PREFECT_API_URL: address(free_port(15000))}):
+        ui.main()
+    port = started["PREFECT_SERVER_API_PORT"]
+    assert started["PREFECT_SERVER_API_HOST"] == "127.0.0.1"
+    assert started["PREFECT_UI_API_URL"] == started["PREFECT_API_URL"] == f"http://127.0.0.1:{port}/api"
+
+
+def test_nothing_phones_home_and_nothing_listens_beyond_this_machine() -> None:
+    assert PREFECT_SERVER_ANALYTICS_ENABLED.value() is False
+    assert os.environ["DO_NOT_TRACK"] == os.environ["DVC_NO_ANALYTICS"] == "1"
+    settings = tomllib.loads((ROOT / "prefect.toml").read_text())
+    assert settings["server"]["api"]["host"] == "127.0.0.1"
+    assert "analytics = false" in (ROOT / ".dvc/config").read_text()
+
+
+def test_deployments_are_flows_that_exist_and_only_retrain_has_a_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # entrypoints are relative
+    written = (ROOT / "prefect.yaml").read_text()
+    assert str(ROOT) not in written
+    deployments = {item["name"]: item for item in yaml.safe_load(written)["deployments"]}
+    flows = {name: load_flow_from_entrypoint(item["entrypoint"]).name for name, item in deployments.items()}
+    assert flows == {"by-hand": "expand", "nightly": "retrain"}
+    assert "schedules" not in deployments["by-hand"]
+    assert deployments["nightly"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}

@@ -1,0 +1,52 @@
+import pytest
+import torch
+from scene_fixtures import Scripted, detector_nets, scene_batch, scripted_nets
+from tiny_detector import TinyDetector
+
+from tutelage.losses.soft_boxes import soft_positions, soft_regions
+from tutelage.methods.detection.kd import KD
+from tutelage.models.average import FrozenDetector
+from tutelage.types import BadInput, Sizes
+
+
+def test_positions_of_both_sets_on_the_strong_view():
+    method, batch, student = KD(dense=2.0, unsupervised=0.25), scene_batch(), Scripted()
+    teacher = Scripted()
+    teacher.bias.data.fill_(1.0)
+    nets = scripted_nets(method, student, teacher)
+    terms = method.loss(nets, batch)
+    images = torch.cat([batch.labeled.strong, batch.pool.strong])
+    assert torch.equal(nets.teacher.net.asked[0][0], images)
+    said = images[:, 0, :2, :2].flatten(1)[..., None].expand(-1, -1, 3)
+    trust = torch.tensor([1.0, 1, 1, 0.25, 0.25, 0.25, 0.25])
+    torch.testing.assert_close(terms["dense"], 2 * soft_positions(said, said + 1, trust))
+    assert terms["classification"].item() == 304  # the labels; a pool image has none
+
+
+def test_features_are_those_of_cells_in_boxes():
+    method = KD(features=1.0)
+    nets = detector_nets(method)
+    nets.extra.eval()
+    batch = scene_batch()
+    nobody = batch._replace(labeled=scene_batch(given=False).labeled, pool=scene_batch(given=False).pool)
+    assert method.loss(nets, batch)["features"] > 0
+    assert method.loss(nets, nobody)["features"] == 0
+
+
+def test_regions_are_the_students_and_the_teacher_judges_the_same():
+    rois = torch.rand(2, 4), torch.rand(1, 4)
+    method, batch = KD(regions=3.0, unsupervised=0.0), scene_batch()
+    terms = method.loss(scripted_nets(method, Scripted(rois=rois), Scripted()), batch)
+    judged = torch.cat([rois[0], rois[1], rois[0]])  # of the three labelled images; the pool is silent
+    expected = soft_regions(torch.zeros(5, 4), judged, torch.ones(5), background=1.5)
+    torch.testing.assert_close(terms["regions"], 3 * expected)
+
+
+def test_detectors_that_do_not_fit_are_refused():
+    method, student, other = KD(), TinyDetector(), TinyDetector()
+    other.widths = {"p3": 8}
+    with pytest.raises(BadInput, match=r"levels p2, its teacher's p3: give both detectors the same levels"):
+        method.init(student, FrozenDetector(other), Sizes(1, 1, 3, 1))
+    nets = detector_nets(method)._replace(teacher=FrozenDetector(TinyDetector(classes=2)))
+    with pytest.raises(BadInput, match=r"\(36, 3\) positions and classes, its teacher \(36, 2\)"):
+        method.loss(nets, scene_batch())

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+from scenes_found import found, given, guesses, random_scenes
+
+from tutelage.data.boxes import Found, nothing_found, nothing_given
+from tutelage.metrics.box_matching import match
+from tutelage.metrics.box_thresholds import (
+    Platt,
+    count_matched,
+    fit_scores,
+    judged,
+    mixture_thresholds,
+    stac_filter,
+    thresholds,
+)
+from tutelage.metrics.calibration import precision_bound
+
+TWO = ["cat", "dog"]
+A, B, FAR = [0, 0, 10, 10], [20, 0, 30, 10], [80, 80, 90, 90]
+LIMITS = {"target": 0.9, "confidence": 0.9, "floor": 0.3, "cap": 0.99}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def images_of(scores, right, label=0):
+    """One image a box: on the object of its class or away from it."""
+    scenes = [given([A], [label]) for _ in scores]
+    said = [found([A if hit else FAR], [label], [value]) for value, hit in zip(scores, right, strict=True)]
+    return scenes, said
+
+
+def test_a_box_is_right_by_place_and_class_and_one_on_a_crowd_is_no_evidence():
+    scenes = [given([A, B, [40, 40, 90, 90]], [0, 1, 0], [False, False, True]), nothing_given()]
+    said = [found([A, B, FAR, FAR], [0, 0, 0, 1], [0.9, 0.8, 0.7, 0.6]), found([A], [1], [0.5])]
+    evidence = judged(scenes, said)
+    np.testing.assert_allclose(evidence.guesses.scores, [0.9, 0.8, 0.6, 0.5])
+    np.testing.assert_array_equal(evidence.guesses.classes, [0, 0, 1, 1])
+    np.testing.assert_array_equal(evidence.right, [True, False, False, False])
+    assert len(judged([], []).right) == 0
+
+
+def test_thresholds_by_hand():
+    """30 right boxes above one mistake at 0.6 and ten right ones below it: 40 of 41 still prove 0.9 at 90 %."""
+    scenes, said = images_of([0.9] * 30 + [0.6] + [0.55] * 10 + [0.4] * 30, [1] * 30 + [0] + [1] * 10 + [0] * 30)
+    cat, dog = thresholds(said, scenes, said, TWO, **LIMITS)
+    assert (cat.evidence, cat.samples, cat.kept, cat.correct) == ("class", 71, 41, 40)
+    assert cat.threshold == pytest.approx(0.55)
+    assert cat.lower_bound == pytest.approx(precision_bound(40, 41, 0.9))
+    assert (dog.evidence, dog.samples) == ("pooled", 0)
+    assert dog.threshold == LIMITS["cap"]  # the pool has no box of it that could promise anything
+
+
+def test_a_stricter_overlap_asks_for_a_higher_threshold():
+    scenes = [given([A], [0]) for _ in range(80)]
+    said = [found([A if i % 2 else [0, 0, 10, 6]], [0], [0.9 if i % 2 else 0.5]) for i in range(80)]
+    loose = thresholds(said, scenes, said, TWO, **LIMITS)[0]
+    strict = thresholds(said, scenes, said, TWO, iou=0.75, **LIMITS)[0]
+    assert (loose.threshold, strict.threshold) == (pytest.approx(0.5), pytest.approx(0.9))
+
+
+def test_a_class_of_mistakes_keeps_nothing_and_without_a_holdout_only_the_cap_is_kept():
+    scenes, said = images_of([0.9] * 40, [0] * 40)
+    assert thresholds(said, scenes, said, TWO, **LIMITS)[0].threshold is None
+    none = thresholds([], [], said, TWO, **LIMITS)
+    assert [(one.threshold, one.evidence) for one in none] == [(0.99, "none")] * 2
+
+
+def test_the_promise_holds_on_other_scenes(rng):
+    limits = LIMITS | {"target": 0.8}
+
+    def detect(scenes, seed):
+        """Scores that tell right boxes from wrong ones, but not always."""
+        answers = guesses(scenes, seed, noise=0.05, spurious=4)
+        truth = [match(*pair).right for pair in zip(scenes, answers, strict=True)]
+        scores = [rng.beta(2 + 6 * right, 8 - 6 * right).astype(np.float32) for right in truth]
+        return [one._replace(scores=two) for one, two in zip(answers, scores, strict=True)]
+
+    kept = []
+    for trial in (0, 10):
+        scenes, others = random_scenes(trial, 250), random_scenes(trial + 1, 250)
+        said, unseen = detect(scenes, trial + 2), detect(others, trial + 3)
+        evidence = judged(others, unseen)
+        for label, rule in enumerate(thresholds(said, scenes, unseen, ["cat", "dog", "hen"], **limits)):
+            assert rule.evidence == "class"
+            some = (evidence.guesses.classes == label) & (evidence.guesses.scores >= rule.threshold)
+            kept.append(evidence.right[some].mean())
+    assert np.mean(np.array(kept) >= 0.8) >= 5 / 6  # the confidence is 0.9
+    assert np.mean(kept) < 0.9  # and not by keeping only the surest
+
+
+def test_platt_finds_a_known_distortion(rng):
+    truth = rng.uniform(0.02, 0.98, 6000)
+    right = rng.random(6000) < truth
+    odds = np.log(truth / (1 - truth))
+    distorted = 1 / (1 + np.exp(-(odds - 0.5) / 0.4))  # so that 0.4 * logit + 0.5 undoes it
+    fitted = fit_scores(distorted, right)
+    assert fitted == (pytest.approx(0.4, rel=0.1), pytest.approx(0.5, abs=0.1))
+    np.testing.assert_allclose(fitted(distorted), truth, atol=0.03)
+
+
+def test_platt_keeps_the_order_and_never_says_never(rng):
+    scores = np.sort(rng.random(50)).astype(np.float32)
+    for right in (
+        np.zeros(50, bool),
+        np.ones(50, bool),
+        np.arange(50) < 25,
+    ):  # even where sure boxes are the wrong ones
+        calibrated = fit_scores(scores, right)(scores)
+        assert (np.diff(calibrated) >= 0).all()
+        assert calibrated.min() > 0
+        assert calibrated.max() < 1
+    assert calibrated.dtype == np.float32
+    assert fit_scores(scores[:0], np.zeros(0, bool)) == Platt(1, 0)
+    np.testing.assert_allclose(Platt(1, 0)(np.array([0, 0.25, 1], np.float32)), [1e-6, 0.25, 1 - 1e-6], rtol=1e-3)
+
+
+def test_platts_targets_by_hand():
+    """Equal scores tell nothing: the chance is the mean of his targets, (3 * 4/5 + 1 * 1/3) / 4."""
+    fitted = fit_scores(np.full(4, 0.5), np.array([True, True, True, False]))
+    assert fitted(np.array([0.5]))[0] == pytest.approx((3 * 4 / 5 + 1 / 3) / 4, abs=1e-4)
+
+
+def test_counts_are_matched_by_hand():
+    scenes = [given([A, A, B], [0, 0, 1]), nothing_given()]  # one cat and half a dog an image
+    scores = [0.95, 0.85, 0.75, 0.65]
+    pool = [found([A] * 4, [0] * 4, scores), nothing_found(), nothing_found(), found([B] * 2, [1] * 2, scores[:2])]
+    # four images: four cats, and two dogs. All four cats: at most 0.65. Both dogs: at most 0.85. The highest counts.
+    np.testing.assert_allclose(count_matched(scenes, pool, TWO), [0.65, 0.85])
+    assert count_matched(scenes, pool[:2], TWO).tolist() == [0.85, 1.0]  # two cats of two images; a dog: none
+    np.testing.assert_array_equal(count_matched(scenes, [], TWO), [1, 1])
+    np.testing.assert_array_equal(count_matched([nothing_given()], pool, TWO), [1, 1])
+    crowd = [given([A, A], [0, 0], [True, False])]
+    assert count_matched(crowd, [found([A, A], [0, 0], [0.9, 0.8])], TWO)[0] == 0.9
+
+
+def test_counts_never_go_below_a_tenth():
+    assert count_matched([given([A], [0])], [found([A], [0], [0.05])], TWO)[0] == 1.0  # nothing to be had: the highest
+
+
+def test_two_components_part_where_their_densities_cross(rng):
+    low, high = rng.normal(0.2, 0.05, 4000), rng.normal(0.7, 0.05, 4000)
+    said = [found([A] * 8000, [0] * 8000, np.concatenate([low, high]))]
+    cat, dog = mixture_thresholds(said, TWO, fallback=0.9)
+    assert cat == (pytest.approx(0.45, abs=0.01), "")  # equal shares and widths: half way
+    assert dog == (0.9, "0 boxes are fewer than 20")
+    assert mixture_thresholds(said, TWO, fallback=0.9)[0] == cat
+
+
+def test_the_larger_component_reaches_further(rng):
+    """Shares 9 to 1, variances v: half way plus v log 9 / distance."""
+    scores = np.concatenate([rng.normal(0.3, 0.05, 9000), rng.normal(0.6, 0.05, 1000)])
+    cat = mixture_thresholds([found([A] * 10_000, [0] * 10_000, scores)], TWO[:1], fallback=0.9)[0]
+    assert cat.threshold == pytest.approx(0.45 + 0.05**2 * np.log(9) / 0.3, abs=0.005)
+
+
+@pytest.mark.parametrize("scores", [np.full(30, 0.4), np.linspace(0.4, 0.4001, 19)])
+def test_scores_that_do_not_part_take_the_fallback_and_say_why(scores):
+    one = mixture_thresholds([found([A] * len(scores), [0] * len(scores), scores)], TWO[:1], fallback=0.9)[0]
+    assert one.threshold == 0.9
+    assert one.note
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [([0.95, 0.4], [1, 0]), ([0.6, 0.4], [1, 0]), ([0.95, 0.92, 0.89], [1, 1, 0]), ([0.5, 0.5], [1, 1]), ([], [])],
+)
+def test_stac_keeps_the_best_of_every_image(scores, kept):
+    assert stac_filter(np.array(scores, np.float32)).tolist() == kept
+    assert stac_filter(np.array([0.9], np.float32)).tolist() == [True]
+    assert stac_filter(np.array([0.6, 0.55], np.float32), tau=0.5).tolist() == [True, True]
+
+
+def test_found_is_not_changed():
+    said = [found([A, B], [0, 1], [0.9, 0.8])]
+    copy = Found(*(column.copy() for column in said[0]))
+    thresholds(said, [given([A], [0])], said, TWO, **LIMITS)
+    for before, after in zip(copy, said[0], strict=True):
+        np.testing.assert_array_equal(before, after)

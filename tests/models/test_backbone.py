@@ -1,0 +1,95 @@
+import pytest
+import torch
+
+from tutelage.models.average import Frozen, average_into
+from tutelage.models.backbone import NetworkSpec, create
+from tutelage.models.files import load_model, save_model
+from tutelage.types import BadInput
+
+SMALL = NetworkSpec(width=4, image_size=16)
+
+
+@pytest.mark.parametrize("spec", [SMALL, NetworkSpec(name="test_resnet", image_size=64)])
+def test_one_map_a_stage_finest_first_with_the_widths_it_says(spec):
+    net = create(spec, 3)
+    outputs = net(torch.rand(2, 3, spec.image_size, spec.image_size))
+    assert outputs.logits.shape == (2, 3)
+    assert {name: m.shape[1] for name, m in outputs.features.items()} == net.widths
+    assert outputs.embedding.shape[1] == net.embedding_width == Frozen(net).embedding_width
+    sizes = [m.shape[-1] for m in outputs.features.values()]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_logits_are_the_classifier_of_the_embedding():
+    net = create(SMALL, 3).eval()
+    outputs = net(torch.rand(2, 3, 16, 16))
+    torch.testing.assert_close(net.net.get_classifier()(outputs.embedding), outputs.logits)
+
+
+def test_grey_half_way_is_zero_without_published_weights():
+    net = create(SMALL, 3)
+    assert ((torch.full((1, 3, 1, 1), 0.5) - net.mean) / net.std == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": "resnet81"}, "resnet81.*Near"),
+        ({"pretrained": True}, "no published weights"),
+        ({"width": 0}, "at least 1"),
+        ({"image_size": 4}, "at least 8"),
+    ],
+)
+def test_a_wrong_spec_names_the_value_and_the_rule(fields, said):
+    with pytest.raises(BadInput, match=said):
+        NetworkSpec(**fields)
+
+
+def test_an_image_too_small_for_the_network_is_refused():
+    with pytest.raises(BadInput, match="image_size"):
+        create(NetworkSpec(name="test_convnext", image_size=28), 3)
+
+
+def test_a_file_gives_back_the_same_network(tmp_path):
+    net = create(SMALL, 3)
+    net(torch.rand(8, 3, 16, 16))  # moves the batch statistics
+    for name in ("a", "b"):
+        save_model(tmp_path / name, net, classes=["x", "y", "z"], method="supervised")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    again, card = load_model(tmp_path / "a")
+    images = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(again(images).logits, net.eval()(images).logits, rtol=0, atol=0)
+    assert (card.classes, card.spec) == (["x", "y", "z"], SMALL)
+
+
+@pytest.mark.parametrize("content", [b"", b"no tensors", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
+def test_a_file_that_is_not_ours_is_refused(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"model\.safetensors"):
+        load_model(path)
+    with pytest.raises(BadInput, match="does not exist"):
+        load_model(tmp_path / "none")
+
+
+def test_frozen_stays_asleep():
+    frozen = Frozen(create(SMALL, 3))
+    frozen.train()
+    images = torch.rand(4, 3, 16, 16)
+    before = {name: value.clone() for name, value in frozen.state_dict().items()}
+    assert not frozen(images).logits.requires_grad
+    for name, value in frozen.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_average_by_hand():
+    teacher, student = create(SMALL, 2), create(SMALL, 2)
+    with torch.no_grad():
+        for value in teacher.parameters():
+            value.fill_(1.0)
+        for value in student.parameters():
+            value.fill_(3.0)
+    average_into(teacher, student, decay=0.75)
+    assert all((value == 1.5).all() for value in teacher.parameters())  # 0.75 * 1 + 0.25 * 3
+    average_into(teacher, student, decay=0.0)
+    assert all((value == 3).all() for value in teacher.parameters())

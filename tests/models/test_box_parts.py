@@ -1,0 +1,47 @@
+"""Parts of a batch: their means are their own, and one without images says nothing."""
+
+import pytest
+import torch
+
+from tutelage.models.detectors import DetectorSpec, create_detector
+from tutelage.types import Boxes
+
+SPEC = {"width": 8, "channels": 8, "image_size": 64}
+
+
+def some_boxes(number):
+    low = 40 * torch.rand(number, 2)
+    places = torch.cat([low, low + 8 + 12 * torch.rand(number, 2)], dim=1)
+    return Boxes(places, torch.arange(number) % 3, torch.ones(number), torch.ones(number))
+
+
+@pytest.fixture(params=["fcos", "retinanet", "faster_rcnn"])
+def detector(request):
+    return create_detector(DetectorSpec(kind=request.param, **SPEC), 3).eval()  # eval: images do not meet in batch norm
+
+
+def losses(net, *asked, **more):
+    torch.manual_seed(1)  # samples of faster_rcnn
+    return net(*asked, **more)
+
+
+def test_a_part_has_the_losses_that_it_would_have_alone(detector):
+    images, targets = torch.rand(3, 3, 64, 64), [some_boxes(2), some_boxes(0), some_boxes(5)]
+    weight = torch.tensor([1.0, 0.5, 1.0])
+    together = losses(detector, images, targets, weight, parts=[1, 2])
+    first = losses(detector, images[:1], targets[:1], weight[:1])
+    assert together.keys() == {f"{part}.{name}" for part in (0, 1) for name in first}
+    for name, value in first.items():
+        torch.testing.assert_close(together[f"0.{name}"], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_part_without_images_is_silent_and_named(detector):
+    images, targets = torch.rand(2, 3, 64, 64), [some_boxes(2), some_boxes(1)]
+    whole, parted = losses(detector, images, targets), losses(detector, images, targets, parts=[0, 2, 0])
+    for name, value in whole.items():
+        assert parted[f"0.{name}"] == 0
+        assert parted[f"2.{name}"] == 0
+        if "regression" not in name:  # what is drawn is drawn anew for each part
+            torch.testing.assert_close(parted[f"1.{name}"], value, rtol=0.2, atol=0.05)
+    sum(parted.values()).backward()
+    assert all(p.grad is not None for p in detector.parameters())

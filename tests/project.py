@@ -1,0 +1,117 @@
+"""A small project in a folder of its own: real files, three classes of coloured shapes, every stage in seconds."""
+
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+from tasks.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+CLASSES = ("circle", "cross", "square")
+
+
+def draw(kind: str, rng: np.random.Generator) -> np.ndarray:
+    """One 16 x 16 image of a shape at a random place, on noise."""
+    image = rng.integers(0, 60, (16, 16, 3), np.uint8)
+    x, y = (int(v) for v in rng.integers(5, 11, 2))
+    colour = [int(v) for v in rng.integers(150, 256, 3)]
+    if kind == "circle":
+        cv2.circle(image, (x, y), 4, colour, -1)
+    elif kind == "square":
+        cv2.rectangle(image, (x - 4, y - 4), (x + 3, y + 3), colour, -1)
+    else:
+        cv2.line(image, (x - 4, y - 4), (x + 4, y + 4), colour, 2)
+        cv2.line(image, (x - 4, y + 4), (x + 4, y - 4), colour, 2)
+    return image
+
+
+def fill(folder: Path, each: int, seed: int) -> None:
+    """`each` images of every class, one folder a class."""
+    rng = np.random.default_rng(seed)
+    for kind in CLASSES:
+        (folder / kind).mkdir(parents=True)
+        for number in range(each):
+            cv2.imwrite(str(folder / kind / f"{number:03d}.png"), draw(kind, rng))
+
+
+def make(root: Path, **changes: object) -> Path:
+    """Images and params.yaml in `root`. `changes` are dotted names with __ for the dot."""
+    fill(root / "images" / "train", 40, 0)
+    fill(root / "images" / "test", 10, 1)
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings = {
+        "fetch__dataset": "none", "ingest__root": "images", "split__labels_per_class": 12, "network__width": 4,
+        "network__image_size": 16, "views__crop_padding": 1, "optimiser__warmup_steps": 2, "compute__threads": 1,
+        "compute__workers": 0, "compute__device": "cpu", "compute__checkpoint_seconds": 0, "student__pool_batch": 8,
+        "pseudo_label__shard_size": 20, "pseudo_label__batch": 10, "judge__resamples": 100, "report__gallery": 4,
+        "rounds": {"1": {"teacher": "work/teacher"}}, "last": 1,
+    }  # fmt: skip
+    for stage in ("teacher", "baseline", "oracle", "student"):
+        settings |= {f"{stage}__steps": 12, f"{stage}__labelled_batch": 8}
+    for stage in ("teacher", "student", "baseline"):
+        settings |= {f"compress__{stage}__steps": 12, f"compress__{stage}__labelled_batch": 8}
+    settings |= {
+        "compress__network": {"width": 12}, "compress__chain__1__network": {"width": 4},
+        "compress__student__pool_batch": 8, "compare__network": {}, "compare__methods": ["kd"], "compare__seeds": [0],
+        "compare__steps": 6, "compare__labelled_batch": 8, "compare__pool_batch": 8,
+    }  # fmt: skip
+    for name, value in (settings | changes).items():
+        *sections, last = name.split("__")
+        inner = content
+        for section in sections:
+            inner = inner[section]
+        inner[last] = value
+    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    return root
+
+
+def with_dvc(root: Path) -> Path:
+    """The real DAG and code around the images, as a DVC repository without Git."""
+    import subprocess
+    import sys
+
+    for name in ("tasks", "src", "registry"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors*"))
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, root / name)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=root, check=True, env=environment())
+    return root
+
+
+def environment() -> dict[str, str]:
+    """Where a stage's `python` is this one, nothing phones home, and the threads do not fight."""
+    import sys
+
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": "src"}
+
+
+COMPRESS = (
+    "alone work/split work/doctor work/compress/teacher",
+    "alone work/split work/doctor work/compress/baseline",
+    "compact work/split work/compress/teacher work/compress/students/1",
+    "evaluate work/split work/compress/teacher work/compress/evaluation/teacher",
+    "evaluate work/split work/compress/students/1 work/compress/evaluation/student",
+    "evaluate work/split work/compress/baseline work/compress/evaluation/baseline",
+    "export work/split work/compress/teacher work/compress/export/teacher",
+    "export work/split work/compress/students/1 work/compress/export/student",
+    "compact_judge work/split work/compress/teacher work/compress/students/1 work/compress/evaluation "
+    "work/compress/export work/compress/judge",
+)
+PREPARE = ("ingest images work/ingest", "split work/ingest work/split", "doctor work/ingest work/split work/doctor")
+ROUND = (
+    "calibrate work/split work/teacher work/rounds/1/calibration",
+    "pseudo_label work/split work/teacher work/rounds/1/calibration work/rounds/1/labels",
+    "student work/split work/teacher work/rounds/1/labels work/rounds/1/student",
+    "guard work/split work/teacher work/rounds/1/labels work/rounds/1/student work/rounds/1/guard",
+)
+TEACHER = "teacher work/split work/doctor work/teacher"
+
+
+def run(*commands: str) -> list[int]:
+    """Exit codes of tasks run one after the other in this process, in the current folder."""
+    return [main(command.split()) for command in commands]

@@ -1,0 +1,120 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tasks.box_checks import Rival, Rules, Truth, check, gain
+from tutelage.data.boxes import Found, Given
+
+CLASSES = ["cat", "dog"]
+RULES = Rules(resamples=300)
+IMAGES = 60
+
+
+def place(image, far=False):
+    start = 100.0 if far else float(image % 7)
+    return np.array([[start, 0, start + 20, 20]], np.float32)
+
+
+def truth():
+    """An image an object: cats in the first half, dogs in the second."""
+    return Truth(
+        [
+            Given(place(i), np.array([i >= IMAGES // 2], np.int64), np.zeros(1, bool), np.full(1, 400, np.float32))
+            for i in range(IMAGES)
+        ],
+        CLASSES,
+    )
+
+
+def rival(name, misses, *, parameters=1000, operations=1000):
+    """A detector that looks in the wrong place in the images `misses`."""
+    boxes = [
+        Found(place(i, i in misses), np.array([i >= IMAGES // 2], np.int64), np.array([0.9 - i / 1000], np.float32))
+        for i in range(IMAGES)
+    ]
+    return Rival(name, boxes, parameters, operations)
+
+
+def failed(checks):
+    return [one.name for one in checks if not one.passed]
+
+
+BASELINE = rival("baseline", set(range(0, IMAGES, 3)))
+BETTER = rival("candidate", set(range(0, IMAGES, 20)))
+
+
+def test_a_better_student_passes_every_check():
+    checks = check(BETTER, BASELINE, BASELINE, truth(), ratio=None, rules=RULES)
+    assert failed(checks) == []
+    assert [one.name.split(",")[0] for one in checks] == ["gain on the baseline", "AP50", "latency", "size"]
+    first = checks[0]
+    assert first.candidate > first.champion > 0.3
+    assert gain(BETTER, BASELINE, truth(), RULES).estimate == pytest.approx(first.candidate - first.champion)
+    assert "clear of zero" in first.reason
+
+
+def test_a_student_no_better_than_the_baseline_fails():
+    same = check(rival("candidate", set(range(0, IMAGES, 3))), BASELINE, BASELINE, truth(), ratio=None, rules=RULES)
+    assert failed(same) == ["gain on the baseline"]
+    assert "luck" in same[0].reason
+    worse = check(BASELINE, BETTER, BETTER, truth(), ratio=None, rules=RULES)
+    assert "the baseline is better" in worse[0].reason
+    assert failed(worse)[0] == "gain on the baseline"
+
+
+def test_one_box_less_may_be_luck():
+    nearly = rival("candidate", set(range(0, IMAGES, 3)) - {0})
+    assert failed(check(nearly, BASELINE, BASELINE, truth(), ratio=None, rules=RULES)) == ["gain on the baseline"]
+
+
+def test_the_champion_must_not_lose():
+    champion = rival("production", set())
+    checks = check(BETTER, BASELINE, champion, truth(), ratio=None, rules=RULES)
+    assert "AP" in failed(checks)
+    lenient = check(BETTER, BASELINE, champion, truth(), ratio=None, rules=replace(RULES, margin=0.3, class_margin=0.3))
+    assert failed(lenient) == []
+    assert lenient[1].rule.endswith("above -30 points")
+
+
+def test_a_class_that_is_given_up_is_named_even_where_the_whole_gains():
+    old = rival("production", set(range(30)))  # finds no cat
+    new = rival("candidate", set(range(30, 42)))  # finds all cats, and loses twelve dogs
+    checks = check(new, old, old, truth(), ratio=None, rules=RULES)
+    assert failed(checks) == ["AP50, worst class dog"]
+    one = next(one for one in checks if not one.passed)
+    assert "dog" in one.reason
+    assert "30 objects" in one.reason
+    assert one.candidate < one.champion == pytest.approx(1)
+    assert failed(check(new, old, old, truth(), ratio=None, rules=replace(RULES, class_margin=0.9))) == []
+
+
+def test_a_class_without_test_objects_is_not_judged():
+    cats = Truth(truth().given[:30], CLASSES)
+    new, old = (replace(one, found=one.found[:30]) for one in (BETTER, BASELINE))
+    assert failed(check(new, old, old, cats, ratio=None, rules=RULES)) == []
+
+
+@pytest.mark.parametrize(
+    ("ratio", "operations", "passed"),
+    [
+        (1.0, 1000, True),
+        (1.2, 9000, True),
+        (2.0, 1000, False),
+        (1.55, 1000, True),
+        (1.55, 9000, False),
+        (None, 9000, True),
+    ],
+)
+def test_the_clock_decides_and_in_doubt_the_count(ratio, operations, passed):
+    new = replace(BETTER, operations=operations)
+    checks = check(new, BASELINE, BASELINE, truth(), ratio=ratio, rules=RULES)
+    assert ("latency" not in failed(checks)) == passed
+    numbers = {one.name: (one.candidate, one.champion) for one in checks}
+    assert numbers["latency"] == (operations, 1000)  # no clock in the file
+
+
+def test_a_larger_detector_fails():
+    checks = check(replace(BETTER, parameters=1501), BASELINE, BASELINE, truth(), ratio=None, rules=RULES)
+    assert failed(checks) == ["size"]
+    assert failed(check(replace(BETTER, parameters=1500), BASELINE, BASELINE, truth(), ratio=None, rules=RULES)) == []

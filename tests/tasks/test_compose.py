@@ -1,0 +1,117 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pydantic import TypeAdapter, ValidationError
+from scene_work import detection
+
+from tasks import compose as module
+from tasks.box_params import Compose
+from tasks.compose import compose
+from tutelage.data import masks
+from tutelage.types import BadInput
+
+SMALL = {"size": 48, "labelled": 3, "pool": 4, "test": 3, "target_pool": 4, "target_test": 2}
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory):
+    """Two classes; garments to train on are 12 pixels wide, those of the test 20."""
+    root = tmp_path_factory.mktemp("fetched")
+    for name, side in (("train", 12), ("test", 20)):
+        for label in ("bag", "coat"):
+            (root / name / label).mkdir(parents=True)
+            for number in range(5):
+                picture = np.zeros((28, 28), np.uint8)
+                picture[4 : 4 + side, 4 : 4 + side] = 100 + 30 * number
+                cv2.imwrite(str(root / name / label / f"{number}.png"), picture)
+    return root
+
+
+@pytest.fixture(scope="module")
+def composed(fetched, tmp_path_factory):
+    return compose(fetched, params=detection(compose=SMALL), out=tmp_path_factory.mktemp("composed") / "out")
+
+
+def test_pycocotools_opens_every_set(composed):
+    for name, number in (("labelled", 3), ("pool", 4), ("test", 3), ("target/pool", 4), ("target/test", 2)):
+        coco = COCO(composed / f"{name}.json")
+        assert len(coco.imgs) == number
+        assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == ["bag", "coat"]
+        domains = [image["domain"] for image in coco.imgs.values()]
+        assert domains == (["night", "fog"] * 2)[:number] if "target" in name else [""] * number
+        for image in coco.imgs.values():
+            folder = (composed / name).parent
+            pixels = cv2.imread(str(folder / image["file_name"]))
+            depth = cv2.imread(str(folder / image["depth"]), cv2.IMREAD_UNCHANGED)
+            assert (pixels.shape, depth.shape, depth.dtype) == ((48, 48, 3), (48, 48), np.uint16)
+            assert 1 <= len(coco.getAnnIds(imgIds=image["id"])) <= 6
+
+
+def test_boxes_and_areas_are_those_of_the_masks(composed):
+    for annotation in json.loads((composed / "pool.json").read_text())["annotations"]:
+        mask = masks.decode(annotation["segmentation"]["counts"], 48, 48)
+        y, x = np.nonzero(mask)
+        assert annotation["bbox"] == [x.min(), y.min(), x.max() + 1 - x.min(), y.max() + 1 - y.min()]
+        assert annotation["area"] == mask.sum()
+        assert annotation["iscrowd"] == 0
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_scene_depends_on_its_number_and_the_seed_alone(fetched, composed, tmp_path):
+    first = contents(composed)
+    more = {"labelled": 2, "pool": 6, "test": 3, "target_pool": 4, "target_test": 2}
+    second = contents(compose(fetched, params=detection(compose=SMALL | more), out=tmp_path / "more"))
+    common = [name for name in second if name in first and not name.endswith(".json")]
+    assert len(common) == 2 * (2 + 4 + 3 + 4 + 2)
+    assert all(first[name] == second[name] for name in common)
+    assert first["test.json"] == second["test.json"]
+    third = contents(compose(fetched, params=detection(seed=1, compose=SMALL), out=tmp_path / "seed"))
+    assert all(first[name] != third[name] for name in first)
+    assert len(set(first.values())) == len(first)  # no two sets share a scene
+
+
+def test_garments_of_the_test_are_seen_nowhere_else(fetched, tmp_path, monkeypatch):
+    widths = []
+
+    def seen(garments, *args, **options):
+        widths.append({round(float(garment.outline.sum()) ** 0.5) for garment in garments})
+        return real(garments, *args, **options)
+
+    real = module.compose_scene
+    monkeypatch.setattr(module, "compose_scene", seen)
+    compose(fetched, params=detection(compose=SMALL), out=tmp_path / "out")
+    train, test = {frozenset({12})}, {frozenset({20})}
+    parts = [widths[:3], widths[3:7], widths[7:10], widths[10:14], widths[14:]]
+    assert [set(map(frozenset, part)) for part in parts] == [train, train, test, train, test]
+
+
+def test_scenes_may_be_empty(fetched, tmp_path):
+    out = compose(fetched, params=detection(compose=SMALL | {"objects": (0, 0)}), out=tmp_path / "out")
+    content = json.loads((out / "pool.json").read_text())
+    assert len(content["images"]) == 4
+    assert content["annotations"] == []
+
+
+def test_without_garments_it_says_what_to_do(tmp_path):
+    with pytest.raises(BadInput, match=r"fetch\.dataset: fashion_mnist"):
+        compose(tmp_path, params=detection(), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fragment"),
+    [
+        ({"objects": [4, 2]}, "objects is"), ({"scales": [0.5, 0.2]}, "scales is"), ({"scales": [0.5, 2]}, "scales is"),
+        ({"size": 8}, "greater than or equal to 32"), ({"pol": 3}, "pol"), ({"objects": [-1, 2]}, "objects"),
+    ],
+)  # fmt: skip
+def test_impossible_wishes_are_refused(wanted, fragment):
+    assert TypeAdapter(Compose).validate_python({"objects": [0, 3], "scales": [0.1, 0.9]}).objects == (0, 3)
+    with pytest.raises((ValidationError, ValueError), match=fragment):
+        TypeAdapter(Compose).validate_python(wanted)

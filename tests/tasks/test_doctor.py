@@ -1,0 +1,170 @@
+import json
+import shutil
+
+import pyarrow as pa
+import pytest
+from own_images import class_folders, params, save
+
+from tasks.doctor import doctor
+from tasks.ingest import ingest
+from tasks.split import split
+from tutelage.data.manifest import read_manifest, read_split, read_truth, write_manifest, write_split
+from tutelage.types import BadInput
+
+
+@pytest.fixture
+def root(tmp_path):
+    return class_folders(tmp_path / "images")
+
+
+def examine(root, *, spoil=lambda work: None, judge=None, **wanted):
+    """report.json of the doctor after ingest and split; `spoil` changes files in between."""
+    work, wanted = root.parent / "work", params(**{"test": "test", **wanted})
+    split(ingest(root, params=wanted, out=work / "ingest"), params=wanted, out=work / "split")
+    spoil(work)
+    out = doctor(work / "ingest", work / "split", params=judge or wanted, out=work / "doctor")
+    return json.loads((out / "report.json").read_text())
+
+
+def problems(root, **wanted):
+    with pytest.raises(BadInput) as caught:
+        examine(root, **wanted)
+    assert not (root.parent / "work/doctor").exists()
+    return str(caught.value)
+
+
+def test_good_data_gets_counts_and_notes(root):
+    save(root / "pool/1.png", 99)
+    report = examine(root, pool="pool", split={"labels_per_class": 8})
+    assert report["problems"] == []
+    assert report["images"] == {"labelled": 12, "holdout": 4, "pool": 1, "test": 6}
+    assert report["classes"] == {name: {"labelled": 6, "holdout": 2, "test": 3} for name in ("cat", "dog")}
+    [note] = report["notes"]
+    assert note.startswith("The hold-out is too small")
+    assert "it takes 22 images" in note  # 0.9 ** 22 < 0.1 < 0.9 ** 21
+    assert "| cat | 6 | 2 | 3 |" in (root.parent / "work/doctor/report.md").read_text()
+
+
+def test_an_empty_pool_and_a_thin_class_are_notes(root):
+    notes = " ".join(examine(root, split={"labels_per_class": 9})["notes"])
+    assert "The pool is empty: training goes on with labels alone" in notes
+    assert "Fewer labelled images than split.labels_per_class (9): cat (8), dog (8)" in notes
+
+
+def test_a_class_without_labelled_images(root):
+    (root / "train/bird").mkdir()
+    told = problems(root)
+    assert "1 problem(s)" in told
+    assert "Class 'bird' has no labelled image that can be used. Label some, or remove the class" in told
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("DOG", "dog"), ("dog ", "dog"), ("dogs", "dog")])
+def test_class_names_that_differ_between_splits(root, name, nearest):
+    (root / "test/dog").rename(root / "test" / name)
+    assert f"Class {name!r} has 3 test image(s) and no labelled one (is it {nearest!r}?)" in problems(root)
+
+
+def test_a_class_that_is_only_in_the_test(root):
+    save(root / "test/zebra/1.png", 1)
+    told = problems(root, leaks="drop")
+    assert "Class 'zebra' has 1 test image(s) and no labelled one. Give it the same name" in told
+
+
+def test_one_class_is_none(root):
+    shutil.rmtree(root / "train/dog")
+    shutil.rmtree(root / "test/dog")
+    assert "1 class(es) with labelled images; a classifier needs two" in problems(root)
+
+
+def test_leaks_between_splits(root):
+    shutil.copy(root / "test/cat/00.png", root / "train/cat/leak.png")
+    told = problems(root)
+    assert "1 training image(s) are test images too, such as labelled/cat/leak.png = test/cat/00.png (bytes)" in told
+    assert "Set ingest.leaks: drop" in told
+    assert "1 problem(s)" in told  # not told again as an overlap of roles
+    notes = examine(root, leaks="drop")["notes"]
+    assert "1 training images were dropped because they are test images" in notes
+
+
+def test_near_leaks(root):
+    save(root / "train/cat/leak.jpg", 501, quality=95)  # test/cat/01 saved as JPEG
+    assert "labelled/cat/leak.jpg = test/cat/01.png (near)" in problems(root, near_duplicates=6)
+
+
+@pytest.mark.parametrize("place", ["train", "test"])
+def test_labelled_files_that_cannot_be_read(root, place):
+    data = (root / "train/cat/00.png").read_bytes()
+    (root / place / "cat/cut.png").write_bytes(data[: len(data) // 2])
+    (root / place / "cat/page.png").write_text("<html>")
+    told = problems(root)
+    assert "2 problem(s)" in told
+    assert "1 file(s) refused as truncated, such as " in told
+    assert "cat/cut.png: " in told
+    assert "refused as not_an_image" in told
+    assert "Copy them again from where they came, or remove them" in told
+
+
+def test_a_pool_can_spare_files_and_notes_in_folders_are_no_images(root):
+    save(root / "pool/1.png", 99)
+    (root / "pool/cut.png").write_bytes((root / "pool/1.png").read_bytes()[:60])
+    (root / "train/cat/readme.txt").write_text("cats")
+    notes = " ".join(examine(root, pool="pool")["notes"])
+    assert "1 file(s) refused as truncated, such as pool/cut.png" in notes
+    assert "1 file(s) refused as not_an_image, such as labelled/cat/readme.txt" in notes
+
+
+def test_labels_that_contradict_each_other_are_a_note(root):
+    shutil.copy(root / "train/cat/00.png", root / "train/dog/copy.png")
+    notes = examine(root)["notes"]
+    assert "2 labelled images were refused because copies of them have another label" in notes
+
+
+def test_labels_of_the_pool_that_are_no_class(root):
+    save(root / "pool/1.png", 99)
+    (root / "pool.csv").write_text("image,label\npool/1.png,lion\n")
+    assert "Labels in the pool that are no class, taken for none: lion (1)" in examine(root, pool="pool.csv")["notes"]
+
+
+def test_no_test_image(root):
+    shutil.rmtree(root / "test")
+    (root / "test/cat").mkdir(parents=True)
+    assert "There is no test image, so no model could be judged. Set ingest.test" in problems(root)
+
+
+def test_a_class_nobody_tests_is_a_note(root):
+    shutil.rmtree(root / "test/dog")
+    assert "No test image, so the judge cannot see what becomes of them: dog" in examine(root)["notes"]
+
+
+def test_a_stale_split(root):
+    judge = params(test="test", split={"labels_per_class": 2})
+    told = problems(root, judge=judge, split={"labels_per_class": 4})
+    assert "Run `dvc repro split`" in told
+
+
+def test_the_same_image_in_two_roles(root):
+    def spoil(work):
+        """As if ingest had not noticed that a test image is also labelled."""
+        rows = read_manifest(work / "ingest").to_pylist()
+        by_id = {row["id"]: row for row in rows}
+        by_id["labelled/cat/00.png"]["pixels"] = by_id["test/cat/00.png"]["pixels"]
+        table = read_manifest(work / "ingest")
+        write_manifest(work / "ingest", pa.Table.from_pylist(rows, schema=table.schema))
+
+    told = problems(root, spoil=spoil)
+    assert "test/cat/00.png (test) and labelled/cat/00.png (" in told
+    assert "are the same image" in told
+
+
+def test_a_split_of_other_roles(root):
+    def spoil(work):
+        table = read_split(work / "split")
+        roles = ["labelled" if role == "test" else role for role in table["role"].to_pylist()]
+        changed = table.set_column(table.schema.get_field_index("role"), "role", pa.array(roles))
+        truth = read_truth(work / "split")
+        hidden = pa.table({"id": pa.array(list(truth), pa.string()), "label": pa.array(truth.values(), pa.int32())})
+        write_split(work / "split", changed, hidden)
+
+    told = problems(root, spoil=spoil)
+    assert "The split is not what the manifest and params.yaml give" in told
+    assert "There is no test image" in told

@@ -1,0 +1,99 @@
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_work import CLASSES, SPEC, contents, make_split, new_network, save, small_params, train
+
+import tasks.export
+from tasks.answers import ask
+from tasks.export import export
+from tutelage.data.images import Images
+from tutelage.data.manifest import read_split
+from tutelage.models.export import FILES, Session
+from tutelage.models.files import load_model
+from tutelage.train.predict import predict
+from tutelage.types import BadInput
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    split = make_split(folder)
+    model = save(folder / "model", train(new_network(3), split, 5))
+    out = export(split, model, params=small_params(), out=folder / "export")
+    return {"split": split, "model": model, "out": out}
+
+
+def test_every_precision_is_measured_on_the_test_split(world):
+    about = json.loads((world["out"] / "export.json").read_text())
+    table = read_split(world["split"])
+    network, card = load_model(world["model"] / "model.safetensors")
+    truth = ask(table, network, card, compute=small_params().compute, batch=32)
+    assert about["classes"] == CLASSES
+    assert (about["model"], about["parameters"]) == (card.sha256, card.parameters)
+    assert list(about["variants"]) == sorted(FILES)
+    for name, variant in about["variants"].items():
+        path = world["out"] / variant["file"]
+        assert (path.name, path.stat().st_size) == (FILES[name], variant["bytes"])
+        assert abs(variant["accuracy"] - truth.right.mean()) < 0.1
+    assert about["variants"]["fp32"]["accuracy"] == truth.right.mean() > 0.5
+    assert about["variants"]["fp32"]["max_difference"] <= 1e-4
+    assert 0 < about["variants"]["fp16"]["max_difference"] < about["variants"]["int8"]["max_difference"]
+    assert about["variants"]["int8"]["accuracy"] > 0.5
+    assert "| fp16 | model.fp16.onnx |" in (world["out"] / "report.md").read_text()
+
+
+def test_the_file_takes_any_number_of_images(world):
+    session = Session(world["out"] / "model.onnx", threads=1)
+    one, many = (session(np.zeros((n, 3, 12, 12), np.float32)) for n in (1, 7))
+    np.testing.assert_allclose(many, np.repeat(one, 7, 0), atol=1e-5)
+
+
+def test_images_reach_the_file_as_they_reach_the_network(world):
+    """Rows, columns and colours in their places, in chunks that do not divide the number of images."""
+    table = read_split(world["split"])
+    network, card = load_model(world["model"] / "model.safetensors")
+    rows, images = np.arange(0, 50, 2), Images.open(table, card.image_size)
+    expected = predict(network, images, rows, compute=small_params().compute, batch=4)
+    said = tasks.export._ask(Session(world["out"] / "model.onnx", threads=1), images, rows, 7)
+    np.testing.assert_allclose(said, expected, atol=1e-4)
+    assert np.ptp(expected, 0).min() > 1e-3
+
+
+def test_what_the_clock_said_is_in_a_file_of_its_own(world, tmp_path):
+    again = export(world["split"], world["model"], params=small_params(), out=tmp_path / "again")
+    first, second = contents(world["out"]), contents(again)
+    told = json.loads(first.pop("latency.json"))
+    assert set(told["milliseconds_per_image"]) == set(FILES)
+    for batches in told["milliseconds_per_image"].values():
+        assert set(batches) == {"1", "32"}
+        assert all(took > 0 for took in batches.values())
+    second.pop("latency.json")
+    name = str(world["model"]).encode()
+    assert {k: v.replace(name, b"") for k, v in first.items()} == {k: v.replace(name, b"") for k, v in second.items()}
+
+
+def test_a_file_that_answers_otherwise_is_not_written(world, tmp_path, monkeypatch):
+    other = new_network(5)
+    real = tasks.export.write_fp32
+    monkeypatch.setattr(tasks.export, "write_fp32", lambda net, path, size: real(other, path, size=size))
+    with pytest.raises(BadInput, match=r"away from PyTorch, 0.0001 is allowed.*Choose another network"):
+        export(world["split"], world["model"], params=small_params(), out=tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+
+
+def test_precision_auto_still_compares_in_float32(world, tmp_path):
+    """Where bf16 is multiplied, PyTorch's own answers are otherwise 0.01 away from themselves."""
+    params = small_params()
+    bf16 = replace(params, compute=replace(params.compute, precision="bf16"))
+    out = export(world["split"], world["model"], params=bf16, out=tmp_path / "export")
+    assert json.loads((out / "export.json").read_text())["variants"]["fp32"]["max_difference"] <= 1e-4
+
+
+def test_a_model_of_other_classes_is_refused(world, tmp_path):
+    other = save(tmp_path / "other", new_network(1, SPEC), ["cat", "dog", "eel"])
+    with pytest.raises(BadInput, match="the model knows the classes"):
+        export(world["split"], other, params=small_params(), out=tmp_path / "export")
+    assert not os.path.exists(tmp_path / "export")

@@ -1,0 +1,257 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from small_work import (
+    CLASSES,
+    SPEC,
+    contents,
+    make_split,
+    new_network,
+    plant_answers,
+    save,
+    small_params,
+    train,
+)
+from torch import nn
+
+from tasks import latency
+from tasks.answers import read_answers, write_answers
+from tasks.judge import digest_of_test, judge
+from tutelage.data.manifest import read_split
+from tutelage.models.files import load_model
+from tutelage.train.settings import Compute
+from tutelage.types import BadInput, Network, Outputs
+
+CPU = Compute(threads=1, workers=0, precision="fp32", device="cpu")
+WORST = [3 * i + 1 for i in range(20)]  # twenty images of one class
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    split = make_split(folder)
+    return {
+        "folder": folder,
+        "split": split,
+        "candidate": save(folder / "candidate", new_network(1)),
+        "baseline": save(folder / "baseline", new_network(2)),
+        "good": save(folder / "good", train(new_network(3), split, 25)),
+        "empty": folder / "champion",
+    }
+
+
+def run(world, tmp_path, *, candidate=(), baseline=(), champion=None, params=None, confidence=0.9, model="candidate"):
+    """A verdict where candidate and baseline are wrong on the given test images."""
+    world["empty"].mkdir(exist_ok=True)
+    model = world[model] if isinstance(model, str) else model
+    new = plant_answers(tmp_path / "new", world["split"], model, np.array(candidate), confidence)
+    old = plant_answers(tmp_path / "old", world["split"], world["baseline"], np.array(baseline))
+    out = tmp_path / "judge"
+    judge(
+        world["split"], model, new, world["baseline"], old, champion or world["empty"],
+        params=params or small_params(), out=out,
+    )  # fmt: skip
+    return json.loads((out / "verdict.json").read_text()), out
+
+
+def failed(verdict):
+    return [check["name"] for check in verdict["checks"] if not check["passed"]]
+
+
+def judged(params=None, **settings):
+    params = params or small_params()
+    return replace(params, judge=replace(params.judge, **settings))
+
+
+def test_a_candidate_that_is_better_beyond_chance_is_promoted(world, tmp_path):
+    verdict, out = run(world, tmp_path, candidate=range(10), baseline=range(30))
+    assert (verdict["promote"], verdict["winner"], verdict["champion"]) == (True, "candidate", "baseline")
+    assert (out / "model.safetensors").read_bytes() == (world["candidate"] / "model.safetensors").read_bytes()
+    assert verdict["gain"]["error_reduction"] == pytest.approx(2 / 3)
+    assert 0 < verdict["gain"]["low"] < 2 / 3 < verdict["gain"]["high"] < 1
+    assert failed(verdict) == []
+    assert "66.7 % lower than the supervised baseline's" in verdict["reasons"][0]
+
+
+def test_a_losing_candidate_leaves_the_supervised_model_and_says_so(world, tmp_path):
+    verdict, out = run(world, tmp_path, candidate=range(30), baseline=range(10))
+    assert (verdict["promote"], verdict["winner"]) == (False, "baseline")
+    assert (out / "model.safetensors").read_bytes() == (world["baseline"] / "model.safetensors").read_bytes()
+    told = " ".join(verdict["reasons"])
+    assert "200.0 % higher than the supervised baseline's" in told
+    assert "the baseline is better" in told
+    assert "So the supervised baseline is kept." in told
+    report = (out / "report.md").read_text()
+    assert report.startswith("# Verdict: the baseline wins")
+    assert "So the supervised baseline is kept." in report
+
+
+def test_a_gain_that_may_be_luck_is_not_enough(world, tmp_path):
+    verdict, _ = run(world, tmp_path, candidate=range(5, 24), baseline=range(20))  # 19 errors against 20
+    assert not verdict["promote"]
+    assert "it may be luck" in " ".join(verdict["reasons"])
+
+
+def test_a_class_may_not_pay_for_the_others(world, tmp_path):
+    """Fewer errors overall, all of them in one class."""
+    verdict, _ = run(world, tmp_path, candidate=WORST[:12], baseline=[3 * i + 2 for i in range(30)])
+    assert verdict["gain"]["low"] > 0
+    assert failed(verdict) == [f"F1, worst class {CLASSES[1]}"]
+    assert "25.0 points on 30 images" in " ".join(verdict["reasons"])  # 2 x 18 / (18 + 30) is 0.75
+
+
+def test_recall_that_was_had_for_another_class_is_no_loss(world, tmp_path):
+    """The baseline says class 1 of all of class 0, so it finds all of class 1 and half of what it says is wrong."""
+    verdict, _ = run(world, tmp_path, candidate=WORST[:3], baseline=[3 * i for i in range(30)])
+    assert verdict["promote"]
+
+
+def test_an_image_or_two_of_a_class_are_no_evidence(world, tmp_path):
+    verdict, _ = run(world, tmp_path, candidate=WORST[:3], baseline=[3 * i + 2 for i in range(30)])
+    worst = next(check for check in verdict["checks"] if check["name"].startswith("F1"))
+    assert worst["champion"] - worst["candidate"] == pytest.approx(1 - 54 / 57)  # above the margin of 5 %
+    assert verdict["promote"]
+
+
+def test_a_gain_bought_with_false_confidence_fails(world, tmp_path):
+    params = judged(calibration_margin=0.05)
+    verdict, _ = run(world, tmp_path, candidate=range(20), baseline=range(50), params=params, confidence=0.5)
+    assert "calibration error" not in failed(verdict)  # 0.9 said of 44 % right is worse still
+    verdict, _ = run(world, tmp_path, candidate=range(2), baseline=range(30), params=params, confidence=0.4)
+    assert failed(verdict) == ["calibration error"]
+
+
+def test_a_champion_in_production_is_tested_here(world, tmp_path):
+    verdict, out = run(world, tmp_path, candidate=range(10), baseline=range(60), champion=world["good"])
+    accuracy = next(check for check in verdict["checks"] if check["name"] == "accuracy")
+    assert accuracy["champion"] > 0.9  # it was trained on these images
+    assert (verdict["promote"], verdict["winner"], verdict["champion"]) == (False, "champion", "production")
+    assert "So the model in production is kept. But the supervised baseline" not in " ".join(verdict["reasons"])
+    assert (out / "model.safetensors").read_bytes() == (world["good"] / "model.safetensors").read_bytes()
+    assert verdict["digests"]["champion"] == load_model(world["good"] / "model.safetensors")[1].sha256
+
+
+def test_a_candidate_that_beats_production_is_promoted(world, tmp_path):
+    poor = save(tmp_path / "champion", new_network(9))
+    verdict, _ = run(world, tmp_path, candidate=range(10), baseline=range(30), champion=poor)
+    assert (verdict["promote"], verdict["winner"], verdict["champion"]) == (True, "candidate", "production")
+    assert "not inferior to the model in production" in verdict["reasons"][1]
+
+
+def test_production_stays_but_a_better_baseline_is_pointed_at(world, tmp_path):
+    poor = save(tmp_path / "champion", new_network(9))
+    verdict, _ = run(world, tmp_path, candidate=range(12), baseline=range(10), champion=poor)
+    assert (verdict["promote"], verdict["winner"]) == (False, "champion")
+    assert "the supervised baseline is better than it beyond chance" in verdict["reasons"][-1]
+
+
+def test_margin_is_what_the_interval_may_lack(world, tmp_path):
+    """The candidate equals a perfect champion: not above, but within any margin."""
+    perfect = read_answers(plant_answers(tmp_path / "p", world["split"], world["good"], np.array([])))
+    assert perfect.right.all()
+    args = {"candidate": range(1), "baseline": range(30), "champion": world["good"]}
+    assert "accuracy" in failed(run(world, tmp_path, **args, params=judged(margin=0.0))[0])
+    assert "accuracy" not in failed(run(world, tmp_path, **args, params=judged(margin=0.9))[0])
+
+
+def test_the_model_in_production_is_no_news(world, tmp_path):
+    verdict, _ = run(world, tmp_path, candidate=range(1), baseline=range(30), champion=world["candidate"])
+    assert not verdict["promote"]
+    assert verdict["reasons"] == ["Not promoted: the candidate is the model in production, byte for byte."]
+
+
+def test_a_champion_of_other_classes_cannot_be_compared(world, tmp_path):
+    other = save(tmp_path / "champion", new_network(9), ["cat", "dog", "eel"])
+    with pytest.raises(BadInput, match=r"cat.*cannot be compared.*empty"):
+        run(world, tmp_path, champion=other)
+    assert not (tmp_path / "judge").exists()
+
+
+def test_an_evaluation_of_another_model_is_refused(world, tmp_path):
+    new = plant_answers(tmp_path / "new", world["split"], world["good"], np.array([]))
+    old = plant_answers(tmp_path / "old", world["split"], world["baseline"], np.array([]))
+    world["empty"].mkdir(exist_ok=True)
+    inputs = (world["split"], world["candidate"], new, world["baseline"], old, world["empty"])
+    with pytest.raises(BadInput, match="tested another model"):
+        judge(*inputs, params=small_params(), out=tmp_path / "judge")
+
+
+def test_an_evaluation_on_other_images_is_refused(world, tmp_path):
+    new = plant_answers(tmp_path / "new", world["split"], world["candidate"], np.array([]))
+    whole = read_answers(new)
+    write_answers(
+        new, replace(whole, ids=whole.ids[:5], labels=whole.labels[:5], probabilities=whole.probabilities[:5])
+    )
+    old = plant_answers(tmp_path / "old", world["split"], world["baseline"], np.array([]))
+    world["empty"].mkdir(exist_ok=True)
+    inputs = (world["split"], world["candidate"], new, world["baseline"], old, world["empty"])
+    with pytest.raises(BadInput, match="other images"):
+        judge(*inputs, params=small_params(), out=tmp_path / "judge")
+
+
+def test_a_model_that_is_too_large_fails_on_size(world, tmp_path):
+    large = save(tmp_path / "large", new_network(1, replace(SPEC, width=8)))
+    verdict, _ = run(world, tmp_path, candidate=range(5), baseline=range(40), model=large)
+    assert "size" in failed(verdict)
+    size = next(check for check in verdict["checks"] if check["name"] == "size")
+    assert size["candidate"] > 3 * size["champion"]
+
+
+def test_equal_inputs_give_equal_bytes_even_where_the_clock_was_asked(world, tmp_path, monkeypatch, capsys):
+    large = save(tmp_path / "large", new_network(1, replace(SPEC, width=6)))
+    found = []
+    for ratio in (1.0, 1.2):  # what a quiet and a busy machine measure
+        monkeypatch.setattr(latency, "measure", lambda *_, ratio=ratio: ratio)
+        (tmp_path / f"{ratio}").mkdir()
+        _, out = run(world, tmp_path / f"{ratio}", candidate=range(5), baseline=range(40), model=large)
+        found.append(contents(out))
+        assert f"takes {ratio:.2f} times" in capsys.readouterr().out
+    assert found[0] == found[1]
+
+
+def test_equal_architectures_are_not_timed(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "measure", lambda *_: pytest.fail("measured"))
+    verdict, _ = run(world, tmp_path, candidate=range(5), baseline=range(40))
+    assert verdict["promote"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "counted", "kept"),
+    [(1.0, 9.0, True), (2.0, 1.0, False), (1.45, 1.4, True), (1.55, 1.4, True), (1.45, 1.6, False), (1.55, 1.6, False)],
+)
+def test_near_the_limit_the_counted_operations_decide(ratio, counted, kept):
+    assert latency.within(ratio, 1.5, counted) is kept
+
+
+class OneConvolution(Network):
+    def __init__(self):
+        super().__init__()
+        self.map, self.head = nn.Conv2d(3, 5, 3, padding=1), nn.Linear(5, 2)
+
+    def forward(self, images):
+        embedding = self.map(images).mean((2, 3))
+        return Outputs(self.head(embedding), embedding, {})
+
+
+def test_operations_by_hand():
+    # 8 x 8 places, 5 maps, 3 x 3 x 3 weights, each a product and a sum; then 5 x 2
+    assert latency.operations(OneConvolution(), 8) == 2 * (8 * 8 * 5 * 27 + 10)
+
+
+def test_a_slower_network_measures_slower():
+    wide = new_network(0, replace(SPEC, width=48))
+    assert latency.measure((wide, 64), (new_network(0), 12), CPU) > 2
+
+
+def test_digest_of_the_test_split_changes_with_a_label(world, tmp_path):
+    table = read_split(world["split"])
+    rows = table.to_pylist()
+    for role, same in (("pool", True), ("test", False)):
+        place = next(i for i, row in enumerate(rows) if row["role"] == role)
+        changed = [dict(row) for row in rows]
+        changed[place]["sha256"] = "0" * 64
+        other = pa.Table.from_pylist(changed, table.schema)
+        assert (digest_of_test(other) == digest_of_test(table)) is same

@@ -1,0 +1,98 @@
+import pytest
+import yaml
+
+from tasks.params import load
+from tutelage.types import BadInput
+
+
+@pytest.fixture
+def change(tmp_path, pytestconfig):
+    """params.yaml with one entry changed, by its dotted name; None removes it."""
+
+    def write(name, value):
+        content = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
+        *sections, last = name.split(".")
+        inner = content
+        for section in sections:
+            inner = inner[section]
+        inner.pop(last) if value is None else inner.__setitem__(last, value)
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def test_the_committed_file_is_valid(pytestconfig):
+    params = load(pytestconfig.rootpath / "params.yaml")
+    assert params.last == len(params.rounds)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("calibrate.target_precison", 0.9, "calibrate.target_precison is not a parameter.*'target_precision'"),
+        ("sed", 0, "sed is not a parameter.*'seed'"),
+        ("student.method", {"name": "adamach"}, "'adamach' is not one of.*'adamatch'"),
+        ("student.method", {"name": "adamatch", "confidense": 0.2}, "confidense is not a parameter"),
+        ("student.method", "adamatch", "written {name"),
+        ("student.steps", 0, "student.steps is 0"),
+        ("student.steps", None, "student.steps is missing"),
+        ("calibrate.target_precision", 1.5, "target_precision is 1.5"),
+        ("network.name", "resnet81", "resnet81"),
+        ("optimiser.ema", 1.0, "ema is 1.0"),
+        ("last", 7, "last is 7"),
+        ("rounds", {"1": {"teacher": "work/elsewhere"}}, "numbered from 1 and chained"),
+        ("rounds", {}, "rounds"),
+        ("rounds.1.network", {"depth": 3}, "depth"),
+        ("compress.network", {"depth": 3}, r"compress\.network has 'depth'"),
+        ("compress.chain.1.network", {"depth": 3}, r"compress\.chain\.1\.network has 'depth'"),
+        ("compress.last", 2, "number them from 1 to last"),
+        (
+            "compress.chain.2",
+            {"teacher": "work/judge", "network": {}},
+            r"chain\.2\.teacher.*makes work/compress/stu",
+        ),
+        ("compress.judge.smaller", 0.5, "smaller is 0.5"),
+        ("compare.network", {"depth": 3}, r"compare\.network has 'depth'"),
+        ("compare.methods", ["kd", "adamach"], "'adamach' is not one of.*'adamatch'"),
+        ("compare.methods", ["kd", "kd"], "one of them twice"),
+        ("compare.methods", [], "a list of names"),
+        ("compare.seeds", [], "compare.seeds"),
+    ],
+)
+def test_a_mistake_is_named_before_anything_is_loaded(change, name, value, said):
+    with pytest.raises(BadInput, match=said):
+        load(change(name, value))
+
+
+def test_only_the_last_round_may_learn_from_the_holdout(change):
+    rounds = {"1": {"teacher": "work/teacher", "holdout": True}, "2": {"teacher": "work/rounds/1/guard"}}
+    path = change("rounds", rounds)
+    path.write_text(path.read_text().replace("\nlast: 1", "\nlast: 2"))
+    with pytest.raises(BadInput, match=r"rounds\.1\.holdout is true.*Only the last round"):
+        load(path)
+    path.write_text(path.read_text().replace("holdout: true", "holdout: false"))
+    assert load(path).last == 2
+
+
+def test_all_mistakes_are_named_at_once(change, tmp_path):
+    path = change("student.steps", 0)
+    path.write_text(path.read_text().replace("seed: 0", "seed: -1"))
+    with pytest.raises(BadInput, match="2 problem"):
+        load(path)
+
+
+def test_what_is_not_yaml_or_not_there(tmp_path):
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(BadInput, match="not YAML"):
+        load(tmp_path / "params.yaml")
+    with pytest.raises(BadInput, match="repository's root"):
+        load(tmp_path / "none.yaml")
+
+
+def test_methods_of_a_comparison_are_names_or_have_fields(change):
+    path = change("compare.methods", ["ban", {"name": "kd", "temperature": 8, "alpha": 0.5}])
+    methods = load(path).compare.methods
+    assert list(methods) == ["ban", "kd, alpha 0.5, temperature 8"]
+    assert methods["kd, alpha 0.5, temperature 8"].temperature == 8

@@ -1,0 +1,132 @@
+"""Production changes whole or not at all, and only for a model that was judged better and answers."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks.io import read_json, write_json
+from tasks.promote import main, promote, restore, snapshot_champion
+from tutelage.models.backbone import NetworkSpec, create
+from tutelage.models.files import save_model
+from tutelage.types import BadInput
+
+SPEC = NetworkSpec(name="small_resnet", width=4, image_size=8)
+
+
+def judged(folder: Path, seed: int = 0, broken: bool = False, **verdict: object) -> Path:
+    """What the judge writes about a model."""
+    torch.manual_seed(seed)
+    net = create(SPEC, 3)
+    if broken:
+        for weights in net.parameters():
+            weights.data.fill_(float("nan"))
+    folder.mkdir(parents=True)
+    save_model(folder / "model.safetensors", net, classes=["a", "b", "c"], method="supervised")
+    digests = {"candidate": sha256(folder / "model.safetensors")}
+    content = {"promote": True, "winner": "candidate", "reasons": ["Better."], "digests": digests}
+    write_json(folder / "verdict.json", content | verdict)
+    return folder
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    for place in ("production", "champion"):
+        (tmp_path / "registry" / place).mkdir(parents=True)
+        (tmp_path / "registry" / place / "README.md").write_text(place)
+    return tmp_path / "registry"
+
+
+def test_promotes_the_judged_model_and_says_which_it_replaces(tmp_path: Path, registry: Path) -> None:
+    first, second = judged(tmp_path / "first", 1), judged(tmp_path / "second", 2)
+    production = promote(first, registry)
+    assert read_json(production / "production.json") == {
+        "model": sha256(first / "model.safetensors"),
+        "verdict": sha256(first / "verdict.json"),
+        "git": None,
+        "previous": None,
+    }
+    record = promote(second, registry) / "production.json"
+    assert read_json(record)["previous"] == sha256(first / "model.safetensors")
+    assert sha256(production / "model.safetensors") == sha256(second / "model.safetensors")
+    assert (production / "README.md").read_text() == "production"
+
+
+def test_twice_is_once(tmp_path: Path, registry: Path) -> None:
+    folder = judged(tmp_path / "judged")
+    before = contents(promote(folder, registry))
+    assert contents(promote(folder, registry)) == before
+
+
+@pytest.mark.parametrize(
+    ("verdict", "told"),
+    [
+        ({"promote": False, "reasons": ["It loses."]}, "keeps the candidate in place. It loses."),
+        ({"digests": {"candidate": "another"}}, "is not the model that was judged"),
+        ({"broken": True}, "no finite number"),
+    ],
+)
+def test_refuses_and_leaves_production_as_it_was(
+    tmp_path: Path, registry: Path, verdict: dict[str, object], told: str
+) -> None:
+    promote(judged(tmp_path / "good", 1), registry)
+    before = contents(registry)
+    with pytest.raises(BadInput, match=told):
+        promote(judged(tmp_path / "bad", 2, **verdict), registry)
+    assert contents(registry) == before
+
+
+def test_a_full_disk_leaves_production_as_it_was(
+    tmp_path: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(judged(tmp_path / "first", 1), registry)
+    before = contents(registry / "production")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tasks.promote.write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        promote(judged(tmp_path / "second", 2), registry)
+    assert contents(registry / "production") == before
+
+
+def test_cut_off_between_its_two_renames_production_comes_back(tmp_path: Path, registry: Path) -> None:
+    promote(judged(tmp_path / "first", 1), registry)
+    before = contents(registry / "production")
+    (registry / "production").rename(registry / "production.old")
+    snapshot_champion(registry)
+    assert contents(registry / "production") == before
+
+
+def test_champion_is_what_production_was_and_gives_it_back(tmp_path: Path, registry: Path) -> None:
+    assert contents(snapshot_champion(registry)) == {"README.md": b"champion"}  # nothing is in production yet
+    promote(judged(tmp_path / "first", 1), registry)
+    assert set(contents(restore(registry))) == {"README.md"}
+
+    promote(judged(tmp_path / "again", 1), registry)
+    before = contents(registry / "production")
+    snapshot_champion(registry)
+    promote(judged(tmp_path / "second", 2), registry)
+    assert contents(restore(registry)) == before
+
+
+def test_production_that_is_not_what_its_record_says_is_an_error(
+    tmp_path: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    production = promote(judged(tmp_path / "first"), registry)
+    (production / "model.safetensors").write_bytes(b"")
+    assert main("snapshot_champion", str(registry)) == 2
+    assert "`dvc checkout" in capsys.readouterr().err
+    (production / "model.safetensors").unlink()
+    assert main("snapshot_champion", str(registry)) == 2
+    assert "`dvc pull" in capsys.readouterr().err
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,135 @@
+import json
+import shutil
+
+import pytest
+from own_images import save
+from scene_work import coco_set, detection, write
+
+from tasks.scenes_ingest import scenes_ingest
+from tutelage.data.manifest import classes_of, read_manifest, roots_of
+from tutelage.data.scenes import Annotations, read_boxes
+from tutelage.types import BadInput
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "data"
+    coco_set(root, "labelled", 4, bare=[3])
+    coco_set(root, "pool", 3, start=100, domain="night")
+    coco_set(root, "test", 2, start=200)
+    return root
+
+
+def run(root, out="out", **wanted):
+    """Manifest, boxes and report."""
+    folder = scenes_ingest(root, params=detection(**wanted), out=root.parent / out)
+    return read_manifest(folder), read_boxes(folder), json.loads((folder / "report.json").read_text())
+
+
+def test_files_hold_what_the_contract_says(root):
+    table, boxes, report = run(root, pool="pool.json", test="test.json")
+    assert report["images"] == {"labelled": 4, "pool": 3, "test": 2}
+    assert report["objects"] == {name: {"labelled": 3, "pool": 3, "test": 2} for name in ("cat", "dog")}
+    assert [report[part] for part in ("refused", "dropped", "leaks", "repairs", "refused_objects")] == [[]] * 5
+    assert classes_of(table) == ["cat", "dog"]
+    assert roots_of(table) == dict.fromkeys(("labelled", "pool", "test"), str(root))
+    row = next(row for row in table.to_pylist() if row["id"] == "pool/pool/01.png")
+    assert (row["path"], row["width"], row["height"], row["label"]) == ("pool/01.png", 16, 16, None)
+    assert (row["domain"], row["label_source"], row["tasks"]) == ("night", "given", ["detection"])
+    places, labels, crowd, area = Annotations.of(table, boxes)[1]
+    assert places.tolist() == [[0, 2, 6, 6], [1, 2, 7, 7]]
+    assert (labels.tolist(), crowd.tolist(), area.tolist()) == ([0, 1], [False, False], [24, 30])
+    assert len(Annotations.of(table, boxes)[3].labels) == 0
+    text = (root.parent / "out/report.md").read_text()
+    assert "4 labelled, 3 pool, 2 test" in text
+    assert "| cat | 3 | 3 | 2 |" in text
+
+
+def test_two_runs_are_equal_bytes(root):
+    for name in ("one", "two"):
+        run(root, name, pool="pool.json")
+    for name in ("manifest.parquet", "boxes.parquet", "report.json", "report.md"):
+        assert (root.parent / "one" / name).read_bytes() == (root.parent / "two" / name).read_bytes()
+
+
+def test_a_pool_may_be_a_folder(root):
+    table, boxes, report = run(root, pool="pool")
+    assert report["images"] == {"labelled": 4, "pool": 3}
+    pool = [row for row in table.to_pylist() if row["source"] == "pool"]
+    assert [row["id"] for row in pool] == ["pool/00.png", "pool/01.png", "pool/02.png"]
+    assert {(row["label_source"], len(row["tasks"])) for row in pool} == {("", 0)}
+    assert {name.partition("/")[0] for name in boxes["id"].to_pylist()} == {"labelled"}
+
+
+def test_images_may_lie_elsewhere(root):
+    content = json.loads((root / "labelled.json").read_text())
+    (root / "annotations").mkdir()
+    write(root / "annotations", "train", content)
+    with pytest.raises(BadInput, match=r"detection\.ingest\.labelled_images"):
+        run(root, labelled="annotations/train.json")
+    table, _, _ = run(root, labelled="annotations/train.json", labelled_images=".")
+    assert table.num_rows == 4
+    assert table["id"].to_pylist()[0] == "labelled/labelled/00.png"
+
+
+def test_a_wrong_size_is_refused_and_in_the_pool_hides_the_objects(root):
+    for name in ("labelled", "pool"):
+        content = json.loads((root / f"{name}.json").read_text())
+        content["images"][0]["width"] = 32
+        write(root, name, content)
+    table, boxes, report = run(root, pool="pool.json")
+    assert report["images"] == {"labelled": 3, "pool": 3}
+    assert [(row["id"], row["reason"]) for row in report["refused"]] == [("labelled/labelled/00.png", "wrong_size")]
+    assert "says 32 x 16, the file has 16 x 16" in report["refused"][0]["detail"]
+    assert len(report["refused_objects"]) == 1
+    assert "pool/pool/00.png" in report["refused_objects"][0]
+    rows = {row["id"]: row for row in table.to_pylist()}
+    assert rows["pool/pool/00.png"]["label_source"] == ""
+    assert {"labelled/labelled/00.png", "pool/pool/00.png"}.isdisjoint(boxes["id"].to_pylist())
+
+
+def test_a_missing_size_is_the_files(root):
+    content = json.loads((root / "labelled.json").read_text())
+    del content["images"][0]["width"]
+    write(root, "labelled", content)
+    table, _, report = run(root)
+    assert table["width"].to_pylist()[0] == 16
+    assert len(report["repairs"]) == 1
+    assert "images[0] (id 0) has width None" in report["repairs"][0]
+    assert "images[0]" in (root.parent / "out/report.md").read_text()
+
+
+def test_sick_images_and_copies_are_told(root):
+    (root / "labelled/01.png").write_bytes((root / "labelled/01.png").read_bytes()[:60])
+    shutil.copy(root / "labelled/00.png", root / "labelled/02.png")
+    shutil.copy(root / "test/00.png", root / "pool/00.png")
+    _, boxes, report = run(root, pool="pool.json", test="test.json")
+    assert [(row["id"], row["reason"]) for row in report["refused"]] == [("labelled/labelled/01.png", "truncated")]
+    assert [row["id"] for row in report["dropped"]] == ["labelled/labelled/02.png"]
+    assert [row["id"] for row in report["leaks"]] == ["pool/pool/00.png"]
+    labelled = {name for name in boxes["id"].to_pylist() if name.startswith("labelled")}
+    assert labelled == {"labelled/labelled/00.png"}
+
+
+def test_near_duplicates_are_found_when_asked_for(root):
+    save(root / "more/again.jpg", 3, quality=90)  # labelled/03 saved as JPEG
+    _, _, report = run(root, pool="more", near_duplicates=6)
+    assert [row["id"] for row in report["dropped"]] == ["pool/again.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fragment"),
+    [
+        ({"labelled": "labelled"}, "write the COCO JSON of the labelled images"),
+        ({"test": "test"}, "write the COCO JSON of the test images"),
+        ({"labelled": "labeled.json"}, r"labeled\.json does not exist"),
+        ({"pool": "../pool"}, "leads out of"),
+        ({"labelled_images": "nowhere"}, "does not exist"),
+        ({"test": "birds.json"}, "has the categories bird, which the labelled images do not have"),
+    ],
+)
+def test_bad_input_writes_nothing(root, wanted, fragment):
+    coco_set(root, "birds", 2, start=300, classes=("bird", "cat"))
+    with pytest.raises(BadInput, match=fragment):
+        run(root, **wanted)
+    assert not (root.parent / "out").exists()

@@ -1,0 +1,137 @@
+import json
+from collections import Counter
+
+import pytest
+from own_images import save
+from scene_work import coco_set, detection, write
+
+from tasks.scenes_ingest import scenes_ingest
+from tasks.scenes_split import scenes_split
+from tutelage.data.manifest import classes_of, read_split
+from tutelage.data.scenes import read_boxes, read_known
+from tutelage.types import BadInput
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "data"
+    coco_set(root, "labelled", 12, bare=[3])
+    coco_set(root, "pool", 5, start=100, bare=[1])
+    coco_set(root, "test", 4, start=200)
+    return root
+
+
+def run(root, out="split", **wanted):
+    wanted = {"pool": "pool.json", "test": "test.json"} | wanted
+    ingested = scenes_ingest(root, params=detection(**wanted), out=root.parent / "ingest")
+    return scenes_split(ingested, params=detection(**wanted), out=root.parent / out)
+
+
+def report(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_roles_and_who_sees_which_objects(root):
+    out = run(root, split={"images": 8})
+    table = read_split(out)
+    roles = dict(zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True))
+    assert Counter(roles.values()) == {"labelled": 6, "holdout": 2, "pool": 9, "test": 4}
+    assert classes_of(table) == ["cat", "dog"]
+    assert set(table["label"].to_pylist()) == {None}
+    seen, hidden = (set(read_boxes(out, name)["id"].to_pylist()) for name in ("boxes.parquet", "truth.parquet"))
+    bare = {"labelled/labelled/03.png", "pool/pool/01.png"}
+    assert seen == {name for name, role in roles.items() if role != "pool"} - bare
+    assert hidden == {name for name, role in roles.items() if role == "pool"} - bare
+    assert read_known(out) == sorted(name for name, role in roles.items() if role == "pool")
+    assert report(out)["images"] == {"labelled": 6, "holdout": 2, "pool": 9, "test": 4}
+    assert "note" not in (out / "report.md").read_text().splitlines()[0]
+
+
+def test_what_is_unknown_of_the_pool_is_not_known_to_be_empty(root):
+    save(root / "more/x.png", 999)
+    out = run(root, pool="more")
+    assert read_known(out) == []
+    assert read_boxes(out, "truth.parquet").num_rows == 0
+    assert read_split(out)["role"].to_pylist().count("pool") == 1
+
+
+def test_two_draws_are_equal_bytes_and_a_seed_changes_them(root):
+    one, two, three = (run(root, name, seed=seed, split={"images": 8}) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    for file in ("split.parquet", "boxes.parquet", "truth.parquet", "known.parquet"):
+        assert (one / file).read_bytes() == (two / file).read_bytes() != (three / file).read_bytes()
+
+
+def test_new_images_leave_the_test_alone(root):
+    def test_images(name):
+        table = read_split(run(root, name, test=None))
+        return {row["sha256"] for row in table.to_pylist() if row["role"] == "test"}
+
+    before = test_images("one")
+    coco_set(root, "labelled", 30)
+    assert before
+    assert before <= test_images("two")
+
+
+def told(out, *fragments):
+    notes = report(out)["notes"]
+    return all(any(fragment in note for note in notes) for fragment in fragments)
+
+
+def test_what_is_odd_gets_a_note(root, capsys):
+    content = json.loads((root / "labelled.json").read_text())
+    content["annotations"] += [
+        {"id": 90, "image_id": 0, "category_id": 10, "bbox": [0, 0, 1, 8]},
+        {"id": 91, "image_id": 0, "category_id": 10, "bbox": [0, 0, 9, 9], "iscrowd": 1},
+        {"id": 92, "image_id": 0, "category_id": 10, "bbox": [0, 0, 0, 9]},
+        {"id": 93, "image_id": 0, "category_id": 10, "bbox": [8, 8, 99, 9]},
+    ]
+    write(root, "labelled", content)
+    out = run(root, split={"holdout": 0.0})
+    assert told(
+        out, "fewer than 20 objects to train on: cat (13), dog (11)", "The hold-out is empty",
+        "Images without any object, which are kept as such: 1 labelled",
+        "1 objects are crowds", "1 objects have a side below 2 pixels at 16 x 16, such as in labelled/labelled/00.png",
+        "1 objects were refused, such as labelled.json: annotations[24] (id 92)", "1 records were mended",
+    )  # fmt: skip
+    assert "note: The hold-out is empty" in capsys.readouterr().out
+    assert "below 2 pixels" not in (run(root, "large", image_size=32) / "report.md").read_text()
+    assert told(run(root, "alone", pool=None), "The pool is empty")
+
+
+def test_a_class_without_an_object_to_train_on_stops_it(root):
+    coco_set(root, "labelled", 12, classes=("cat", "dog", "emu"))
+    content = json.loads((root / "labelled.json").read_text())
+    emus = [annotation for annotation in content["annotations"] if annotation["category_id"] == 30]
+    content["annotations"] = [annotation for annotation in content["annotations"] if annotation["category_id"] != 30]
+    write(root, "labelled", content)
+    with pytest.raises(BadInput, match="Class 'emu' has no object in any labelled image"):
+        run(root)
+    content["annotations"].append(emus[0] | {"iscrowd": 1})  # a crowd teaches nothing
+    write(root, "labelled", content)
+    with pytest.raises(BadInput, match="Class 'emu' has no object in any labelled image"):
+        run(root)
+    content["annotations"][-1] = emus[0]
+    write(root, "labelled", content)
+    assert told(run(root, split={"holdout": 0.0}), "No object in test images, so that it cannot be judged: emu")
+    said = set()
+    for seed in range(6):  # now and then the one emu is held out
+        try:
+            run(root, seed=seed, split={"holdout": 0.5})
+        except BadInput as error:
+            said.add(str(error).splitlines()[1].strip())
+    assert said == {
+        "Class 'emu' has no object to train on (1 in holdout). Raise detection.split.images, lower "
+        "detection.split.holdout, label some in other images, or take another seed"
+    }
+
+
+def test_sick_data_stops_it_and_writes_nothing(root):
+    (root / "pool/00.png").write_bytes((root / "test/00.png").read_bytes())
+    with pytest.raises(BadInput, match=r"1 training image\(s\) are test images too.*detection\.ingest\.leaks: drop"):
+        run(root)
+    assert not (root.parent / "split").exists()
+    assert told(run(root, leaks="drop"), "1 copies of images were dropped")
+    for path in (root / "test").iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(BadInput, match="There is no test image"):
+        run(root, leaks="drop")

@@ -1,0 +1,218 @@
+"""What may go wrong in a round, and what must be left of it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from project import PREPARE, ROUND, TEACHER, environment, make, run
+
+import tasks.training
+from tutelage.data.manifest import read_split
+from tutelage.train import checkpoint
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A small project that is the current folder, with its images ingested and split."""
+    monkeypatch.chdir(make(tmp_path))
+    assert run(*PREPARE) == [0, 0, 0]
+    return tmp_path
+
+
+def change(**values):
+    """Write dotted names (__ for the dot) into the current params.yaml."""
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    for name, value in values.items():
+        section, key = name.split("__")
+        content[section][key] = value
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+
+
+def start(command, *, until, timeout=120):
+    """A task in its own process, killed with SIGKILL as soon as `until()` holds."""
+    process = subprocess.Popen([sys.executable, "-m", "tasks", *command.split()], env=environment() | {
+        "PYTHONPATH": f"{Path(tasks.training.__file__).parents[1]}/src:{Path(tasks.training.__file__).parents[1]}"
+    })  # fmt: skip
+    deadline = time.monotonic() + timeout
+    while not until():
+        assert process.poll() is None, "the task ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_round_from_images_to_a_guarded_model(project):
+    assert run(TEACHER, *ROUND) == [0] * 5
+    said = json.loads(Path("work/rounds/1/labels/manifest.json").read_text())
+    table = read_split(Path("work/split"))
+    assert said["images"] == table["role"].to_pylist().count("pool") == 3 * (40 - 12)
+    assert Path("work/rounds/1/guard/model.safetensors").exists()
+    assert not any(Path(".tutelage").rglob("*.pt"))  # a finished run needs no checkpoint
+
+
+@pytest.mark.slow
+def test_killed_in_training_and_continued_is_bit_equal(project):
+    change(teacher__steps=80)
+    start(TEACHER, until=lambda: any(Path(".tutelage/checkpoints").rglob("run.pt")))
+    (saved,) = Path(".tutelage/checkpoints").rglob("run.pt")
+    assert not Path("work/teacher").exists()
+    assert run(TEACHER) == [0]
+    cut = {path.name: path.read_bytes() for path in Path("work/teacher").iterdir()}
+    assert not saved.exists()
+    assert run(TEACHER) == [0]
+    assert cut == {path.name: path.read_bytes() for path in Path("work/teacher").iterdir()}
+    assert set(cut) == {"model.safetensors", "curve.csv"}
+
+
+def test_a_checkpoint_of_other_data_or_params_is_never_picked_up(project, monkeypatch):
+    restored = []
+    real = checkpoint.restore
+    monkeypatch.setattr(checkpoint, "restore", lambda run, path: restored.append(real(run, path)) or restored[-1])
+    monkeypatch.setattr(tasks.training, "save_model", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "disk full")))
+    assert run(TEACHER) == [1]  # trained to the end, checkpoints stay
+    change(optimiser__lr=0.01)
+    assert run(TEACHER) == [1]
+    shutil.copy("images/test/cross/000.png", "images/train/cross/000.png")
+    run(*PREPARE)
+    assert run(TEACHER) == [1]
+    assert restored == [False, False, False]
+
+
+@pytest.mark.slow
+def test_killed_in_labelling_and_continued_is_byte_equal(project):
+    change(pseudo_label__shard_size=1, pseudo_label__batch=1)
+    assert run(TEACHER, ROUND[0]) == [0, 0]
+    start(ROUND[1], until=lambda: len(list(Path(".tutelage/labels").rglob("*.parquet"))) >= 3)
+    left = {path.name: path.stat().st_mtime_ns for path in Path(".tutelage/labels").rglob("*.parquet")}
+    assert 3 <= len(left) < 84
+    assert not Path("work/rounds/1/labels").exists()
+    assert run(ROUND[1]) == [0]
+    cut = {path.name: path.read_bytes() for path in Path("work/rounds/1/labels").iterdir()}
+    assert run(ROUND[1]) == [0]
+    assert cut == {path.name: path.read_bytes() for path in Path("work/rounds/1/labels").iterdir()}
+
+
+def test_no_label_passes_and_training_goes_on(project):
+    change(calibrate__target_precision=0.999, calibrate__cap=1.0)
+    assert run(TEACHER, *ROUND) == [0] * 5
+    labels = pq.read_table("work/rounds/1/labels/shard-00000.parquet")
+    assert not any(labels["kept"].to_pylist())
+    assert set(labels["reason"].to_pylist()) <= {"below_threshold", "class_rejected"}
+    guard = json.loads(Path("work/rounds/1/guard/guard.json").read_text())
+    assert guard["signals"]["empty"]["breached"]
+    assert "no label" in guard["reasons"][0]
+
+
+def test_an_empty_pool_passes_the_teacher_on(project):
+    change(split__labels_per_class=None)
+    assert run(*PREPARE[1:], TEACHER, *ROUND) == [0] * 7
+    same = [Path(f"work/{name}/model.safetensors").read_bytes() for name in ("teacher", "rounds/1/guard")]
+    assert same[0] == same[1]
+    assert json.loads(Path("work/rounds/1/student/passed.json").read_text()) == {"reason": "the pool is empty"}
+
+
+def test_after_a_stop_the_last_good_model_is_passed_on(project):
+    assert run(TEACHER, *ROUND[:2]) == [0] * 3
+    Path("work/teacher/guard.json").write_text(
+        json.dumps({"verdict": "stop", "reasons": ["labels flipped"], "unsupervised_weight": 0.5})
+    )
+    assert run(ROUND[2]) == [0]
+    assert "labels flipped" in Path("work/rounds/1/student/passed.json").read_text()
+
+
+def test_the_guard_weakens_what_comes_from_the_pool(project):
+    assert run(TEACHER, *ROUND[:3]) == [0] * 4
+    full = Path("work/rounds/1/student/model.safetensors").read_bytes()
+    Path("work/teacher/guard.json").write_text(
+        json.dumps({"verdict": "weaken", "reasons": [], "unsupervised_weight": 0.5})
+    )
+    assert run(ROUND[2]) == [0]
+    weak = Path("work/rounds/1/student/model.safetensors").read_bytes()
+    assert b"unsupervised=0.5" in weak
+    assert weak != full
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_message(project, capsys):
+    change(optimiser__lr=1e18, optimiser__clip=1e30)
+    assert run(TEACHER) == [1]
+    said = capsys.readouterr().err
+    assert "not finite at step" in said
+    assert "Lower optimiser.lr" in said
+    assert any(Path(".tutelage").rglob("batch-*.pt"))
+    assert not Path("work/teacher").exists()
+
+
+@pytest.mark.parametrize("number", [28, 13])
+def test_a_full_or_unwritable_disk_loses_nothing(project, monkeypatch, capsys, number):
+    assert run(TEACHER) == [0]
+    before = Path("work/teacher/model.safetensors").read_bytes()
+    change(teacher__steps=14)
+
+    def fail(*_args, **_kwargs):
+        raise OSError(number, os.strerror(number), "work/teacher.part/model.safetensors")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.training, "save_model", fail)
+        assert run(TEACHER) == [1]
+    said = capsys.readouterr().err
+    assert os.strerror(number) in said
+    assert "work/teacher.part/model.safetensors" in said
+    assert Path("work/teacher/model.safetensors").read_bytes() == before
+    assert run(TEACHER) == [0]
+
+
+def test_calibration_of_another_teacher_is_refused(project, capsys):
+    assert run(TEACHER, ROUND[0]) == [0, 0]
+    change(teacher__steps=14)
+    assert run(TEACHER, ROUND[1]) == [0, 2]
+    assert "another teacher" in capsys.readouterr().err
+
+
+def test_labels_of_another_pool_are_refused(project, capsys):
+    assert run(TEACHER, *ROUND[:2]) == [0] * 3
+    change(split__labels_per_class=10)
+    assert run(*PREPARE[1:], TEACHER, ROUND[2]) == [0, 0, 0, 2]
+    assert "another pool" in capsys.readouterr().err
+
+
+def test_test_labels_never_reach_training_or_the_guard(project):
+    """Shuffle the labels of the test split: nothing before the judge may change."""
+    outputs = ("teacher", "rounds/1/calibration", "rounds/1/labels", "rounds/1/student", "rounds/1/guard")
+
+    def everything():
+        assert run(TEACHER, *ROUND) == [0] * 5
+        return {str(p): p.read_bytes() for out in outputs for p in sorted(Path("work", out).rglob("*")) if p.is_file()}
+
+    before = everything()
+    table = read_split(Path("work/split"))
+    label = np.array(table["label"].to_pylist(), object)
+    test = np.flatnonzero(np.array(table["role"].to_pylist()) == "test")
+    label[test] = np.random.default_rng(0).permutation(label[test])
+    place = table.schema.get_field_index("label")
+    shuffled = table.set_column(place, table.schema.field("label"), pa.array(label.tolist(), pa.int32()))
+    pq.write_table(shuffled, "work/split/split.parquet")
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("techer work/split work/doctor work/teacher", 2, "'techer' is not a task. Did you mean 'teacher'?"),
+        ("teacher work/split", 2, "Usage: python -m tasks teacher SPLIT DOCTOR OUT"),
+        ("teacher work/nowhere work/doctor work/teacher", 2, "work/nowhere does not exist"),
+    ],
+)
+def test_a_wrong_command_says_the_right_one(project, capsys, command, code, said):
+    assert run(command) == [code]
+    assert said in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""Which images each stage trains on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_work import make_split, small_params
+
+import tasks.student
+import tasks.training
+from tasks.baseline import baseline
+from tasks.student import student
+from tasks.teacher import teacher
+from tutelage.data.manifest import read_split
+from tutelage.data.pseudo_labels import PseudoLabels
+
+ROLES = {"labelled": 5, "holdout": 4, "pool": 6, "test": 3}
+
+
+@pytest.fixture
+def split(tmp_path):
+    return make_split(tmp_path, ROLES)
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    """What would have been trained."""
+    kept = []
+    for stage in (tasks.training, tasks.student):
+        monkeypatch.setattr(stage, "run", lambda job, *_, **__: kept.append(job))
+    return kept
+
+
+def trained_on(job, split):
+    """Roles of the images whose labels are read, each with how many there are of it."""
+    table = read_split(split)
+    assert job.labels.tolist() == [table["label"][row].as_py() for row in job.labeled]
+    roles = np.array(table["role"].to_pylist())[job.labeled].tolist()
+    return {role: roles.count(role) for role in roles}
+
+
+def test_the_teacher_never_sees_the_hold_out_and_the_baseline_has_every_label(split, jobs):
+    for stage in (teacher, baseline):
+        stage(split, Path(), params=small_params(), out=Path())
+    first, second = jobs
+    assert trained_on(first, split) == {"labelled": 5}
+    assert trained_on(second, split) == {"labelled": 5, "holdout": 4}
+    assert all(len(job.pool) == len(job.pseudo.weight) == 0 for job in jobs)
+
+
+@pytest.mark.parametrize(("holdout", "seen"), [(False, {"labelled": 5}), (True, {"labelled": 5, "holdout": 4})])
+def test_a_student_sees_the_hold_out_where_its_round_says_so(split, jobs, monkeypatch, holdout, seen):
+    said, asked = PseudoLabels.none(6, 3), []
+    monkeypatch.setattr(tasks.student, "read", lambda labels, ids, classes: asked.extend(ids) or said)
+    params = small_params(rounds=1)
+    params = replace(params, rounds={1: replace(params.rounds[1], holdout=holdout)})
+    student(split, Path("elsewhere"), Path(), params=params, out=Path("rounds/1/student"))
+    (job,) = jobs
+    assert trained_on(job, split) == seen
+    table = read_split(split)
+    assert [table["role"][row].as_py() for row in job.pool] == ["pool"] * 6
+    assert [table["id"][row].as_py() for row in job.pool] == asked
+    assert job.pseudo is said
+    assert job.teacher == Path("elsewhere/model.safetensors")

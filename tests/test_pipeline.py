@@ -1,0 +1,99 @@
+"""The real dvc.yaml on small files: `dvc repro` is reproducible, skips what has not changed and survives a kill."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from project import environment, make, with_dvc
+
+ROUNDS = "report"  # the last stage of the rounds; compression comes beside them and would double the time
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def repro(root, *arguments, check=True):
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", "repro", *arguments], cwd=root, env=environment(), check=check, text=True,
+        capture_output=True,
+    )  # fmt: skip
+
+
+def lock(root):
+    return yaml.safe_load((root / "dvc.lock").read_text())["stages"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A project after its first `dvc repro`."""
+    root = with_dvc(make(tmp_path_factory.mktemp("one")))
+    repro(root, ROUNDS)
+    return root
+
+
+def test_another_run_killed_and_continued_has_an_equal_lock(done, tmp_path):
+    root = with_dvc(make(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", ROUNDS], cwd=root, env=environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not any((root / ".tutelage/checkpoints").rglob("run.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = lock(root)
+    said = repro(root, ROUNDS).stdout
+    for stage in finished:
+        assert f"Running stage '{stage}'" not in said
+    assert lock(root) == lock(done)
+
+
+def test_it_ends_with_a_report_a_verdict_and_metrics(done):
+    assert "supervised" in (done / "reports/summary.md").read_text()
+    assert (done / "work/judge/model.safetensors").exists()
+    page = (done / "reports/report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    shown = subprocess.run(
+        [sys.executable, "-m", "dvc", "metrics", "show"], cwd=done, env=environment(), check=True, text=True,
+        capture_output=True,
+    ).stdout  # fmt: skip
+    assert "accuracy" in shown
+
+
+def test_a_second_run_does_nothing(done):
+    before = (done / "dvc.lock").stat().st_mtime_ns
+    started = time.monotonic()
+    said = repro(done, ROUNDS).stdout
+    assert time.monotonic() - started < 15  # 5 s on an idle machine; the benchmark measures it
+    assert "Data and pipelines are up to date" in said
+    assert "Running stage" not in said
+    assert (done / "dvc.lock").stat().st_mtime_ns == before
+
+
+def test_a_changed_param_reruns_only_what_needs_it(done):
+    content = yaml.safe_load((done / "params.yaml").read_text())
+    content["report"]["gallery"] = 5
+    (done / "params.yaml").write_text(yaml.safe_dump(content))
+    said = repro(done, ROUNDS).stdout
+    assert [line for line in said.splitlines() if line.startswith("Running stage")] == ["Running stage 'report':"]
+
+
+def test_two_runs_at_once_in_one_checkout_lose_nothing(done, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(done, root)
+    for stage in ("teacher", "baseline"):
+        shutil.rmtree(root / "work" / stage)
+    dvc = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item"]
+    runs = [
+        subprocess.Popen([*dvc, stage], cwd=root, env=environment(), stdout=subprocess.DEVNULL)
+        for stage in ("teacher", "baseline")
+    ]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    assert all((root / "work" / stage / "model.safetensors").exists() for stage in ("teacher", "baseline"))

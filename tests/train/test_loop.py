@@ -1,0 +1,126 @@
+import copy
+import math
+
+import pytest
+import torch
+
+from tutelage.methods import METHODS
+from tutelage.train import checkpoint
+from tutelage.train.device import accelerator
+from tutelage.train.loop import MAX_SKIPPED, begin, fit
+from tutelage.train.settings import Compute, Optimiser
+from tutelage.types import Diverged, Sizes
+
+SIZES = Sizes(labeled=6, unlabeled=8, classes=3, steps=12)
+SETTINGS = Optimiser(warmup_steps=2)
+
+
+@pytest.fixture
+def engine():
+    return accelerator(Compute(threads=1, device="cpu", precision="fp32"))
+
+
+@pytest.fixture
+def start(make_nets):
+    """A run of a method from the same random weights, however often it is called."""
+
+    def make(name="fixmatch"):
+        torch.manual_seed(1)
+        method = METHODS[name]()
+        nets = make_nets(METHODS["kd"](), steps=SIZES.steps)
+        return method, begin(method, nets.student, nets.teacher, SIZES, SETTINGS)
+
+    return make
+
+
+def weights(run):
+    return copy.deepcopy([run.nets.student.state_dict(), run.average.state_dict(), run.nets.extra.state_dict()])
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_cut_and_continued_is_bit_equal_to_never_cut(name, start, engine, batch, tmp_path):
+    method, whole = start(name)
+    list(fit(method, whole, [batch] * 12, SETTINGS, steps=12, accelerator=engine))
+    method, first = start(name)
+    list(fit(method, first, [batch] * 5, SETTINGS, steps=12, accelerator=engine))
+    checkpoint.save(first, tmp_path / "run.pt")
+    torch.manual_seed(99)  # another process knows nothing of this one's random state
+    torch.rand(7)
+    _, second = start(name)
+    assert checkpoint.restore(second, tmp_path / "run.pt")
+    steps = list(fit(method, second, [batch] * 7, SETTINGS, steps=12, accelerator=engine))
+    assert [step.number for step in steps] == list(range(6, 13))
+    torch.testing.assert_close(weights(second), weights(whole), rtol=0, atol=0)
+
+
+def test_a_checkpoint_that_is_not_there_is_a_start(start, tmp_path):
+    _, run = start()
+    assert not checkpoint.restore(run, tmp_path / "run.pt")
+    assert run.step == 0
+
+
+def test_a_given_teacher_is_not_in_the_checkpoint(start, tmp_path):
+    for name, kept in (("kd", False), ("mean_teacher", True)):
+        _, run = start(name)
+        checkpoint.save(run, tmp_path / "run.pt")
+        assert ("teacher" in torch.load(tmp_path / "run.pt", weights_only=True)) == kept
+
+
+def test_schedule_by_hand(start, engine, batch):
+    method, run = start()
+    weights, biases = zip(*(
+        [group["lr"] for group in run.optimizer.param_groups]
+        for _ in fit(method, run, [batch] * 12, SETTINGS, steps=12, accelerator=engine)
+    ), strict=True)  # fmt: skip
+    assert weights == biases
+    rates = list(weights)
+    assert rates[0] == pytest.approx(0.03 / 2)  # first of two warm-up steps
+    assert rates[6] == pytest.approx(0.03 * math.cos(7 * math.pi * 6 / (16 * 12)))
+    assert rates == sorted(rates[:2]) + sorted(rates[2:], reverse=True)
+
+
+def test_the_average_lags_behind_and_forgets_its_start(start, engine, batch):
+    method, run = start()
+    steps = fit(method, run, [batch] * 12, SETTINGS, steps=12, accelerator=engine)
+    next(steps)
+    torch.testing.assert_close(run.average.state_dict(), run.nets.student.state_dict())  # nothing of the start is left
+    list(steps)
+    assert not torch.equal(run.average.head.weight, run.nets.student.head.weight)
+
+
+def test_a_step_that_is_not_a_number_changes_nothing_and_is_kept(start, engine, batch, tmp_path):
+    method, run = start()
+    bad = batch._replace(labeled=batch.labeled._replace(strong=batch.labeled.strong * math.nan))
+    before = copy.deepcopy(run.nets.student.state_dict())
+    step = next(fit(method, run, [bad], SETTINGS, steps=12, accelerator=engine, diary=tmp_path))
+    assert step.skipped
+    torch.testing.assert_close(run.nets.student.state_dict(), before, rtol=0, atol=0)
+    saved = torch.load(tmp_path / "batch-1.pt", weights_only=True)
+    assert saved["labeled"][1].isnan().all()
+
+
+def test_it_stops_after_a_few_bad_steps_in_a_row_and_says_where(start, engine, batch, tmp_path):
+    method, run = start()
+    bad = batch._replace(labeled=batch.labeled._replace(strong=batch.labeled.strong * math.nan))
+    with pytest.raises(Diverged, match=rf"step {MAX_SKIPPED} .*task nan.*batch-{MAX_SKIPPED}\.pt.*Lower optimiser\.lr"):
+        list(fit(method, run, [bad] * 20, SETTINGS, steps=12, accelerator=engine, diary=tmp_path))
+
+
+def test_one_good_step_forgives_the_bad_ones(start, engine, batch, tmp_path):
+    method, run = start("supervised")
+    worse = batch._replace(labeled=batch.labeled._replace(strong=batch.labeled.strong * math.nan))
+    list(fit(method, run, ([worse] * 4 + [batch]) * 3, SETTINGS, steps=15, accelerator=engine, diary=tmp_path))
+    assert all(value.isfinite().all() for value in run.nets.student.state_dict().values())
+
+
+def test_biases_and_norms_are_not_decayed(start):
+    _, run = start()
+    decayed, spared = run.optimizer.param_groups
+    assert {p.ndim for p in spared["params"]} == {1}
+    assert min(p.ndim for p in decayed["params"]) > 1
+    assert spared["weight_decay"] == 0 < decayed["weight_decay"]
+
+
+def test_a_method_that_needs_a_teacher_says_so(make_nets):
+    with pytest.raises(ValueError, match="KD learns from a given teacher"):
+        begin(METHODS["kd"](), make_nets(METHODS["kd"]()).student, None, SIZES, SETTINGS)
