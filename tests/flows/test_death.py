@@ -17,7 +17,9 @@ from flows.lock import Busy, alone
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine a flow takes a minute to start
 
-FLOW = "from pathlib import Path; from toy import story; from flows.server import by_hand; import sys; "
+# What a shell without job control starts in the background ignores SIGINT, and so does all that it starts.
+FLOW = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+FLOW += "from pathlib import Path; from toy import story; from flows.server import by_hand; import sys; "
 FLOW += "sys.exit(by_hand(lambda: story(Path(sys.argv[1]), [sys.argv[2:]])))"
 
 
