@@ -2,13 +2,14 @@
 
 Same networks, batch, precision, process. Both take turns, so that a noisy machine slows both; the ratio is the median
 over the turns. kd against itself says how much of a ratio is noise. Methods without a pool get no pool, as in a run.
+Exits 1 for a method over the limit that is not in EXCEPTIONS, and for one whose networks do not fit.
 """
 
 import argparse
 import itertools
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -26,6 +27,14 @@ from tutelage.types import BadInput, Sizes
 ROOT = Path(__file__).parents[1]
 LIMIT, LONG = 1.3, 1_000_000
 REFERENCE = "kd"
+EXCEPTIONS = {  # what may cost more than LIMIT, and why
+    "ab": "a connector with batch norm, and a margin for each neuron of the teacher, at every stage",
+    "factor_transfer": "an autoencoder of the teacher's map and a translator, both 3 x 3 convolutions, learn too",
+    "fsp": "products of all channels of one stage with all of the next, for each image, and adapters of all stages",
+    "rkd": "the angles of all n x n x n triples of a batch, in full precision",
+    "shrinkteanet": "adapters with batch norm at every stage, beside the embedding's",
+    "sskd": "both networks see four turns of each image, as the paper has it",
+}
 
 
 def main() -> int:
@@ -37,6 +46,7 @@ def main() -> int:
     arguments.add_argument("--student", type=int, default=16)
     arguments.add_argument("--labelled", type=int, default=32, help="images in a batch")
     arguments.add_argument("--pool", type=int, default=96)
+    arguments.add_argument("--processor", action="store_true", help="seconds of the CPU, where other work shares it")
     asked = arguments.parse_args()
     if unknown := set(asked.methods) - set(METHODS):
         arguments.error(f"no method is named {', '.join(sorted(unknown))}: choose from {', '.join(METHODS)}")
@@ -44,20 +54,34 @@ def main() -> int:
     engine = accelerator(compute)
     low = precision(compute, cpu=engine.device.type == "cpu")
     print(f"{engine.device}, precision {low}, {torch.get_num_threads()} threads, {asked}", flush=True)
-    found: dict[str, float] = {}
+    found, unfit = measure(asked, engine)
+    print("\n".join(verdict(found)))
+    return 1 if unfit or any(ratio > LIMIT and name not in EXCEPTIONS for name, ratio in found.items()) else 0
+
+
+def measure(asked: argparse.Namespace, engine: Accelerator) -> tuple[dict[str, float], list[str]]:
+    """The ratio of each method, and those whose networks do not fit."""
+    found, unfit = {}, []
     for name in asked.methods or METHODS:
         try:
             sides = [stepper(METHODS[each](), engine, asked) for each in (name, REFERENCE)]
         except BadInput as error:
             print(f"{name}: not timed, its networks do not fit: {error}", flush=True)
+            unfit.append(name)
             continue
-        times = take_turns(*sides, turns=asked.turns)
+        times = take_turns(*sides, turns=asked.turns, processor=asked.processor)
         found[name] = statistics.median(ours / theirs for ours, theirs in times)
         milliseconds = 1000 * statistics.median(ours for ours, _ in times)
         print(f"{name:24} {found[name]:6.2f}  {milliseconds:8.1f} ms", flush=True)
-    over = {name: ratio for name, ratio in sorted(found.items(), key=lambda pair: -pair[1]) if ratio > LIMIT}
-    print(f"over {LIMIT}: {', '.join(f'{name} {ratio:.2f}' for name, ratio in over.items()) or 'none'}")
-    return 0
+    return found, unfit
+
+
+def verdict(found: dict[str, float]) -> Iterator[str]:
+    """What is over the limit, dearest first, and the reason that is known for it."""
+    over = sorted((ratio, name) for name, ratio in found.items() if ratio > LIMIT)
+    yield f"{len(found) - len(over)} of {len(found)} methods cost at most {LIMIT} of a step of {REFERENCE}; above it:"
+    for ratio, name in reversed(over):
+        yield f"{name:24} {ratio:6.2f}  {EXCEPTIONS.get(name, 'NO REASON IS KNOWN: make it cheaper')}"
 
 
 def stepper(method: Method, engine: Accelerator, asked: argparse.Namespace) -> Callable[[], int]:

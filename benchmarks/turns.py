@@ -11,28 +11,35 @@ from tutelage.types import Batch, Labeled, Unlabeled
 CLASSES = 10
 
 
-def take_turns(ours: Callable[[], int], theirs: Callable[[], int], *, turns: int) -> list[tuple[float, float]]:
+def take_turns(
+    ours: Callable[[], int], theirs: Callable[[], int], *, turns: int, processor: bool = False
+) -> list[tuple[float, float]]:
     """For each turn, the seconds that ours and theirs take for a unit of work. A side works and says how many it did.
 
-    They take turns at going first, so that a noisy machine slows both.
+    They take turns at going first, so that a noisy machine slows both. `processor`: the CPU's seconds in this process,
+    which other processes lengthen far less than those on the wall. They are no measure of a GPU.
     """
-    _seconds(ours), _seconds(theirs)  # caches and allocators warm
+
+    def seconds(work: Callable[[], int]) -> float:
+        began = _now(processor)
+        units = work()
+        return (_now(processor) - began) / units
+
+    seconds(ours), seconds(theirs)  # caches and allocators warm
     times = []
     for turn in range(turns):
         if turn % 2:
-            b, a = _seconds(theirs), _seconds(ours)
+            b, a = seconds(theirs), seconds(ours)
         else:
-            a, b = _seconds(ours), _seconds(theirs)
+            a, b = seconds(ours), seconds(theirs)
         times.append((a, b))
     return times
 
 
-def _seconds(work: Callable[[], int]) -> float:
-    began = time.perf_counter()
-    units = work()
+def _now(processor: bool) -> float:
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
-    return (time.perf_counter() - began) / units
+    return time.process_time() if processor else time.perf_counter()
 
 
 def random_batch(labelled: int, pool: int) -> Batch:

@@ -21,6 +21,7 @@ def find(reproduce: Reproduce) -> list[Run]:
         for n in reproduce.each("box_student"):
             reproduce(f"box_label@{n}")
             reproduce(f"box_student@{n}")
+            reproduce(f"box_guard@{n}")
     return reproduce("box_judge", "box_report")
 
 
@@ -35,9 +36,7 @@ def main() -> int:
     workers = command_line(detect).parse_args().workers
     if failed := by_hand(lambda: detect(workers=workers)):
         return failed
-    print(
-        f"\n{(FOLDER / 'report/summary.md').read_text()}\nBoxes on images: {(FOLDER / 'report/gallery.md').resolve()}"
-    )
+    print(f"\n{(FOLDER / 'report/summary.md').read_text()}\nReport: {(FOLDER / 'report/report.html').resolve()}")
     return 0
 
 

@@ -22,8 +22,10 @@ import psutil
 VERBS = (
     "fetch", "ingest", "split", "doctor", "teacher", "baseline", "oracle", "calibrate", "pseudo_label", "student",
     "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare",
-    "compose", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label", "box_student", "box_evaluate",
-    "box_judge", "box_report",
+    "compose", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label", "box_student", "box_guard",
+    "box_evaluate", "box_fuse", "box_judge", "box_report",
+    "drift", "domains", "adapt_ingest", "adapt_split", "adapt_source", "translate", "adapt_student", "adapt_features",
+    "adapt_choose", "adapt_report",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What a detector finds in images of a split, and the file that keeps it: found.parquet."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,19 +59,19 @@ def find(
     return detect_all(network, images, rows, sizes_of(table), compute=compute, batch=batch)
 
 
-def write_found(folder: Path, ids: list[str], found: list[Found]) -> None:
+def write_found(folder: Path, ids: list[str], found: Sequence[Found], name: str = "found.parquet") -> None:
     columns = {
         "id": ids,
         "places": [one.places.reshape(-1).astype(np.float32) for one in found],
         "labels": [one.labels.astype(np.int32) for one in found],
         "scores": [one.scores.astype(np.float32) for one in found],
     }
-    pq.write_table(pa.table(columns, schema=FOUND), folder / "found.parquet", compression="zstd")
+    pq.write_table(pa.table(columns, schema=FOUND), folder / name, compression="zstd")
 
 
-def read_found(folder: Path) -> tuple[list[str], list[Found]]:
+def read_found(folder: Path, name: str = "found.parquet") -> tuple[list[str], list[Found]]:
     """Ids of images and what was found in each. BadInput where the evaluation had no model."""
-    path = folder / "found.parquet"
+    path = folder / name
     if not path.exists():
         raise BadInput(f"{path} does not exist: {folder} evaluated no detector. Its metrics.json says why")
     columns = pq.read_table(path).to_pydict()
@@ -79,3 +80,25 @@ def read_found(folder: Path) -> tuple[list[str], list[Found]]:
         for places, labels, scores in zip(columns["places"], columns["labels"], columns["scores"], strict=True)
     ]
     return columns["id"], found
+
+
+def read_store(labels: Path) -> pa.Table:
+    """All rows of a store of pseudo-boxes, in the order of the pool."""
+    names = ["id", "boxes", "labels", "calibrated", "kept"]
+    paths = sorted(labels.glob("shard-*.parquet"))
+    if not paths:
+        return pa.table({name: pa.array([], pa.string() if name == "id" else pa.list_(pa.float32())) for name in names})
+    return pa.concat_tables([pq.read_table(path, columns=names) for path in paths])
+
+
+def kept_boxes(store: pa.Table) -> list[Found]:
+    """The kept boxes of each row of a store, with their calibrated scores."""
+    columns = [store[name].to_pylist() for name in ("boxes", "labels", "calibrated", "kept")]
+    return [
+        Found(
+            np.array(places, np.float32).reshape(-1, 4)[some], np.array(labels, np.int64)[some],
+            np.array(scores, np.float32)[some],
+        )
+        for places, labels, scores, kept in zip(*columns, strict=True)
+        for some in [np.array(kept, bool)]
+    ]  # fmt: skip

@@ -9,18 +9,21 @@ from matplotlib.ticker import PercentFormatter
 from tasks.charts import BLUE, GREEN, GREY, INK, ORANGE, RED, WIDE, styled
 
 _COLOURS = (BLUE, ORANGE, GREEN, RED, GREY, INK)
+DETECTORS = (GREY, BLUE, GREEN, ORANGE)  # baseline, student, oracle, all fused: as their cards on the page
 _NAMED = 6  # curves that can be told apart; more are drawn grey, and their mean in blue
 _PERCENT = PercentFormatter(1, decimals=0, symbol=" %")
 
 
 @styled
-def precision_recall_chart(curves: Mapping[str, np.ndarray], *, side: float = 3.6) -> Figure:
+def precision_recall_chart(
+    curves: Mapping[str, np.ndarray], *, side: float = 3.6, colours: Sequence[str] = _COLOURS
+) -> Figure:
     """Precision at overlap 0.5 over recall, one line a name; of many names each in grey, and their mean."""
     figure = Figure((side + 1.6, side), layout="constrained")
     axes = figure.subplots()
     recalls = np.linspace(0, 1, 101)
     if len(curves) <= _NAMED:
-        for (name, curve), colour in zip(curves.items(), _COLOURS, strict=False):
+        for (name, curve), colour in zip(curves.items(), colours, strict=False):
             axes.plot(recalls, curve, color=colour, linewidth=1.5, label=f"{name} ({np.mean(curve):.2f})")
     else:
         for curve in curves.values():
@@ -43,7 +46,7 @@ def errors_chart(
     figure = Figure((WIDE, 0.9 + 0.2 * len(kinds) * max(len(counts), 1)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     high = 0.8 / max(len(counts), 1)
-    for number, (name, colour) in enumerate(zip(counts, (GREY, BLUE, GREEN, ORANGE), strict=False)):
+    for number, (name, colour) in enumerate(zip(counts, DETECTORS, strict=False)):
         places = np.arange(len(kinds)) + (number - (len(counts) - 1) / 2) * high
         left.barh(places, [counts[name][kind] for kind in kinds], color=colour, height=0.9 * high, label=name)
         points = [100 * (costs[name][kind] or 0.0) for kind in kinds]

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.box_answers import find, marked, write_found
+from tasks.box_answers import Marked, find, marked, write_found
 from tasks.box_charts import precision_recall_chart
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
@@ -24,16 +24,31 @@ def box_evaluate(split: Path, model: Path, *, params: Params, out: Path) -> Path
     """
     missing = model / "unavailable.json"
     if missing.exists():
-        reason = read_json(missing)["reason"]
-        with whole(out) as folder:
-            write_json(folder / "metrics.json", {"available": False, "reason": reason})
-            (folder / "report.md").write_text(f"# Test of {model}\n\nThere is no detector to test: {reason}.\n")
-        return out
+        return write_missing(str(model), read_json(missing)["reason"], out)
     table, wanted = read_split(split), params.detection.evaluate
     network, card = load_detector(model / "model.safetensors")
     test = marked(split, table, "test")
     found = find(table, test.rows, network, card, compute=params.compute, batch=wanted.batch)
-    scores = score(test.given, found, card.classes, max_detections=wanted.max_detections)
+    return write_test(
+        str(model), (test, found), card.classes, most=wanted.max_detections,
+        about={"parameters": card.parameters, "model": card.sha256}, out=out,
+    )  # fmt: skip
+
+
+def write_missing(name: str, reason: str, out: Path) -> Path:
+    """The folder of an evaluation that had no detector."""
+    with whole(out) as folder:
+        write_json(folder / "metrics.json", {"available": False, "reason": reason})
+        (folder / "report.md").write_text(f"# Test of {name}\n\nThere is no detector to test: {reason}.\n")
+    return out
+
+
+def write_test(
+    name: str, seen: tuple[Marked, list[Found]], classes: list[str], *, most: int, about: dict[str, Any], out: Path
+) -> Path:
+    """found.parquet, metrics.json with `about` in it, report.md of what was found in the test images."""
+    test, found = seen
+    scores = score(test.given, found, classes, max_detections=most)
     told = {key: value for key, value in asdict(scores).items() if key not in ("curves", "per_class")}
     metrics = {
         **told,
@@ -41,14 +56,13 @@ def box_evaluate(split: Path, model: Path, *, params: Params, out: Path) -> Path
         "errors": errors(test.given, found, floor=_working_point(found)),
         "images": len(test.rows),
         "objects": sum(one.objects for one in scores.per_class.values()),
-        "parameters": card.parameters,
-        "model": card.sha256,
+        **about,
     }
     with whole(out) as folder:
         write_found(folder, test.ids, found)
         write_json(folder / "metrics.json", metrics)
         chart = png(precision_recall_chart(scores.curves))
-        (folder / "report.md").write_text(_markdown(str(model), metrics, chart))
+        (folder / "report.md").write_text(_markdown(name, metrics, chart))
     return out
 
 

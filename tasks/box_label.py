@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.box_answers import find
-from tasks.box_calibrate import scale_of
+from tasks.box_merge import Merge, merged
 from tasks.io import read_json, whole
 from tasks.params import Params
 from tasks.progress import Progress
 from tasks.training import rows_of
-from tutelage.data.boxes import Found
 from tutelage.data.manifest import read_split
-from tutelage.data.pseudo_boxes import SCHEMA, Verdict, to_table, write_manifest
+from tutelage.data.pseudo_boxes import SCHEMA, to_table, write_manifest
 from tutelage.data.pseudo_labels import shard_name, write_shards
 from tutelage.models.files import DetectorCard, load_detector
 from tutelage.types import BadInput, Detector
@@ -25,20 +25,27 @@ from tutelage.types import BadInput, Detector
 UNFINISHED = Path(".tutelage/boxes")
 
 
-def box_label(split: Path, teacher: Path, calibration: Path, *, params: Params, out: Path) -> Path:
+def box_label(
+    split: Path, teacher: Path, calibration: Path, first: Path | None = None, first_calibration: Path | None = None, *,
+    params: Params, out: Path,
+) -> Path:  # fmt: skip
     """Pool, teacher, calibration -> shards (id, boxes, scores, kept or why not, weights), manifest.
 
-    A shard that is finished is never labelled again: a run that was killed goes on with the next one.
+    A round whose `boxes` are `agreed` or `fused` asks the first teacher too. A shard that is finished is never labelled
+    again: a run that was killed goes on with the next one.
     """
-    table, rules = read_split(split), read_json(calibration / "calibration.json")
-    network, card = load_detector(teacher / "model.safetensors")
-    if rules["teacher"] != card.sha256:
-        raise BadInput(f"{calibration} was made for another teacher than {teacher}. Run `dvc repro` to calibrate again")
-    pool = rows_of(table, "pool")
-    scratch = UNFINISHED / _fingerprint(table, card, rules, params)
+    table, number = read_split(split), int(out.parent.name) if out.parent.name.isdigit() else 0
+    settings = params.detection.rounds.get(number)
+    rule: Merge = "teacher" if settings is None else settings.boxes
+    sources = [_source(teacher, calibration)]
+    if rule != "teacher":
+        if first is None or first_calibration is None:
+            raise BadInput(f"rounds.{number}.boxes is {rule!r}: name the first teacher and its calibration too")
+        sources.insert(0, _source(first, first_calibration))
+    card, pool = sources[-1].card, rows_of(table, "pool")
+    scratch = UNFINISHED / _fingerprint(table, sources, rule, params)
     scratch.mkdir(parents=True, exist_ok=True)
-    number = int(out.parent.name) if out.parent.name.isdigit() else 0
-    made = _shards(table, pool, network, card, rules, params, done=scratch, number=number)
+    made = _shards(table, pool, sources, rule, params, done=scratch, number=number)
     with Progress(f"box_label@{out.parent.name}", len(pool)) as bar:
         for rows in write_shards(scratch, made, schema=SCHEMA):
             bar.update(rows)
@@ -50,34 +57,43 @@ def box_label(split: Path, teacher: Path, calibration: Path, *, params: Params, 
     return out
 
 
-def judge_boxes(found: Found, rules: dict[str, Any]) -> Verdict:
-    """Which boxes of an image reach the threshold of their class."""
-    chance = scale_of(rules)(found.scores)
-    limits = [row["threshold"] for row in rules["classes"]]
-    closed = np.array([limit is None for limit in limits])[found.labels]
-    kept = ~closed & (chance >= np.array([np.inf if limit is None else limit for limit in limits])[found.labels])
-    reason = np.where(kept, "", np.where(closed, "class_rejected", "below_threshold")).tolist()
-    trust = kept.astype(np.float32)
-    return Verdict(found, chance, kept, reason, trust, trust, float(kept.any()))
+@dataclass(frozen=True)
+class _Source:
+    """A detector, and what its scores are worth."""
+
+    network: Detector
+    card: DetectorCard
+    rules: dict[str, Any]
+
+
+def _source(teacher: Path, calibration: Path) -> _Source:
+    rules = read_json(calibration / "calibration.json")
+    network, card = load_detector(teacher / "model.safetensors")
+    if rules["teacher"] != card.sha256:
+        raise BadInput(f"{calibration} was made for another teacher than {teacher}. Run `dvc repro` to calibrate again")
+    return _Source(network, card, rules)
 
 
 def _shards(
-    table: pa.Table, pool: np.ndarray, network: Detector, card: DetectorCard, rules: dict[str, Any], params: Params, *,
-    done: Path, number: int,
+    table: pa.Table, pool: np.ndarray, sources: list[_Source], rule: Merge, params: Params, *, done: Path, number: int
 ) -> Iterator[tuple[int, pa.Table]]:  # fmt: skip
     """The shards that are not in `done` yet. Batches never cross a shard: its bytes do not depend on the others."""
-    settings = params.detection.label
+    settings, rules, teacher = params.detection.label, [one.rules for one in sources], sources[-1].card.sha256
     for place, first in enumerate(range(0, len(pool), settings.shard_size)):
         if (done / shard_name(place)).exists():
             continue
         rows = pool[first : first + settings.shard_size]
-        found = find(table, rows, network, card, compute=params.compute, batch=settings.batch)
+        found = [
+            find(table, rows, one.network, one.card, compute=params.compute, batch=settings.batch) for one in sources
+        ]
         ids = table["id"].take(pa.array(rows)).to_pylist()
-        yield place, to_table(ids, [judge_boxes(one, rules) for one in found], teacher=card.sha256, number=number)
+        verdicts = [merged(each, rules, rule) for each in zip(*found, strict=True)]
+        yield place, to_table(ids, verdicts, teacher=teacher, number=number)
 
 
-def _fingerprint(table: pa.Table, card: DetectorCard, rules: dict[str, Any], params: Params) -> str:
-    digest = hashlib.sha256(f"{card.sha256} {rules} {params.detection.label} {params.compute}".encode())
+def _fingerprint(table: pa.Table, sources: list[_Source], rule: Merge, params: Params) -> str:
+    asked = [(one.card.sha256, one.rules) for one in sources]
+    digest = hashlib.sha256(f"{asked} {rule} {params.detection.label} {params.compute}".encode())
     for name in table["sha256"]:
         digest.update(name.as_py().encode())
     return digest.hexdigest()[:16]

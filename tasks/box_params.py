@@ -25,6 +25,8 @@ class Compose:
     target_test: Count = 150
     objects: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (1, 6)  # a scene: fewest, most
     scales: tuple[float, float] = (0.2, 0.55)  # a garment's side in sides of the scene: smallest, largest
+    kinds: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None  # categories, and which garments are of
+    # each; null: every garment is a category
 
     def __post_init__(self) -> None:
         if not self.objects[0] <= self.objects[1]:
@@ -105,6 +107,34 @@ class EvaluateBoxes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuardBoxes:
+    """When a round has gone wrong. Signals are read on the hold-out and the pool, never on the test split."""
+
+    __pydantic_config__ = STRICT
+    max_empty: Share = 0.98  # share of the pool's images left without a box
+    max_class_divergence: Annotated[float, Field(gt=0)] = 0.5  # Jensen-Shannon, nats, kept boxes against labelled ones
+    boxes: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (0.02, 2.0)  # kept boxes an image of
+    # the pool, in labelled boxes a labelled image: fewest, most
+    max_flips: Share = 0.8  # share of kept boxes of two rounds that only one of them has
+    max_drop: Share = 0.02  # AP50 on the hold-out that a student may lose against its teacher
+    weaken: Annotated[float, Field(ge=0, lt=1)] = 0.5  # factor on the unsupervised weight after a first breach
+
+    def __post_init__(self) -> None:
+        if self.boxes[0] >= self.boxes[1]:
+            raise ValueError(f"boxes is {list(self.boxes)}: write the fewest first, then the most")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuseBoxes:
+    """All detectors of the rounds as one, by weighted box fusion (DUG)."""
+
+    __pydantic_config__ = STRICT
+    weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None  # of the first teacher and what each round's guard
+    # let pass; the authors, for two rounds: 0.9, 1.0, 1.4; null: nothing is fused
+    iou: Open = 0.6  # boxes of a class that overlap more become one
+
+
+@dataclass(frozen=True, kw_only=True)
 class JudgeBoxes:
     """What a detector must show on the frozen test split."""
 
@@ -127,6 +157,11 @@ class BoxRound:
     __pydantic_config__ = STRICT
     teacher: str  # folder of the model that labels the pool
     holdout: bool = False  # also learn from the hold-out; for the last round, after which nothing is calibrated
+    boxes: Literal["teacher", "agreed", "fused"] = "teacher"  # whose: the teacher's; those that the first teacher finds
+    # too; those of both, fused (DUG)
+    easiest: Annotated[float, Field(gt=0, le=1)] = (
+        1.0  # share of the pool that is learned from: its surest images (DUG)
+    )
     network: dict[str, Any] = field(default_factory=dict)  # fields of detection.network that this student has otherwise
 
 
@@ -148,6 +183,8 @@ class Detection:
     calibrate: CalibrateBoxes
     label: LabelBoxes
     evaluate: EvaluateBoxes
+    guard: GuardBoxes = field(default_factory=GuardBoxes)
+    fuse: FuseBoxes = field(default_factory=FuseBoxes)
     judge: JudgeBoxes
     report: ReportBoxes = field(default_factory=ReportBoxes)
     rounds: dict[int, BoxRound]
@@ -155,12 +192,16 @@ class Detection:
 
     def __post_init__(self) -> None:
         count, above = len(self.rounds), "work/detection"
-        chain = {n: f"{above}/teacher" if n == 1 else f"{above}/rounds/{n - 1}/student" for n in range(1, count + 1)}
+        chain = {n: f"{above}/teacher" if n == 1 else f"{above}/rounds/{n - 1}/guard" for n in range(1, count + 1)}
         written = {n: item.teacher for n, item in self.rounds.items()}
         if written != chain or not count:
             raise ValueError(f"rounds is {written}, but rounds are numbered from 1 and chained: write {chain}")
         if self.last != count:
             raise ValueError(f"last is {self.last}, but the last round is {count}")
+        if self.rounds[1].boxes != "teacher":
+            raise ValueError(f"rounds.1.boxes is {self.rounds[1].boxes!r}, but the first round has one teacher only")
+        if self.fuse.weights is not None and len(self.fuse.weights) != count + 1:
+            raise ValueError(f"fuse.weights has {len(self.fuse.weights)} numbers for a teacher and {count} round(s)")
         for n, item in self.rounds.items():
             if item.holdout and n < count:
                 raise ValueError(

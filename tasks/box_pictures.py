@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,13 @@ import pyarrow as pa
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from tasks.box_training import sizes_of
 from tasks.gallery import Shot, Strip
+from tasks.training import rows_of
 from tutelage.data.boxes import Found, Given
+from tutelage.data.images import Images
+from tutelage.data.manifest import classes_of
+from tutelage.data.scenes import Annotations, read_boxes, read_known
 from tutelage.metrics.box_matching import match
 
 COLOURS = {"kept": "#0d9488", "rejected": "#dc2626", "given": "#2563eb", "student": "#d97706"}  # by verdict
@@ -37,6 +43,17 @@ class BoxPool:
     sizes: Int[np.ndarray, "n 2"]  # width and height of the original images, in which boxes are stored
     classes: list[str]
     truth: dict[int, Given]  # by row, where it is known; may be empty
+
+
+def pool_of(split: Path, table: pa.Table, *, side: int, hidden: bool) -> BoxPool:
+    """Pictures of the pool; `hidden`: with what is known of it, for a report alone."""
+    part = table.take(pa.array(rows_of(table, "pool")))
+    truth: dict[int, Given] = {}
+    if hidden:
+        known, boxes = set(read_known(split)), Annotations.of(part, read_boxes(split, "truth.parquet"))
+        truth = {row: boxes[row] for row, name in enumerate(part["id"].to_pylist()) if name in known}
+    images = Images.open(part, side, cache_bytes=0, letterbox=True)
+    return BoxPool(images.__getitem__, side, sizes_of(part), classes_of(table), truth)
 
 
 def drawn(image: UInt8[np.ndarray, "h w 3"], marks: Sequence[Mark]) -> UInt8[np.ndarray, "h w 3"]:

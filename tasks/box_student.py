@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tasks.box_answers import kept_boxes, read_store
 from tasks.box_training import every_box, train_detector
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.student import roles_of, round_of, weakened
 from tasks.training import rows_of
 from tutelage.data.manifest import read_split
-from tutelage.data.pseudo_boxes import read_boxes_of
+from tutelage.data.pseudo_boxes import easiest, read_boxes_of
 
 
 def box_student(split: Path, teacher: Path, labels: Path, *, params: Params, out: Path) -> Path:
@@ -37,5 +38,8 @@ def box_student(split: Path, teacher: Path, labels: Path, *, params: Params, out
         teacher=teacher / "model.safetensors", roles=roles_of(settings),
     )  # fmt: skip
     ids = table["id"].take(pa.array(pool)).to_pylist()
-    job = dataclasses.replace(job, pseudo=read_boxes_of(labels, ids))
+    pseudo = read_boxes_of(labels, ids)
+    if settings.easiest < 1:
+        pseudo = easiest(pseudo, [one.scores for one in kept_boxes(read_store(labels))], settings.easiest)
+    job = dataclasses.replace(job, pseudo=pseudo)
     return train_detector(job, table, params, out, notes={"learned_from.json": list(roles_of(settings))})

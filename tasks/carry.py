@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tasks.io import whole, write_json
 from tasks.progress import Progress
 from tutelage.train import checkpoint
 from tutelage.train.device import accelerator
+from tutelage.train.lessons import Resumable
 from tutelage.train.loop import Run, Step, fit
 from tutelage.train.settings import Compute, Optimiser
 
@@ -32,16 +35,39 @@ def carry_out(
         method, state, feed(state.step), optimiser, steps=steps, accelerator=accelerator(compute),
         diary=scratch / "diary",
     )  # fmt: skip
+    _follow(
+        name, taken, lambda: checkpoint.save(state, scratch / "run.pt"), start=state.step, steps=steps,
+        compute=compute, scratch=scratch,
+    )  # fmt: skip
+
+
+def carry_on(
+    name: str, run: Resumable, begin: Callable[[], Iterable[Step]], *, steps: int, compute: Compute, scratch: Path
+) -> None:
+    """The same for a loop of its own: `begin` gives its steps from `run.step` on, which may be that of a checkpoint."""
+    if (scratch / "run.pt").exists():
+        run.load_state_dict(torch.load(scratch / "run.pt", map_location="cpu", weights_only=True))
+        print(f"{name} continues at step {run.step}", flush=True)
+    _follow(
+        name, begin(), lambda: checkpoint.write(run.state_dict(), scratch / "run.pt"), start=run.step, steps=steps,
+        compute=compute, scratch=scratch,
+    )  # fmt: skip
+
+
+def _follow(
+    name: str, taken: Iterable[Step], save: Callable[[], None], *, start: int, steps: int, compute: Compute,
+    scratch: Path,
+) -> None:  # fmt: skip
     scratch.mkdir(parents=True, exist_ok=True)
     every, saved = max(1, steps // 100), time.monotonic()
-    with Progress(name, steps, state.step) as bar:
+    with Progress(name, steps, start) as bar:
         for step in taken:
             text = ""
             if step.number % every == 0 or step.number == steps:
                 text = _log(scratch / "curve.csv", step)
             bar.update(1, text)
             if time.monotonic() - saved >= compute.checkpoint_seconds:
-                checkpoint.save(state, scratch / "run.pt")
+                save()
                 saved = time.monotonic()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from tasks.box_params import Compose
 from tasks.io import whole
@@ -36,10 +37,10 @@ class _Set:
     domains: tuple[Domain, ...] = ("",)  # taken in turn
 
 
-class _Garments:
+class Garments:
     """Pictures of one fetched set, cut out when they are first asked for."""
 
-    def __init__(self, fetched: Path, name: str):
+    def __init__(self, fetched: Path, name: str, kinds: dict[str, list[str]] | None = None):
         folder = fetched / name
         if not folder.is_dir():
             raise BadInput(
@@ -48,18 +49,24 @@ class _Garments:
             )
         shards = sorted(path.name for path in folder.glob("*.tar"))[:SHARDS]
         scans = [scan(folder, shard, "labelled") for shard in shards] or [scan(fetched, name, "labelled")]
-        self.classes = sorted({name for found in scans for name in found.classes})
+        self._kind = _kinds(kinds, sorted({name for found in scans for name in found.classes}))
+        self.classes = list(dict.fromkeys(self._kind.values()))
         self._found: list[Found] = [image for found in scans for image in found.found]
         self._folder, self._reader, self._cut = folder, Reader(), dict[int, Garment]()
 
     def __len__(self) -> int:
         return len(self._found)
 
+    def picture(self, place: int) -> tuple[UInt8[np.ndarray, "g g 3"], int]:
+        """As it was fetched, and its class."""
+        found = self._found[place]
+        data = self._reader.read(str(self._folder / found.path), found.offset, found.length)
+        return decode(data), self.classes.index(self._kind[str(found.label)])
+
     def __getitem__(self, place: int) -> Garment:
         if place not in self._cut:
-            found = self._found[place]
-            data = self._reader.read(str(self._folder / found.path), found.offset, found.length)
-            self._cut[place] = cut_out(decode(data)[..., 0], self.classes.index(str(found.label)))
+            pixels, label = self.picture(place)
+            self._cut[place] = cut_out(pixels[..., 0], label)
         return self._cut[place]
 
 
@@ -77,7 +84,7 @@ def compose(fetched: Path, *, params: Any, out: Path) -> Path:
         _Set("target", "pool", wanted.target_pool, "train", ("night", "fog")),
         _Set("target", "test", wanted.target_test, "test", ("night", "fog")),
     ]
-    garments = {name: _Garments(fetched, name) for name in ("train", "test")}
+    garments = {name: Garments(fetched, name, wanted.kinds) for name in ("train", "test")}
     if garments["train"].classes != garments["test"].classes:
         raise BadInput(f"{fetched}: train and test hold other classes. Run `dvc repro --force fetch`")
     with whole(out) as folder, Progress("compose", sum(each.number for each in sets)) as bar:
@@ -86,7 +93,21 @@ def compose(fetched: Path, *, params: Any, out: Path) -> Path:
     return out
 
 
-def _write(folder: Path, each: _Set, garments: _Garments, wanted: Compose, seed: int, bar: Progress) -> None:
+def _kinds(wanted: dict[str, list[str]] | None, garments: list[str]) -> dict[str, str]:
+    """The kind, and so the category, of each garment. BadInput unless every one is of exactly one."""
+    if wanted is None:
+        return {name: name for name in garments}
+    named = [name for members in wanted.values() for name in members]
+    wrong = [name for name in [*garments, *named] if name not in garments or named.count(name) != 1]
+    if wrong:
+        raise BadInput(
+            f"detection.compose.kinds names {wrong[0]!r} {named.count(wrong[0])} times: it names each of "
+            f"{', '.join(garments)} once and nothing else. Correct it, or write null for one kind a garment"
+        )
+    return {name: kind for kind, members in wanted.items() for name in members}
+
+
+def _write(folder: Path, each: _Set, garments: Garments, wanted: Compose, seed: int, bar: Progress) -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for kind in ("images", "depth"):
@@ -108,7 +129,7 @@ def _write(folder: Path, each: _Set, garments: _Garments, wanted: Compose, seed:
     write_coco(folder / f"{each.name}.json", content)
 
 
-def _scenes(each: _Set, garments: _Garments, wanted: Compose, seed: int) -> Iterator[tuple[Domain, Scene]]:
+def _scenes(each: _Set, garments: Garments, wanted: Compose, seed: int) -> Iterator[tuple[Domain, Scene]]:
     key = zlib.crc32(f"{each.folder}/{each.name}".encode())
     for number in range(each.number):
         rng = np.random.default_rng([seed, key, number])

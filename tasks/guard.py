@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.box_params import GuardBoxes
 from tasks.gallery import Pool, Strip, sheet, strips
 from tasks.io import read_json, whole, write_json
 from tasks.params import Guard, Params
@@ -42,7 +43,7 @@ def guard(split: Path, teacher: Path, labels: Path, student: Path, *, params: Pa
     sight: Sight | None = None
     pictures: list[Strip] = []
     if (student / "passed.json").exists() or not answers.num_rows:
-        decision = _passed(before, student)
+        decision = passed_on(before, student)
     else:
         sight = look(table, teacher, student, params.compute)
         previous = _previous(teacher, answers)
@@ -58,11 +59,11 @@ def guard(split: Path, teacher: Path, labels: Path, student: Path, *, params: Pa
         pq.write_table(answers.select(["id", "label"]), folder / "answers.parquet", compression="zstd")
         pq.write_table(_opinions(sight.opinions if sight else {}), folder / "opinions.parquet", compression="zstd")
         write_json(folder / "guard.json", content)
-        (folder / "report.md").write_text(_markdown(content, pictures))
+        (folder / "report.md").write_text(told(content, pictures))
     return out
 
 
-def decide(signals: dict[str, Signal], weight: float, limits: Guard) -> Decision:
+def decide(signals: dict[str, Signal], weight: float, limits: Guard | GuardBoxes) -> Decision:
     """No breach: go on. A first one: trust the pool less. One after that: stop, keep the last good model."""
     breaches = {name: signal for name, signal in signals.items() if signal.breached}
     reasons = [signal.detail for signal in breaches.values()]
@@ -73,7 +74,7 @@ def decide(signals: dict[str, Signal], weight: float, limits: Guard) -> Decision
     return Decision("weaken", STUDENTS_FAULT.isdisjoint(breaches), weight * limits.weaken, reasons)
 
 
-def _passed(before: dict[str, Any], student: Path) -> Decision:
+def passed_on(before: dict[str, Any], student: Path) -> Decision:
     """A round in which no student was trained. The reasons are those of the guard that stopped first."""
     note = student / "passed.json"
     why = [read_json(note)["reason"] if note.exists() else "the pool is empty"]
@@ -96,7 +97,8 @@ def _opinions(said: dict[str, int]) -> pa.Table:
     return pa.table({"id": pa.array(list(said), pa.string()), "label": pa.array(list(said.values()), pa.int32())})
 
 
-def _markdown(content: dict[str, Any], pictures: list[Strip]) -> str:
+def told(content: dict[str, Any], pictures: list[Strip], *, what: str = "Pseudo-labels") -> str:
+    """report.md of a guard, of labels or of boxes."""
     words = {
         "continue": "goes on",
         "weaken": "goes on with less trust in the pool",
@@ -114,7 +116,7 @@ def _markdown(content: dict[str, Any], pictures: list[Strip]) -> str:
     ]
     if rows:
         parts.append(markdown(["signal", "value", "limit", "", "in words"], rows))
-    parts += ["## Pseudo-labels"] * bool(pictures) + [sheet(strip) for strip in pictures]
+    parts += [f"## {what}"] * bool(pictures) + [sheet(strip) for strip in pictures]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,7 +1,8 @@
 """report.html: what a story looks like."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,15 @@ def page(story: Story, work: Path, params: Params) -> str:
     rounds = [
         _round(record, last, pool, params.report.gallery) for record, last in zip(story.rounds, before, strict=False)
     ]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"percent": percent, "thumbnail": thumbnail}
-    html = environment.get_template("report.html").render(
+    return rendered(
+        "report.html",
         story=story,
         verdict=story.verdict,
         way=_way(story),
         rounds=rounds,
-        rounds_chart=_drawn(_rounds(story), "Test error by round"),
-        recall_chart=_drawn(_recall(story), "Recall of each class, baseline to candidate"),
-        test_reliability=_drawn(
+        rounds_chart=drawn(_rounds(story), "Test error by round"),
+        recall_chart=drawn(_recall(story), "Recall of each class, baseline to candidate"),
+        test_reliability=drawn(
             reliability_chart(
                 {
                     "supervised only": story.baseline.metrics["reliability"],
@@ -68,7 +65,7 @@ def page(story: Story, work: Path, params: Params) -> str:
             ),
             "Reliability on the test split",
         ),
-        curves_chart=_drawn(curves_chart(story.curves), "Training loss") if story.curves else None,
+        curves_chart=drawn(curves_chart(story.curves), "Training loss") if story.curves else None,
         classes=classes,
         many=MANY,
         confusion=_confusion(story, classes),
@@ -76,12 +73,22 @@ def page(story: Story, work: Path, params: Params) -> str:
         ingested=read_json(work / "ingest" / "report.json"),
         doctor=read_json(work / "doctor" / "report.json"),
         hidden_truth=bool(truth),
-        settings=_settings(params),
+        settings=written(params, TOLD),
     )
-    return html.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def _drawn(figure: Figure, title: str) -> Markup:
+def rendered(template: str, **values: Any) -> str:
+    """A template of this folder, in which nothing may be missing."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"percent": percent, "thumbnail": thumbnail}
+    return environment.get_template(template).render(**values).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def drawn(figure: Figure, title: str) -> Markup:
+    """A chart to put into a template."""
     return Markup(svg(figure, title))  # matplotlib escapes the names it writes
 
 
@@ -96,8 +103,8 @@ def _round(record: RoundRecord, previous: RoundRecord | None, pool: Pool, number
             [c.name for c in shown], [c.precision for c in shown], [c.kept for c in shown],
             [c.predicted - c.kept for c in shown], record.calibration["target_precision"],
         )  # fmt: skip
-        labels = _drawn(chart, f"Pseudo-labels of {name}")
-    calibration = _drawn(reliability_chart(bins), f"Reliability on the hold-out, {name}")
+        labels = drawn(chart, f"Pseudo-labels of {name}")
+    calibration = drawn(reliability_chart(bins), f"Reliability on the hold-out, {name}")
     before = previous.labels["label"].to_numpy() if previous else None
     found = strips(pool, record.labels, record.opinions, before, number) if record.labels.num_rows else []
     return RoundView(record, calibration, labels, shown, found)
@@ -152,12 +159,12 @@ def _mistakes(story: Story, classes: list[str], number: int = 8) -> list[dict[st
     ]
 
 
-def _settings(params: Params) -> list[tuple[str, str]]:
+def written(params: Any, names: Sequence[str]) -> list[tuple[str, str]]:
     """Sections of params.yaml as it would be written."""
     told = []
-    for name in TOLD:
+    for name in names:
         section = getattr(params, name)
-        content = section if name == "seed" else asdict(section)
+        content = asdict(section) if is_dataclass(section) and not isinstance(section, type) else section
         if name in ("teacher", "baseline", "oracle", "student"):
             content["method"] = {"name": type(section.method).__name__, **content["method"]}
         told.append((name, json.dumps(content).replace('"', "")))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
+from tasks.adapt_params import Adapt
 from tasks.box_params import Detection
 from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_methods
 from tutelage.data.views import Views
@@ -201,6 +202,7 @@ class Params:
     compress: Compress
     compare: Compare = field(default_factory=Compare)
     detection: Detection
+    adapt: Adapt
     rounds: dict[int, Round]
     last: int
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import nn
 
 from tasks.io import read_json
 from tasks.params import Guard
@@ -18,7 +19,6 @@ from tutelage.metrics.comparison import flip_share, jensen_shannon, sign_test
 from tutelage.models.files import load_model
 from tutelage.train.predict import predict
 from tutelage.train.settings import Compute
-from tutelage.types import Network
 
 SAMPLE = 2000  # pool images on which a student's answers are looked at
 BATCH = 256
@@ -66,9 +66,9 @@ def look(table: pa.Table, teacher: Path, student: Path, compute: Compute) -> Sig
 
     def answers(model: Path) -> tuple[np.ndarray | None, int]:
         network, card = load_model(model / "model.safetensors")
-        broken = _not_finite(network)
-        if broken:
-            return None, broken
+        wrong = not_finite(network)
+        if wrong:
+            return None, wrong
         images = Images.open(table, card.image_size)
         logits = predict(network, images, rows, compute=compute, batch=BATCH)
         broken = int((~np.isfinite(logits)).sum())
@@ -87,7 +87,7 @@ def look(table: pa.Table, teacher: Path, student: Path, compute: Compute) -> Sig
         pool_teacher=old[cut:],
         pool_student=None if new is None else new[cut:],
         broken=broken,
-        learned=_learned_from_holdout(student),
+        learned=learned_from_holdout(student),
     )
 
 
@@ -100,30 +100,35 @@ def measure(
     given = np.concatenate([labels_of(table, rows_of(table, role)) for role in ("labelled", "holdout")])
     classes = len(classes_of(table))
     return {
-        "empty": _empty(kept, limits),
-        "class_divergence": _class_divergence(label[kept], given, classes, limits),
+        "empty": empty(kept, limits.max_empty),
+        "class_divergence": class_divergence(label[kept], given, classes, limits.max_class_divergence),
         "flips": _flips(previous, label, limits),
-        "not_finite": Signal(
-            sight.broken, 0, sight.broken > 0, f"{sight.broken} of the student's numbers are not finite"
-        ),
+        "not_finite": finite(sight.broken),
         "drop": _drop(sight, limits),
         "classes_named": _classes_named(sight),
     }
 
 
-def _empty(kept: np.ndarray, limits: Guard) -> Signal:
+def empty(kept: np.ndarray, limit: float, *, what: str = "label") -> Signal:
+    """`kept` says of each pool image whether it has any label, or box."""
     share = float(1 - kept.mean())
-    detail = f"{percent(share)} of the pool got no label (limit {percent(limits.max_empty)})"
-    return Signal(share, limits.max_empty, share > limits.max_empty, detail)
+    return Signal(share, limit, share > limit, f"{percent(share)} of the pool got no {what} (limit {percent(limit)})")
 
 
-def _class_divergence(kept: np.ndarray, given: np.ndarray, classes: int, limits: Guard) -> Signal:
-    limit = limits.max_class_divergence
+def class_divergence(
+    kept: np.ndarray, given: np.ndarray, classes: int, limit: float, *, what: str = "labels"
+) -> Signal:
+    """Classes of all kept labels, or boxes, against those that people gave."""
     if not len(kept) or not len(given):
-        return Signal(None, limit, False, "no label was kept, so there is no class histogram")
+        return Signal(None, limit, False, f"no {what} were kept, so there is no class histogram")
     value = jensen_shannon(np.bincount(kept, minlength=classes), np.bincount(given, minlength=classes))
-    detail = f"kept labels' classes diverge from the labelled set's by {value:.3f} nats (limit {limit:g})"
+    detail = f"kept {what}' classes diverge from the labelled set's by {value:.3f} nats (limit {limit:g})"
     return Signal(value, limit, value > limit, detail)
+
+
+def finite(broken: int) -> Signal:
+    """Of a student with so many numbers that are not finite."""
+    return Signal(broken, 0, broken > 0, f"{broken} of the student's numbers are not finite")
 
 
 def _flips(previous: np.ndarray | None, label: np.ndarray, limits: Guard) -> Signal:
@@ -161,17 +166,23 @@ def _classes_named(sight: Sight) -> Signal:
         return Signal(None, FEW, False, "the student cannot answer")
     known = set(sight.truth) | set(sight.pool_teacher)
     named = set(sight.holdout_student) | set(sight.pool_student)
-    share = len(named) / len(known)
-    looked = len(sight.truth) + len(sight.pool_ids)
-    detail = f"the student names {len(named)} of {len(known)} classes on {looked} images (fewer than half: collapsed)"
+    return named_of(len(named), len(known), len(sight.truth) + len(sight.pool_ids))
+
+
+def named_of(named: int, known: int, looked: int) -> Signal:
+    """How many of the known classes a student names on the images that were looked at."""
+    share = named / known
+    detail = f"the student names {named} of {known} classes on {looked} images (fewer than half: collapsed)"
     return Signal(share, FEW, share < FEW, detail)
 
 
-def _learned_from_holdout(student: Path) -> bool:
+def learned_from_holdout(student: Path) -> bool:
+    """Whether its answers on the hold-out prove nothing."""
     note = student / "learned_from.json"
     return note.exists() and "holdout" in read_json(note)
 
 
-def _not_finite(network: Network) -> int:
+def not_finite(network: nn.Module) -> int:
+    """How many of its numbers are not finite."""
     values = (v for v in network.state_dict().values() if v.is_floating_point())
     return sum(int((~torch.isfinite(v)).sum()) for v in values)

@@ -185,11 +185,11 @@ def read_curves(work: Path, rounds: list[RoundRecord]) -> dict[str, tuple[list[i
     """Training loss of every run that left a curve, by name."""
     folders = {name: work / name for name in ("teacher", "baseline", "oracle")}
     folders |= {f"student {r.number}": work / "rounds" / str(r.number) / "student" for r in rounds if not r.passed}
-    curves = {}
-    for name, folder in folders.items():
-        path = folder / "curve.csv"
-        if path.exists():
-            with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            curves[name] = ([int(row["step"]) for row in rows], [float(row["loss"]) for row in rows])
-    return curves
+    return {name: read_curve(folder) for name, folder in folders.items() if (folder / "curve.csv").exists()}
+
+
+def read_curve(folder: Path) -> tuple[list[int], list[float]]:
+    """Steps and losses of a run that left its curve there."""
+    with (folder / "curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [int(row["step"]) for row in rows], [float(row["loss"]) for row in rows]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_labels import PseudoLabels
 from tutelage.data.views import strong, weak
 from tutelage.models.backbone import Backbone, NetworkSpec, create
-from tutelage.models.files import load_model, save_model
+from tutelage.models.files import load_model, load_translator, save_model
+from tutelage.train.cycada import translated
+from tutelage.train.device import accelerator
 from tutelage.train.loop import Run, begin
-from tutelage.types import BadInput, Nets, Network, Sizes
+from tutelage.types import BadInput, Batch, Nets, Network, Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,7 @@ class Job:
     pool: np.ndarray  # rows of the split [m]
     pseudo: PseudoLabels  # of the pool
     teacher: Path | None = None  # weights of the teacher
+    translator: Path | None = None  # weights of a generator that all labelled images pass through
 
 
 def run(job: Job, table: pa.Table, params: Params, out: Path, notes: dict[str, Any] | None = None) -> Path:
@@ -50,7 +54,7 @@ def run(job: Job, table: pa.Table, params: Params, out: Path, notes: dict[str, A
     made, stop = source(job, table, params), job.train.steps
     carry_out(
         job.name, job.train.method, state,
-        lambda step: batches(made, start=step, stop=stop, workers=params.compute.workers),
+        lambda step: _through(job, batches(made, start=step, stop=stop, workers=params.compute.workers), params),
         steps=stop, optimiser=params.optimiser, compute=params.compute, scratch=scratch,
     )  # fmt: skip
     with results(out, scratch, notes) as folder:
@@ -82,8 +86,9 @@ def fingerprint(job: Job, table: pa.Table, params: Params) -> str:
         job.pseudo.weight,
     ):
         digest.update(np.ascontiguousarray(array).tobytes())
-    if job.teacher is not None:
-        digest.update(job.teacher.read_bytes())
+    for weights in (job.teacher, job.translator):
+        if weights is not None:
+            digest.update(weights.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -145,6 +150,13 @@ def source(job: Job, table: pa.Table, params: Params) -> Source:
         weak=weak(params.views, size), strong=strong(params.views, size), labeled_batch=job.train.labelled_batch,
         pool_batch=job.train.pool_batch if pooled else 0, seed=params.seed,
     )  # fmt: skip
+
+
+def _through(job: Job, seen: Iterable[Batch], params: Params) -> Iterable[Batch]:
+    if job.translator is None:
+        return seen
+    generator, device = load_translator(job.translator), accelerator(params.compute).device
+    return translated(seen, generator.to(device), device=device)
 
 
 def _method_name(job: Job) -> str:

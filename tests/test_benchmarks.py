@@ -1,6 +1,13 @@
-import pytest
+import os
+import subprocess
+import sys
 
-from benchmarks import evidence, overhead, turns
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import detection, evidence, mutations, overhead, planting, steps, turns
+from tutelage.data.images import Images
 
 
 def test_budgets_without_the_one_that_trains_the_oracle_are_refused_before_anything_runs(monkeypatch, capsys):
@@ -31,3 +38,121 @@ def test_sides_take_turns_at_going_first_and_are_timed_by_the_unit(monkeypatch):
     first = ["ours", "theirs"]
     assert order == first + first + first[::-1] + first  # the first turn is a warm-up
     assert overhead.ratio(ours, theirs, turns=3) == 4.0  # ours does 2 / 3 of a unit a second, theirs 1 / 6
+
+
+TOY = '''
+"""A loss, and one that nobody tests."""
+
+import numpy as np
+
+
+def squared(student, teacher, temperature=2.0):
+    """temperature ** 2 mean((student - teacher) ** 2)"""
+    return temperature ** 2 * np.square(student - teacher).mean()
+
+
+def idle(student, teacher):
+    return np.abs(student - teacher).sum()
+'''
+TOY_TEST = """
+import numpy as np
+from toy_loss import idle, squared
+
+
+def test_squared_by_hand():
+    assert squared(np.array([1.0, 3.0]), np.array([0.0, 1.0])) == 4.0 * 2.5
+
+
+def test_idle_is_a_number():
+    assert idle(np.ones(2), np.zeros(2)) is not None
+"""
+
+
+def test_an_error_in_a_loss_is_caught_by_a_value_and_survives_a_test_without_one(tmp_path):
+    (tmp_path / "toy_loss.py").write_text(TOY)
+    (tmp_path / "test_toy.py").write_text(TOY_TEST)
+    planted = (
+        "from pathlib import Path\n"
+        "from benchmarks.mutations import Target, run, table, unexplained, unseen\n"
+        "found = run([Target('toy_loss', Path('toy_loss.py'), Path('test_toy.py').resolve())])\n"
+        "print('\\n'.join([*table(found), *unexplained(found, {}), *unseen(found, {})]))\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", planted], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(mutations.ROOT), str(mutations.ROOT / "src")])},
+    )  # fmt: skip
+    lines = child.stdout.splitlines()
+    of_squared = next(line for line in lines if line.startswith("toy_loss.squared"))
+    assert "missing T^2 1/1" in of_squared
+    assert "reduction 1/1" in of_squared
+    assert "sign 1/1" in of_squared
+    total = "np.abs(student - teacher).sum() -> np.abs(student - teacher).mean()"
+    assert f"SURVIVED line 13, reduction: toy_loss.idle: {total}" in lines
+    assert "UNSEEN KIND in toy_loss.idle: reduction" in lines
+    assert (tmp_path / "toy_loss.py").read_text() == TOY  # nothing is written
+    assert [line for line in lines if line.startswith("UNSEEN KIND in toy_loss.squared")] == [
+        "UNSEEN KIND in toy_loss.squared: swapped arguments"  # and rightly: they may change places
+    ]
+
+
+def test_reasons_are_for_survivors_only():
+    def outcome(before, *, caught):
+        return mutations.Outcome("toy", planting.Mutant("loss", "sign", 3, before, "b", ""), caught)
+
+    known = {"toy.loss: equal -> b": "equal", "toy.loss: seen -> b": "equal"}
+    found = [outcome("equal", caught=False), outcome("seen", caught=True), outcome("new", caught=False)]
+    assert list(mutations.unexplained(found, known)) == [
+        "SURVIVED line 3, sign: toy.loss: new -> b",
+        "NOT A SURVIVOR, take it out of benchmarks/survivors.py: toy.loss: seen -> b",
+    ]
+    assert list(mutations.unseen([outcome("equal", caught=False)], known)) == []  # no test can see that kind
+    assert list(mutations.unseen([outcome("new", caught=False)], known)) == ["UNSEEN KIND in toy.loss: sign"]
+
+
+def test_a_dear_method_without_a_reason_fails_and_one_with_a_reason_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["steps"])
+    monkeypatch.setattr(steps, "EXCEPTIONS", {"rkd": "all triples"})
+    for found, status in (({"kd": 1.0, "rkd": 2.0}, 0), ({"kd": 1.0, "sp": 1.31, "rkd": 2.0}, 1)):
+        monkeypatch.setattr(steps, "measure", lambda *_, found=found: (found, []))
+        assert steps.main() == status
+    said = capsys.readouterr().out
+    assert "rkd                        2.00  all triples" in said
+    assert "sp                         1.31  NO REASON IS KNOWN" in said
+
+
+def test_the_processors_seconds_do_not_see_waiting(monkeypatch):
+    monkeypatch.setattr(turns.time, "perf_counter", iter(range(0, 10_000, 1000)).__next__)
+    monkeypatch.setattr(turns.time, "process_time", iter(range(100)).__next__)
+    assert turns.take_turns(lambda: 2, lambda: 1, turns=1, processor=True) == [(0.5, 1.0)]
+
+
+def test_without_detectron2_the_benchmark_of_detection_says_what_it_measures_instead(monkeypatch, capsys):
+    asked = []
+
+    def side(kind, *_, real):
+        asked.append((kind, real))
+        return [(2.0, 4.0), (1.0, 3.0), (2.0, 2.0)]
+
+    monkeypatch.setattr("sys.argv", ["detection", "--kind", "retinanet", "--batch", "8", "--turns", "3"])
+    monkeypatch.setattr(detection.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(detection, "training", side)
+    monkeypatch.setattr(detection, "labelling", side)
+    assert detection.main() == 0
+    said = capsys.readouterr().out
+    assert "detectron2 is not installed: against torchvision's nearest network instead" in said
+    assert "retinanet: training over torchvision: 2.00; 4.00 and 2.67 images/s" in said  # 8 images in 2 s and in 3 s
+    assert "retinanet: labelling over torchvision: 2.00; 0.50 and 0.33 images/s" in said
+    assert asked == [("retinanet", False)] * 2
+
+
+def test_both_sides_of_the_benchmark_of_detection_get_the_same_images_and_boxes(tmp_path):
+    scene = detection.noise(4, 32)
+    batch = detection.scene_batch(scene).labeled
+    assert torch.equal(torch.cat([batch.weak, batch.strong]), scene.images)
+    assert [id(one) for one in (*batch.weak_boxes, *batch.strong_boxes)] == [id(one) for one in scene.boxes]
+    for one in scene.boxes:
+        assert (one.places[:, 2:] > one.places[:, :2]).all()
+        assert one.places.max() <= 32
+    images = Images.open(detection.files(tmp_path, 3, 32), 32, letterbox=True)
+    assert images.many(np.arange(3)).shape == (3, 32, 32, 3)
+    assert len(list(tmp_path.glob("*.jpg"))) == 3

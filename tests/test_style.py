@@ -7,11 +7,19 @@ import pytest
 
 from tutelage.methods import METHODS, Method
 from tutelage.methods.detection import DETECTION_METHODS, DetectionMethod
+from tutelage.methods.multitask import MULTITASK_METHODS, MultiMethod
 
 NOT_ON_ARXIV = {"fsp", "lowres_dfd", "mobileid", "teacher_weighted_face"}  # cited by their DOI
 EXEMPT = {"__init__", "method", "detection/__init__", "detection/method"}  # the tables, and what every method is
 EXEMPT |= {"detection/opinions"}  # what several ask of a teacher
+EXEMPT |= {
+    "multitask/__init__",
+    "multitask/method",
+    "multitask/balance",
+}  # the same of several tasks, and their weights
 ALL = METHODS | {f"detection/{name}": cls for name, cls in DETECTION_METHODS.items()}  # by file
+ALL |= {f"multitask/{name}": cls for name, cls in MULTITASK_METHODS.items()}
+BASES = {"": Method, "detection": DetectionMethod, "multitask": MultiMethod}
 
 
 def source(pytestconfig, name):
@@ -38,7 +46,7 @@ def test_a_method_fits_one_screen_and_names_its_source(pytestconfig, name):
 @pytest.mark.parametrize(("name", "cls"), ALL.items(), ids=list(ALL))
 def test_a_method_is_final_frozen_and_named_as_its_file(name, cls):
     folder, _, own = name.rpartition("/")
-    assert cls.__bases__ == (DetectionMethod if folder else Method,)
+    assert cls.__bases__ == (BASES[folder],)
     assert cls.__name__.lower() == own.replace("_", "")
     assert cls.__module__ == f"tutelage.methods.{name.replace('/', '.')}"
     assert cls.__doc__
@@ -74,5 +82,6 @@ def test_every_loss_has_a_test(pytestconfig):
 def test_every_method_has_a_test(pytestconfig):
     tests = {path.stem.removeprefix("test_") for path in (pytestconfig.rootpath / "tests/methods").glob("test_*.py")}
     assert set(METHODS) <= tests
-    folder = pytestconfig.rootpath / "tests/methods/detection"
-    assert set(DETECTION_METHODS) == {path.stem.removeprefix("test_detection_") for path in folder.glob("test_*.py")}
+    for kind, table in (("detection", DETECTION_METHODS), ("multitask", MULTITASK_METHODS)):
+        folder = pytestconfig.rootpath / "tests/methods" / kind
+        assert set(table) == {path.stem.removeprefix(f"test_{kind}_") for path in folder.glob("test_*.py")}

@@ -7,12 +7,14 @@ import re
 import pytest
 import yaml
 
+from tasks.params import load
 from tutelage.catalogue import render
 from tutelage.methods import METHODS
 from tutelage.methods.detection import DETECTION_METHODS
+from tutelage.methods.multitask import MULTITASK_METHODS
 from tutelage.systems import SYSTEMS
 
-TABLES = {"method": METHODS, "detection": DETECTION_METHODS}
+TABLES = {"method": METHODS, "detection": DETECTION_METHODS, "multitask": MULTITASK_METHODS}
 MODULES = {"loop": "tutelage.train", "analysis": "tutelage.analysis"}  # where each kind is found
 RUNNING = {name: system.runs for name, system in SYSTEMS.items() if system.runs}
 
@@ -61,6 +63,8 @@ def test_what_is_said_to_run_exists(pytestconfig, name, runs):
 
 def test_a_system_that_has_a_method_says_so():
     assert {name for name in SYSTEMS if name in METHODS} == {n for n, runs in RUNNING.items() if runs[:6] == "method"}
+    several = {name for name, runs in RUNNING.items() if f"multitask:{name}" in runs.split("+")}
+    assert several == set(MULTITASK_METHODS) & set(SYSTEMS)
     seeing = {name for name in SYSTEMS if name in DETECTION_METHODS and name not in METHODS}
     assert seeing == {name for name, runs in RUNNING.items() if f"detection:{name}" in runs.split("+")}
 
@@ -71,15 +75,28 @@ def test_recipes_are_sections_of_params(pytestconfig):
     for name, path in recipes(pytestconfig).items():
         recipe = yaml.safe_load(path.read_text())
         assert set(recipe) <= set(known), name
-        for section in set(recipe) - {"rounds", "last"}:
-            assert set(recipe[section]) <= set(known[section]), f"{name}.{section}"
-        method = dict(recipe["student"]["method"])
-        METHODS[method.pop("name")](**method)
-        rounds = range(1, len(recipe["rounds"]) + 1)
-        teachers = ["work/teacher", *(f"work/rounds/{n}/guard" for n in rounds)]
-        assert [recipe["rounds"][n]["teacher"] for n in rounds] == teachers[:-1]
-        assert recipe["last"] == len(recipe["rounds"])
+        own, all_of = (content.get("detection", content) if "detection" in recipe else content
+                       for content in (recipe, known))  # fmt: skip
+        for section in set(own) - {"rounds", "last"}:
+            assert set(own[section]) <= set(all_of[section]), f"{name}.{section}"
+        method = dict(own["student"]["method"])
+        TABLES["detection" if "detection" in recipe else "method"][method.pop("name")](**method)
+        rounds = range(1, len(own["rounds"]) + 1)
+        above = "work/detection" if "detection" in recipe else "work"
+        teachers = [f"{above}/teacher", *(f"{above}/rounds/{n}/guard" for n in rounds)]
+        assert [own["rounds"][n]["teacher"] for n in rounds] == teachers[:-1]
+        assert own["last"] == len(own["rounds"])
         assert "https://arxiv.org/abs/" in path.read_text()
+
+
+def test_the_phases_of_dug_are_params(pytestconfig, tmp_path):
+    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
+    known["detection"] |= yaml.safe_load(recipes(pytestconfig)["dug_multiphase"].read_text())["detection"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
+    found = load(tmp_path / "params.yaml").detection
+    assert [(one.easiest, one.boxes) for one in found.rounds.values()] == [(0.5, "teacher"), (1.0, "agreed")]
+    assert found.fuse.weights == (0.9, 1.0, 1.4)
+    assert found.baseline.steps == found.teacher.steps + len(found.rounds) * found.student.steps
 
 
 def test_assistants_shrink(pytestconfig):
@@ -96,8 +113,12 @@ def test_the_catalogue_is_not_stale(pytestconfig):
 
 @pytest.mark.parametrize("kind", TABLES)
 def test_the_catalogue_shows_every_field_with_its_meaning(kind):
-    before, after = render().split("## Methods of detection")
-    page = before if kind == "method" else after
+    heads = {
+        "method": "## Methods\n",
+        "detection": "## Methods of detection",
+        "multitask": "## Methods of several tasks",
+    }
+    page = render().split(heads[kind])[1].split("\n## ")[0]
     for name, cls in TABLES[kind].items():
         assert f"### `{name}`" in page
         for field in inspect.signature(cls).parameters:

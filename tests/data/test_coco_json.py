@@ -141,6 +141,23 @@ def test_it_is_mended_and_told(root, case):
         assert sentence.startswith("x.json: ")
 
 
+def test_runs_letters_polygons_and_bare_boxes_may_stand_in_one_file(root):
+    letters = masks.to_counts(RUNS, 20, 10)  # as pycocotools writes them
+    shapes = (RUNS, RUNS | {"counts": letters}, [[2, 0, 4, 0, 4, 5, 2, 5]], None)
+    ground = BASE["annotations"][0] | {"area": None, "bbox": [2, 0, 2, 5]}
+    content = BASE | {
+        "annotations": [
+            ground | {"id": n, "category_id": (3, 5)[n % 2], "bbox": [2, 0, 2 + n // 2, 5], "segmentation": shape}
+            for n, shape in enumerate(shapes)
+        ]
+    }
+    coco = read(root, content)
+    table = box_table(coco, SIZES)
+    assert (coco.repairs, coco.refused) == ([], [])
+    assert table["area"].to_pylist() == [10, 10, 10, 15]  # three masks of one shape, and a box of 3 by 5
+    assert table["mask"].to_pylist() == [letters] * 3 + [""]
+
+
 REFUSED = {
     "zero area": (annotation(bbox=[2, 3, 0, 5]), "has no area"),
     "below zero": (annotation(bbox=[2, 3, 4, -5]), "has no area"),

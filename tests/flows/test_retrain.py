@@ -18,6 +18,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
 from toy import Server, Toy, runs_of
 
 from flows import retrain as story
+from flows.adapt import move
 from flows.child import Failed
 from flows.compress import shrink
 from flows.dag import ancestors, load
@@ -65,12 +66,16 @@ def test_every_stage_of_dvc_yaml_is_reached() -> None:
     shrink(compression)  # type: ignore[arg-type]
     detection = Recorder(box_student=[name.removeprefix("box_student@") for name in dag if name[:12] == "box_student@"])
     find(detection)  # type: ignore[arg-type]
+    adaptation = Recorder(adapt_student=[name.partition("@")[2] for name in dag if name[:14] == "adapt_student@"])
+    move(adaptation)  # type: ignore[arg-type]
     stages = {name for name, stage in dag.items() if not stage.source}
     own_images = {name: replace(stage, needs=tuple(set(stage.needs) - {"fetch"})) for name, stage in dag.items()}
     for graph in (dag, own_images):
         grown, shrunk = ancestors(graph, milestones.named), ancestors(graph, compression.named)
         found = ancestors(graph, detection.named)
-        assert grown | shrunk | found >= stages
+        adapted = ancestors(graph, adaptation.named)
+        assert grown | shrunk | found | adapted >= stages
+        assert not any("adapt" in name or name in ("drift", "domains", "translate") for name in grown | shrunk | found)
         assert not any("box_" in name or "detector" in name or "scenes" in name for name in grown | shrunk)
         assert not any("compress" in name or "compact" in name or "export" in name for name in grown), "the demo waits"
         assert not any("student@" in name or name == "judge" for name in shrunk)

@@ -175,3 +175,12 @@ def test_each_sample_without_an_oracle_keeps_its_own_cross_entropy():
 def test_a_virtual_teacher_has_temperature_twenty_unless_told():
     likely = 1 / (1 + math.exp(-0.98 / 20))
     torch.testing.assert_close(virtual_teacher(torch.tensor([0]), 2), torch.tensor([[likely, 1 - likely]]))
+
+
+def test_the_oracle_is_the_only_teacher_that_is_right_wherever_it_stands():
+    wrong, right = torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 0.0]])
+    student, labels = torch.zeros(1, 2), torch.tensor([0])
+    alone = oracle_rows(student, right[None], labels, share=1.0, temperature=1.0)
+    torch.testing.assert_close(
+        oracle_rows(student, torch.stack([wrong, right]), labels, share=1.0, temperature=1.0), alone
+    )

@@ -8,6 +8,7 @@ from tutelage.losses.relations import (
     correlation_congruence,
     distances,
     gaussian_kernel,
+    gram,
     neighbour_products,
     relational_angle,
     relational_distance,
@@ -51,6 +52,25 @@ def test_similarity_matches_its_formula():
     student, teacher = torch.randn(5, 6), torch.randn(5, 4)
     ours, theirs = (x @ x.T / (x @ x.T).norm(dim=1, keepdim=True) for x in (student, teacher))
     torch.testing.assert_close(similarity_preserving(student, teacher), (ours - theirs).norm() ** 2 / 25)
+
+
+def test_similarity_does_not_see_how_maps_lie_in_memory():
+    maps, teacher = torch.randn(4, 3, 2, 5, requires_grad=True), torch.randn(4, 6)
+    lying = maps.detach().to(memory_format=torch.channels_last).requires_grad_()
+    for each in (maps, lying):
+        similarity_preserving(each, teacher).backward()
+    torch.testing.assert_close(lying.grad, maps.grad)
+
+
+def test_gradient_of_inner_products_is_that_of_two_matrices():
+    x, upstream = torch.randn(5, 3, dtype=torch.float32, requires_grad=True), torch.randn(5, 5)
+    (wanted,) = torch.autograd.grad((x @ x.T * upstream).sum(), x)
+    torch.testing.assert_close(torch.autograd.grad((gram(x) * upstream).sum(), x)[0], wanted)
+    (curved,) = torch.autograd.grad((x @ x.T).square().sum(), x, create_graph=True)  # for gradients of gradients
+    (ours,) = torch.autograd.grad(gram(x).square().sum(), x, create_graph=True)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours.square().sum(), x)[0], torch.autograd.grad(curved.square().sum(), x)[0]
+    )
 
 
 def test_geometry_of_a_corner_taught_to_a_line():

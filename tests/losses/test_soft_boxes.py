@@ -44,6 +44,8 @@ def test_an_image_without_detections_keeps_none():
 
 def test_classes_are_believed_and_places_as_far_as_they_are():
     boxes = as_boxes(found(0.8, 0.9), torch.tensor([1.0, 0.0]))
+    assert boxes.places.tolist() == [[0, 0, 4, 4]] * 2
+    assert boxes.labels.tolist() == [0, 0]
     assert boxes.weight.tolist() == [1, 1]
     assert boxes.place_weight.tolist() == [1, 0]
 
@@ -87,6 +89,20 @@ def test_soft_positions_by_hand():
     torch.testing.assert_close(both, torch.tensor(apart))  # an image that is not trusted does not count
 
 
+def test_what_the_teacher_sees_is_its_surest_class_and_counts_above_one():
+    """Two classes and two positions: the teacher sees 0.8 and 0.5 at both, the student 0.5 and 0.5."""
+    teacher = torch.tensor([[[math.log(4), 0.0]] * 2])
+    student = torch.zeros(1, 2, 2)
+    torch.testing.assert_close(dense_consistency(student, teacher), torch.tensor(2 * 0.09 / 1.6))
+    apart = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)  # of the first class; the second is agreed on
+    both = soft_positions(student, teacher, torch.ones(1))
+    torch.testing.assert_close(both, torch.tensor(apart))  # both weigh 0.8, and the weights' sum is 1.6
+    more = torch.tensor([[[math.log(4), 0.0], [0.0, 0.0]]])
+    torch.testing.assert_close(soft_positions(student, more, torch.ones(1)), torch.tensor(0.8 * apart / 1.3))
+    twice = torch.full((1, 1, 2), math.log(4))
+    torch.testing.assert_close(soft_positions(student[:, :1], twice, torch.ones(1)), torch.tensor(0.8 * 2 * apart))
+
+
 def test_a_position_weighs_what_the_teacher_sees_there():
     teacher = torch.tensor([[[3.0], [-9.0]]])
     seen = soft_positions(torch.tensor([[[0.0], [-9.0]]]), teacher, torch.ones(1))
@@ -102,6 +118,22 @@ def test_soft_regions_by_hand():
     loss = soft_regions(student, teacher, torch.tensor([1.0, 0.0]), background=1.5)
     torch.testing.assert_close(loss, torch.tensor(apart))
     assert soft_regions(student[:0], teacher[:0], torch.ones(0), background=1.5) == 0
+
+
+def test_soft_regions_take_the_mean_over_trusted_ones_and_classes_apart():
+    """Regions of 0.8 and 0.5 against 0.5 and 0.8 in two classes; the mean of both."""
+    logit = math.log(4)
+    teacher, student = torch.tensor([[logit, 0.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, logit]])
+    first = 2.0 * 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
+    second = 2.0 * 0.5 * math.log(0.5 / 0.2) + 0.5 * math.log(0.5 / 0.8)
+    loss = soft_regions(student, teacher, torch.ones(2), background=2.0)
+    torch.testing.assert_close(loss, torch.tensor((first + second) / 2))
+    three = [torch.cat([each, each[:1]]) for each in (student, teacher)]
+    torch.testing.assert_close(
+        soft_regions(*three, torch.ones(3), background=2.0), torch.tensor((2 * first + second) / 3)
+    )
+    loss = soft_regions(student, teacher, torch.tensor([0.5, 0.0]), background=2.0)
+    torch.testing.assert_close(loss, torch.tensor(0.5 * first))  # trust below one region counts as one
 
 
 def boxes(*places, weight=1.0):
@@ -133,3 +165,9 @@ def test_imitation_by_hand():
     student["fine"][1] = 5.0  # of no trust
     loss = imitation(student, teacher, given, torch.tensor([1.0, 0.0]), size=8)
     torch.testing.assert_close(loss, torch.tensor((12 / 2 + 16 / 8) / 2))
+    teacher["coarse"][0, :, 0, 0] = 3.0  # 3 channels of 1
+    loss = imitation(student, teacher, given, torch.tensor([1.0, 0.0]), size=8)
+    torch.testing.assert_close(loss, torch.tensor((3 / 2 + 16 / 8) / 2))
+    loss = imitation(student, teacher, given, torch.tensor([0.5, 0.0]), size=8)
+    torch.testing.assert_close(loss, torch.tensor((0.5 * 3 / 1 + 16 / 8) / 2))  # twice half a cell is one
+    assert imitation(student, teacher, [boxes(), boxes()], torch.ones(2), size=8) == 0  # no cell, and no NaN

@@ -54,6 +54,7 @@ def test_mean_of_nothing_is_a_zero_that_keeps_the_graph():
 def test_mean_or_zero_is_the_mean():
     x = torch.randn(7)
     torch.testing.assert_close(mean_or_zero(x), x.mean())
+    torch.testing.assert_close(mean_or_zero(x[:1]), x[0])
 
 
 def test_masked_mean_counts_what_was_rejected():

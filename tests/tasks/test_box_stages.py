@@ -1,14 +1,24 @@
 """The stages of detection, from COCO JSON to a verdict, on small files; a pool's boxes whatever it was cut off by."""
 
 import dataclasses
+import math
+import os
+import re
+import signal
+from functools import partial
 
 import pytest
+from box_work import labelled, prepare, small
 from project import ROOT
-from scene_work import coco_set
+from scene_work import coco_set, write
 
+import tasks.box_answers as box_answers
 import tasks.box_label as box_labels
+import tutelage.train.detect as detecting
 from tasks.box_calibrate import box_calibrate
 from tasks.box_evaluate import box_evaluate
+from tasks.box_fuse import box_fuse
+from tasks.box_guard import box_guard
 from tasks.box_judge import box_judge
 from tasks.box_label import box_label
 from tasks.box_report import box_report
@@ -18,48 +28,16 @@ from tasks.io import read_json
 from tasks.params import load
 from tasks.scenes_ingest import scenes_ingest
 from tasks.scenes_split import scenes_split
+from tutelage.data.scene_batches import SceneSource
+from tutelage.methods.detection.kd import KD
 from tutelage.models.files import load_detector
 from tutelage.types import BadInput
 
 
-def small(params, **changes):
-    """The repository's params with runs of a few steps on small images."""
-    found = params.detection
-    runs = {
-        name: dataclasses.replace(getattr(found, name), steps=4, labelled_batch=4)
-        for name in ("teacher", "baseline", "oracle")
-    }
-    detection = dataclasses.replace(
-        found,
-        ingest=dataclasses.replace(found.ingest, root="images", labelled="labelled.json", pool="pool.json"),
-        network=dataclasses.replace(found.network, width=8, channels=8, image_size=32, levels=(4, 8)),
-        student=dataclasses.replace(found.student, steps=4, labelled_batch=2, pool_batch=2),
-        calibrate=dataclasses.replace(found.calibrate, floor=0.0, rule="count"),
-        label=dataclasses.replace(found.label, shard_size=3, batch=2),
-        judge=dataclasses.replace(found.judge, resamples=20),
-        **(runs | changes),
-    )
-    compute = dataclasses.replace(params.compute, workers=0, device="cpu", threads=1)
-    return dataclasses.replace(params, detection=detection, compute=compute)
-
-
 @pytest.fixture
 def work(tmp_path, monkeypatch):
-    """A split of 8 labelled images, 7 of the pool and 4 of the test, and a teacher."""
-    params = small(load(ROOT / "params.yaml"))
     monkeypatch.chdir(tmp_path)
-    for name, number, start in (("labelled", 8, 0), ("pool", 7, 20), ("test", 4, 40)):
-        coco_set(tmp_path / "images", name, number, start=start)
-    folder = tmp_path / "work/detection"
-    ingested = scenes_ingest(tmp_path / "images", params=params, out=folder / "ingest")
-    scenes_split(ingested, params=params, out=folder / "split")
-    detector(folder / "split", params=params, out=folder / "teacher")
-    return params, folder
-
-
-def labelled(params, folder, out):
-    calibration = box_calibrate(folder / "split", folder / "teacher", params=params, out=folder / "calibration")
-    return box_label(folder / "split", folder / "teacher", calibration, params=params, out=out)
+    return prepare(tmp_path)
 
 
 def test_from_boxes_to_a_verdict(work):
@@ -67,42 +45,127 @@ def test_from_boxes_to_a_verdict(work):
     labels = labelled(params, folder, folder / "rounds/1/labels")
     student = box_student(folder / "split", folder / "teacher", labels, params=params, out=folder / "rounds/1/student")
     assert read_json(student / "learned_from.json") == ["labelled", "holdout"]
+    guard = box_guard(
+        folder / "split", folder / "teacher", labels, student, params=params, out=folder / "rounds/1/guard"
+    )
     for name in ("baseline", "oracle"):
         detector(folder / "split", params=params, out=folder / name)
-    models = {"baseline": folder / "baseline", "oracle": folder / "oracle", "candidate": student}
+    models = {"baseline": folder / "baseline", "oracle": folder / "oracle", "candidate": guard}
     for name, model in models.items():
         box_evaluate(folder / "split", model, params=params, out=folder / "evaluation" / name)
-    box_judge(
-        folder / "split", student, folder / "baseline", folder / "evaluation", params=params, out=folder / "judge"
-    )
+    box_fuse(folder / "split", folder / "teacher", folder / "rounds", params=params, out=folder / "evaluation/fused")
+    assert read_json(folder / "evaluation/fused/metrics.json") == {"available": False, "reason": "fuse.weights is null"}
+    box_judge(folder / "split", guard, folder / "baseline", folder / "evaluation", params=params, out=folder / "judge")
     verdict = read_json(folder / "judge/verdict.json")
-    winner = student if verdict["promote"] else folder / "baseline"
+    winner = guard if verdict["promote"] else folder / "baseline"
     kept = load_detector(folder / "judge/model.safetensors")[1]
     assert kept.sha256 == load_detector(winner / "model.safetensors")[1].sha256
     report = box_report(folder, params=params, out=folder / "report")
     assert "supervised only" in (report / "summary.md").read_text()
+    html = (report / "report.html").read_text()
+    for part in ("lines", "classes", "curves", "errors", "boxes", "guard", "judge", "data", "settings"):
+        assert f'<section id="{part}">' in html
+    text = re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL)
+    assert "None" not in text  # nothing missing was printed
+    assert text.count('class="card ') == 3
+    assert html.count("<svg") == 4  # mean curves, curves of classes, errors, losses
+    assert "http" not in html
+    assert "//" not in re.sub(r"data:image/\w+;base64,[\w+/=]*", "", html)
+    assert not re.search(r"@import|<script|<link|<iframe", html)
+    assert all(f"<b>{strip}</b>" in html for strip in ("Surest", "At the threshold", "Kept by mistake"))
+    guarded = read_json(guard / "guard.json")["signals"]["boxes"]["detail"]
+    assert guarded in html
+    assert contents(box_report(folder, params=params, out=folder / "again")) == contents(report)
 
 
-def test_a_pool_cut_off_in_labelling_has_the_same_bytes(work, monkeypatch):
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def with_workers(params, workers):
+    return dataclasses.replace(params, compute=dataclasses.replace(params.compute, workers=workers))
+
+
+def killed(task):
+    """Run `task` in a process of its own: the signal that ended it."""
+    child = os.fork()
+    if not child:
+        try:
+            task()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_narrower_student_is_taught_by_kd_and_judged_by_its_size_and_time(work):
     params, folder = work
-    whole = labelled(params, folder, folder / "rounds/1/labels")
+    found = params.detection
+    taught = dataclasses.replace(found.student, method=KD(), start="scratch")
+    narrow = dataclasses.replace(found.rounds[1], network={"width": 4})
+    detection = dataclasses.replace(found, student=taught, rounds={1: narrow})
+    params = dataclasses.replace(params, detection=detection)
+    labels = labelled(params, folder, folder / "rounds/1/labels")
+    student = box_student(folder / "split", folder / "teacher", labels, params=params, out=folder / "rounds/1/student")
+    detector(folder / "split", params=params, out=folder / "baseline")
+    cards = {}
+    for name, model in (("candidate", student), ("baseline", folder / "baseline")):
+        cards[name] = load_detector(model / "model.safetensors")[1]
+        box_evaluate(folder / "split", model, params=params, out=folder / "evaluation" / name)
+    assert (cards["candidate"].spec.width, cards["baseline"].spec.width) == (4, 8)
+    assert cards["candidate"].method == str(KD())
+    box_judge(
+        folder / "split", student, folder / "baseline", folder / "evaluation", params=params, out=folder / "judge"
+    )
+    checks = {check["name"]: check for check in read_json(folder / "judge/verdict.json")["checks"]}
+    assert checks["size"]["candidate"] == cards["candidate"].parameters < checks["size"]["champion"]
+    assert checks["latency"]["candidate"] < checks["latency"]["champion"]  # operations an image
+
+
+def test_kd_cannot_begin_with_the_weights_of_a_wider_teacher(work):
+    params, folder = work
+    found = params.detection
+    taught = dataclasses.replace(found.student, method=KD(), start="teacher")
+    narrow = dataclasses.replace(found.rounds[1], network={"width": 4})
+    params = dataclasses.replace(params, detection=dataclasses.replace(found, student=taught, rounds={1: narrow}))
+    labels = labelled(params, folder, folder / "rounds/1/labels")
+    with pytest.raises(BadInput, match="Write start: scratch"):
+        box_student(folder / "split", folder / "teacher", labels, params=params, out=folder / "rounds/1/student")
+
+
+def test_a_pool_has_the_same_bytes_by_one_worker_by_two_and_after_a_kill(work, monkeypatch):
+    params, folder = work
+    # Images that lie decoded in memory are read without workers; these are read from their files.
+    monkeypatch.setattr(box_answers.Images, "open", partial(box_answers.Images.open, cache_bytes=0))
+    started = []
+    loader = detecting.DataLoader
+    monkeypatch.setattr(
+        detecting, "DataLoader", lambda *some, **more: started.append(more["num_workers"]) or loader(*some, **more)
+    )
+    one, two = (labelled(with_workers(params, workers), folder, folder / f"by{workers}/1/labels") for workers in (1, 2))
+    assert set(started) == {1, 2}
+    assert read_json(one / "manifest.json")["kept"] > 0
+    assert len(list(one.glob("shard-*.parquet"))) == 3
+    assert contents(one) == contents(two)
+
     find, asked = box_labels.find, []
 
     def dies(table, rows, *others, **more):
         asked.append(len(rows))
         if len(asked) == 2:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGKILL)
         return find(table, rows, *others, **more)
 
+    again = folder / "again/1/labels"
     monkeypatch.setattr(box_labels, "find", dies)
-    with pytest.raises(KeyboardInterrupt):
-        labelled(params, folder, folder / "again/1/labels")
-    assert not (folder / "again/1/labels").exists()
-    continued = labelled(params, folder, folder / "again/1/labels")
-    assert asked == [3, 3, 3, 1]  # the first shard was not labelled again
-    shards = [sorted(path.glob("shard-*.parquet")) for path in (whole, continued)]
-    assert len(shards[0]) == 3
-    assert [p.read_bytes() for p in shards[0]] == [p.read_bytes() for p in shards[1]]
+    assert killed(lambda: labelled(params, folder, again)) == -signal.SIGKILL
+    assert not again.exists()
+    monkeypatch.setattr(
+        box_labels,
+        "find",
+        lambda table, rows, *some, **more: asked.append(len(rows)) or find(table, rows, *some, **more),
+    )
+    assert contents(labelled(params, folder, again)) == contents(one)
+    assert asked == [3, 1]  # the first shard was not labelled again
 
 
 def test_boxes_of_another_teacher_are_refused(work):
@@ -111,6 +174,37 @@ def test_boxes_of_another_teacher_are_refused(work):
     detector(folder / "split", params=params, out=folder / "baseline")
     with pytest.raises(BadInput, match="made for another teacher"):
         box_label(folder / "split", folder / "baseline", calibration, params=params, out=folder / "labels")
+
+
+@pytest.mark.parametrize("kind", ["fcos", "retinanet", "faster_rcnn"])
+def test_an_image_with_400_objects_and_one_with_none_both_train(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    content = coco_set(tmp_path / "images", "labelled", 2, bare=(0, 1))
+    content["annotations"] = [
+        {"id": n, "image_id": 0, "category_id": 10 + 10 * (n % 2), "bbox": [n % 20 / 2, n // 20 / 2, 4 + n % 3, 5]}
+        for n in range(400)
+    ]
+    write(tmp_path / "images", "labelled", content)
+    for name, start in (("pool", 20), ("test", 40)):
+        coco_set(tmp_path / "images", name, 2, start=start)
+    params = small(load(ROOT / "params.yaml"))
+    found = params.detection
+    detection = dataclasses.replace(
+        found, network=dataclasses.replace(found.network, kind=kind),
+        split=dataclasses.replace(found.split, holdout=0.0),
+        baseline=dataclasses.replace(found.baseline, labelled_batch=2, steps=2),
+    )  # fmt: skip
+    params, seen = dataclasses.replace(params, detection=detection), []
+    source = SceneSource.__getitem__
+    monkeypatch.setattr(SceneSource, "__getitem__", lambda self, step: seen.append(source(self, step)) or seen[-1])
+    ingested = scenes_ingest(tmp_path / "images", params=params, out=tmp_path / "ingest")
+    split = scenes_split(ingested, params=params, out=tmp_path / "split")
+    detector(split, params=params, out=tmp_path / "baseline")
+    for batch in seen:
+        assert sorted(len(boxes.labels) for boxes in batch.labeled.weak_boxes) == [0, 400]
+    losses = [float(row.split(",")[1]) for row in (tmp_path / "baseline/curve.csv").read_text().splitlines()[1:]]
+    assert len(losses) == 2
+    assert all(math.isfinite(loss) and loss > 0 for loss in losses)
 
 
 def test_without_hidden_boxes_there_is_no_oracle(work):

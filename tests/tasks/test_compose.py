@@ -115,3 +115,25 @@ def test_impossible_wishes_are_refused(wanted, fragment):
     assert TypeAdapter(Compose).validate_python({"objects": [0, 3], "scales": [0.1, 0.9]}).objects == (0, 3)
     with pytest.raises((ValidationError, ValueError), match=fragment):
         TypeAdapter(Compose).validate_python(wanted)
+
+
+def test_garments_of_one_kind_are_one_category(fetched, composed, tmp_path):
+    made = compose(fetched, params=detection(compose=SMALL | {"kinds": {"all": ["coat", "bag"]}}), out=tmp_path / "out")
+    found, apart = (json.loads((folder / "pool.json").read_text()) for folder in (made, composed))
+    assert [category["name"] for category in found["categories"]] == ["all"]
+    assert {annotation["category_id"] for annotation in apart["annotations"]} == {1, 2}
+    for mine, theirs in zip(found["annotations"], apart["annotations"], strict=True):  # the scenes are the same
+        assert mine == theirs | {"category_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        ({"a": ["bag"]}, "'coat' 0 times"),
+        ({"a": ["bag", "coat"], "b": ["bag"]}, "'bag' 2 times"),
+        ({"a": ["bag", "coat", "scarf"]}, "'scarf' 1 times"),
+    ],
+)
+def test_a_garment_is_of_one_kind(fetched, tmp_path, kinds, told):
+    with pytest.raises(BadInput, match=told):
+        compose(fetched, params=detection(compose=SMALL | {"kinds": kinds}), out=tmp_path / "out")

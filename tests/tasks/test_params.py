@@ -59,6 +59,10 @@ def test_the_committed_file_is_valid(pytestconfig):
         ("compare.methods", ["kd", "kd"], "one of them twice"),
         ("compare.methods", [], "a list of names"),
         ("compare.seeds", [], "compare.seeds"),
+        ("detection.rounds.2", {"teacher": "work/detection/rounds/1/student"}, "chained.*rounds/1/guard"),
+        ("detection.rounds.1", {"teacher": "work/detection/teacher", "boxes": "agreed"}, "one teacher only"),
+        ("detection.fuse", {"weights": [1.0]}, "1 numbers for a teacher and 1 round"),
+        ("detection.guard.boxes", [2.0, 1.0], "write the fewest first"),
     ],
 )
 def test_a_mistake_is_named_before_anything_is_loaded(change, name, value, said):

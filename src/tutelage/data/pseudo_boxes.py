@@ -6,7 +6,7 @@ Places are x1 y1 x2 y2 in pixels of the original image.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +87,20 @@ class PseudoBoxes:
             raise IndexError(place)
         mine = slice(int(self.ends[place]), int(self.ends[place + 1]))
         return Pseudo(self.places[mine], self.labels[mine], self.weight[mine], self.place_weight[mine])
+
+
+def easiest(boxes: PseudoBoxes, scores: Sequence[Float[np.ndarray, " _"]], share: float) -> PseudoBoxes:
+    """Only the easiest `share` of all images keep their weight: those whose kept boxes have the highest mean score.
+
+    `scores` are those of each image's kept boxes. An image without a box is the hardest. Phase 1 of Wang Z. et al.,
+    Data-Uncertainty Guided Multi-Phase Learning, CVPR 2021, https://arxiv.org/abs/2103.16368, which takes the mean
+    score of proposals; this is what the authors' code takes.
+    """
+    sure = np.array([each.mean() if len(each) else -1.0 for each in scores])
+    chosen = np.argsort(-sure, kind="stable")[: round(share * len(boxes))]
+    weight = np.zeros_like(boxes.image_weight)
+    weight[chosen] = boxes.image_weight[chosen]
+    return replace(boxes, image_weight=weight)
 
 
 def to_table(

@@ -135,21 +135,26 @@ class _Packed(Dataset[Any]):
     source: SceneSource
 
     def __getitem__(self, step: int) -> list[list[Any]]:
-        return [[_pack(field) if isinstance(field, tuple) else field for field in part] for part in self.source[step]]
+        return [
+            [pack_boxes(field) if isinstance(field, tuple) else field for field in part] for part in self.source[step]
+        ]
 
 
-def _pack(boxes: tuple[Boxes, ...]) -> dict[str, Tensor]:
+def pack_boxes(boxes: tuple[Boxes, ...]) -> dict[str, Tensor]:
+    """Those of several images, one tensor a field."""
     counts = torch.tensor([len(each.labels) for each in boxes], dtype=torch.int64)
     fields = zip(Boxes._fields, zip(no_boxes(), *boxes, strict=True), strict=True)
     return {"counts": counts, **{name: torch.cat(values) for name, values in fields}}
 
 
-def _unpacked(part: list[Any]) -> list[Any]:
-    def boxes(packed: dict[str, Tensor]) -> tuple[Boxes, ...]:
-        counts = packed["counts"].tolist()
-        return tuple(Boxes(*fields) for fields in zip(*(packed[f].split(counts) for f in Boxes._fields), strict=True))
+def unpack_boxes(packed: dict[str, Tensor]) -> tuple[Boxes, ...]:
+    """What `pack_boxes` packed."""
+    counts = packed["counts"].tolist()
+    return tuple(Boxes(*fields) for fields in zip(*(packed[f].split(counts) for f in Boxes._fields), strict=True))
 
-    return [boxes(field) if isinstance(field, dict) else field for field in part]
+
+def _unpacked(part: list[Any]) -> list[Any]:
+    return [unpack_boxes(field) if isinstance(field, dict) else field for field in part]
 
 
 def _whole(labels: Any) -> Int[Tensor, " k"]:

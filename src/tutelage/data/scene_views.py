@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from tutelage.data.box_moves import large_enough, moved
@@ -24,6 +24,7 @@ class Seen(NamedTuple):
     kept: Int[Tensor, " j"]  # number of each among the boxes that were handed in
     visible: Float[Tensor, " j"]  # share of the box that is inside and was not erased
     matrix: Float[Tensor, "2 3"]  # float64: a pixel x, y, 1 of the plain image -> x, y of the view
+    clear: Bool[Tensor, "s s"]  # pixels of the plain image: neither from beyond its edge nor under a rectangle of noise
 
 
 SceneView = Callable[[np.ndarray, Tensor, Sequence[int]], Seen]
@@ -82,13 +83,15 @@ def _view(views: SceneViews, size: int, *, strong: bool) -> SceneView:
         """The same image, boxes and key give the same view, in whatever process and order."""
         reseed(shape, (*key, 0))
         reseed(look, (*key, 1))
-        warped = shape(image=image, keypoints=corners)
+        whole = np.ones((size, size), np.uint8)
+        warped = shape(image=image, mask=whole, keypoints=corners)
         matrix = _from_points(torch.from_numpy(np.asarray(warped["keypoints"], np.float64)), size)
-        noisy = look(image=warped["image"], mask=np.ones((size, size), np.uint8))
+        noisy = look(image=warped["image"], mask=whole)
         there, share = moved(places, matrix.to(places.dtype), size)
         share = share * _left(noisy["mask"], there)
         kept = large_enough(there).nonzero()[:, 0]
-        return Seen(noisy["image"], there[kept], kept, share[kept], matrix)
+        clear = torch.from_numpy((noisy["mask"] & warped["mask"]).astype(bool))
+        return Seen(noisy["image"], there[kept], kept, share[kept], matrix, clear)
 
     return view
 

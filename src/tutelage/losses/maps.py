@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -13,7 +14,7 @@ Elements = Literal["sum", "mean"]
 
 
 def squared_rows(
-    student: Float[Tensor, "n ..."], teacher: Float[Tensor, "n ..."], *, elements: Elements = "sum"
+    student: Float[Tensor, "n _ ..."], teacher: Float[Tensor, "n _ ..."], *, elements: Elements = "sum"
 ) -> Float[Tensor, " n"]:
     """||student - teacher||^2 of each sample, summed over its elements, or their mean. No gradient to `teacher`.
 
@@ -21,13 +22,13 @@ def squared_rows(
     Of logits, the loss of Tang et al., 2019, sec. 3.3, who write the sum and run the mean: no softmax, so a shift of
     all logits counts. https://arxiv.org/abs/1903.12136
     """
-    squares = (student - teacher.detach()).square().flatten(1)
-    return squares.sum(1) if elements == "sum" else squares.mean(1)
+    squares = (student - teacher.detach()).square()
+    return squares.sum(_inner(student)) if elements == "sum" else squares.mean(_inner(student))
 
 
-def absolute_rows(one: Float[Tensor, "n ..."], other: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+def absolute_rows(one: Float[Tensor, "n _ ..."], other: Float[Tensor, "n _ ..."]) -> Float[Tensor, " n"]:
     """Mean absolute difference over the elements of each sample. No gradient to `other`."""
-    return (one - other.detach()).abs().flatten(1).mean(1)
+    return (one - other.detach()).abs().mean(_inner(one))
 
 
 def flow(first: Float[Tensor, "n a h w"], second: Float[Tensor, "n b h w"]) -> Float[Tensor, "n a b"]:
@@ -35,8 +36,8 @@ def flow(first: Float[Tensor, "n a h w"], second: Float[Tensor, "n b h w"]) -> F
 
     The FSP matrix of Yim et al., A Gift from Knowledge Distillation, CVPR 2017, eq. 1. That work has no arXiv page.
     """
-    with full_precision(first):
-        return first.flatten(2) @ second.flatten(2).mT / first[0, 0].numel()
+    with full_precision(first):  # the map is divided, not the product, which has more elements where maps are small
+        return (first.flatten(2) / first[0, 0].numel()) @ second.flatten(2).mT
 
 
 def attention(maps: Float[Tensor, "n c h w"], *, power: int = 2) -> Float[Tensor, "n p"]:
@@ -69,8 +70,8 @@ def boundary_rows(
     Heo et al., Knowledge Transfer via Distillation of Activation Boundaries, AAAI 2019, eq. 7.
     https://arxiv.org/abs/1811.03233
     """
-    side = (teacher > 0) * 2.0 - 1.0
-    return (margin - side * student).clamp_min(0).square().flatten(1).sum(1)
+    beyond = torch.where(teacher > 0, student, -student)
+    return (margin - beyond).clamp_min(0).square().sum((1, 2, 3))
 
 
 def factor_rows(student: Float[Tensor, "n ..."], teacher: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
@@ -80,3 +81,8 @@ def factor_rows(student: Float[Tensor, "n ..."], teacher: Float[Tensor, "n ..."]
     """
     ours, theirs = F.normalize(student.flatten(1), dim=1), F.normalize(teacher.detach().flatten(1), dim=1)
     return (ours - theirs).abs().mean(1)
+
+
+def _inner(x: Float[Tensor, "n _ ..."]) -> tuple[int, ...]:
+    """All axes but the first. To flatten a map with channels last would copy it."""
+    return tuple(range(1, x.ndim))

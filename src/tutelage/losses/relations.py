@@ -5,6 +5,7 @@ a triple that of its three, so an image of trust 0 might as well not be in the b
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ def similarity_preserving(
     Tung and Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019, sec. 3. https://arxiv.org/abs/1907.09682
     """
     weight = _or_ones(trust, student)
-    ours, theirs = (F.normalize(gram(x.flatten(1)) * weight.sqrt()) for x in (student, teacher.detach()))
+    ours, theirs = (F.normalize(gram(_as_rows(x)) * weight.sqrt()) for x in (student, teacher.detach()))
     apart = (ours - theirs).square().sum(-1)  # of the rows, their entries times the trust of the column
     return (apart * weight).sum() / weight.sum().square()
 
@@ -94,8 +95,7 @@ def neighbour_products(
 
 def gram(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """Inner products of all rows, in full precision."""
-    with full_precision(x):
-        return x.float() @ x.float().T
+    return _Products.apply(x.float())  # type: ignore[no-any-return]
 
 
 def distances(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
@@ -117,7 +117,29 @@ def _cosines(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n n"]:
     length = edges.square().sum(-1, keepdim=True)
     # A zero edge has no direction. Dividing it by a small number instead would give it an enormous gradient.
     edges = edges * torch.where(length > _NEAR**2, length, torch.inf).rsqrt()
-    return edges @ edges.mT
+    return _Products.apply(edges)  # type: ignore[no-any-return]
+
+
+class _Products(torch.autograd.Function):
+    """x @ x.mT in full precision. Its gradient takes one product, where that of a matrix and another takes two."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Float[Tensor, "*m n d"]) -> Float[Tensor, "*m n n"]:
+        ctx.save_for_backward(x)
+        with full_precision(x):
+            return x @ x.mT
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Float[Tensor, "*m n n"]) -> Float[Tensor, "*m n d"]:
+        x: Tensor = ctx.saved_tensors[0]
+        with full_precision(x):
+            return (gradients[0] + gradients[0].mT) @ x
+
+
+def _as_rows(x: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
+    """Each sample as a row. Inner products do not see the order of its elements, so maps with channels last keep it."""
+    last = x.movedim(1, -1)
+    return (last if last.is_contiguous() else x).flatten(1)
 
 
 def _pairs(weight: Float[Tensor, " n"]) -> Float[Tensor, "n n"]:

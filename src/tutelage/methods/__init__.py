@@ -8,6 +8,7 @@ from tutelage.methods.bert_bilstm import BertBiLSTM
 from tutelage.methods.cckd import CCKD
 from tutelage.methods.darkrank import DarkRank
 from tutelage.methods.factor_transfer import FactorTransfer
+from tutelage.methods.fda import FDA
 from tutelage.methods.fitnets import FitNets
 from tutelage.methods.fixmatch import FixMatch
 from tutelage.methods.fsp import FSP
@@ -17,18 +18,21 @@ from tutelage.methods.label_refinery import LabelRefinery
 from tutelage.methods.lowres_dfd import LowResDFD
 from tutelage.methods.mean_teacher import MeanTeacher
 from tutelage.methods.method import Method
+from tutelage.methods.mic import MIC
 from tutelage.methods.mobileid import MobileID
 from tutelage.methods.noisy_student import NoisyStudent
 from tutelage.methods.oracle_kd_nas import OracleKDNAS
 from tutelage.methods.quantized_distillation import QuantizedDistillation
 from tutelage.methods.ranking_distillation import RankingDistillation
 from tutelage.methods.rkd import RKD
+from tutelage.methods.ruder_adapt import RuderAdapt
 from tutelage.methods.shrinkteanet import ShrinkTeaNet
 from tutelage.methods.sp import SP
 from tutelage.methods.sskd import SSKD
 from tutelage.methods.supervised import Supervised
 from tutelage.methods.teacher_weighted_face import TeacherWeightedFace
 from tutelage.methods.tf_kd import TfKD
+from tutelage.methods.ts_da_parallel import TSDAParallel
 from tutelage.methods.vargface_recursive import VarGFaceRecursive
 
 __all__ = ["METHODS", "Method"]
@@ -42,6 +46,7 @@ METHODS: dict[str, type[Method]] = {
     "cckd": CCKD,
     "darkrank": DarkRank,
     "factor_transfer": FactorTransfer,
+    "fda": FDA,
     "fitnets": FitNets,
     "fixmatch": FixMatch,
     "fsp": FSP,
@@ -50,17 +55,20 @@ METHODS: dict[str, type[Method]] = {
     "label_refinery": LabelRefinery,
     "lowres_dfd": LowResDFD,
     "mean_teacher": MeanTeacher,
+    "mic": MIC,
     "mobileid": MobileID,
     "noisy_student": NoisyStudent,
     "oracle_kd_nas": OracleKDNAS,
     "quantized_distillation": QuantizedDistillation,
     "ranking_distillation": RankingDistillation,
     "rkd": RKD,
+    "ruder_adapt": RuderAdapt,
     "shrinkteanet": ShrinkTeaNet,
     "sp": SP,
     "sskd": SSKD,
     "supervised": Supervised,
     "teacher_weighted_face": TeacherWeightedFace,
     "tf_kd": TfKD,
+    "ts_da_parallel": TSDAParallel,
     "vargface_recursive": VarGFaceRecursive,
 }

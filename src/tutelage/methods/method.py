@@ -8,11 +8,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tutelage.types import BadInput, Batch, Detector, DetectorNets, Losses, Nets, Network, SceneBatch, Sizes
+from tutelage.types import (
+    BadInput,
+    Batch,
+    Detector,
+    DetectorNets,
+    Losses,
+    Multi,
+    MultiBatch,
+    MultiNets,
+    Nets,
+    Network,
+    SceneBatch,
+    Sizes,
+)
 
-Net = TypeVar("Net", Network, Detector)  # what is trained
-Together = TypeVar("Together", Nets, DetectorNets)  # all that a step needs of it
-Fed = TypeVar("Fed", Batch, SceneBatch)  # what a step sees
+Net = TypeVar("Net", Network, Detector, Multi)  # what is trained
+Together = TypeVar("Together", Nets, DetectorNets, MultiNets)  # all that a step needs of it
+Fed = TypeVar("Fed", Batch, SceneBatch, MultiBatch)  # what a step sees
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,17 +92,18 @@ def bootstrap_ap(
     seed: int,
     confidence: float = 0.95,
     max_detections: int = 100,
+    overlaps: Float[np.ndarray, " t"] = OVERLAPS,
 ) -> Interval:
     """How far the AP of detector `one` is above that of `two`, with a percentile interval.
 
     As `comparison.paired_bootstrap`: images are drawn with replacement, for both detectors and all their seeds
     together, and an AP is the mean over seeds. A detector is a list of n images' boxes, or a list of such lists, one
     a seed. Boxes are matched once; a draw counts each image as often as it was drawn. Draws without any object say
-    nothing and are left out.
+    nothing and are left out. With `overlaps` OVERLAPS[:1] it is the AP50.
 
     Raises BadInput as `score`, and where the images hold no object.
     """
-    trial = _Trial(given, classes, _draws(given, resamples, seed), OVERLAPS, max_detections)
+    trial = _Trial(given, classes, _draws(given, resamples, seed), overlaps, max_detections)
     gain = _gain(trial, one, two)
     gain = gain[~np.isnan(gain).all(axis=1)]
     return _interval(np.nanmean(gain, axis=1), confidence)

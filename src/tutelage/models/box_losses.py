@@ -22,14 +22,17 @@ def weighted_mean(
 
 
 def focal(
-    logits: Float[Tensor, "*n c"], target: Float[Tensor, "*n c"], *, alpha: float = 0.25, gamma: float = 2.0
-) -> Float[Tensor, "*n"]:
+    logits: Float[Tensor, "*n c"], target: Float[Tensor, "*n c"], known: Tensor | None = None, *,
+    alpha: float = 0.25, gamma: float = 2.0,
+) -> Float[Tensor, "*n"]:  # fmt: skip
     """Sum over classes of -alpha_t (1 - p_t)^gamma log p_t, p by a sigmoid; `target` is 0 or 1.
+
+    Classes that are not `known` (any shape that broadcasts) cost nothing.
 
     Lin et al. Focal loss for dense object detection. ICCV 2017, eq. 5. https://arxiv.org/abs/1708.02002
     """
     loss: Tensor = sigmoid_focal_loss(logits, target, alpha=alpha, gamma=gamma)
-    return loss.sum(-1)
+    return loss.sum(-1) if known is None else (loss * known).sum(-1)
 
 
 def focal_cross_entropy(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
@@ -14,7 +14,7 @@ from tutelage.models.box_losses import centerness, focal, giou_loss, weighted_me
 from tutelage.models.box_matching import assigned, by_scale, padded
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.one_stage import OneStage, Size
-from tutelage.types import Boxes, Losses
+from tutelage.types import Boxes, DenseObjects, Losses
 
 RADIUS = 1.5  # strides around a box's centre in which positions are trained to find it
 
@@ -29,8 +29,8 @@ class Fcos(OneStage):
 
     each = 1
 
-    def __init__(self, spec: DetectorSpec, classes: int, *, download: bool):
-        super().__init__(spec, classes, download=download)
+    def __init__(self, spec: DetectorSpec, classes: int, *, download: bool, body: bool = True):
+        super().__init__(spec, classes, download=download, body=body)
         norm = partial(nn.GroupNorm, min(32, spec.channels // 8))
         self.classifier = FCOSClassificationHead(spec.channels, 1, classes, spec.head_convs, norm_layer=norm)
         self.regressor = FCOSRegressionHead(spec.channels, 1, spec.head_convs, norm_layer=norm)
@@ -50,20 +50,7 @@ class Fcos(OneStage):
         self, said: dict[str, Tensor], anchors: Float[Tensor, "p 4"], levels: Sequence[int], targets: Sequence[Boxes],
         weight: Float[Tensor, " n"] | None,
     ) -> Losses:  # fmt: skip
-        """Eq. 2 with GIoU for the regression, and the centerness of sec. 3.3 as a third term."""
-        boxes = padded(targets, weight, anchors.device)
-        to_say = assigned(boxes, by_scale(boxes, anchors, levels, radius=RADIUS), anchors)
-        middle = centerness(distances(to_say.places, anchors))
-        off_centre = functional.binary_cross_entropy_with_logits(said["centerness"][..., 0], middle, reduction="none")
-        return {
-            "classification": weighted_mean(
-                focal(said["logits"], to_say.one_hot(self.classes)), to_say.weight, to_say.weight * to_say.foreground
-            ),
-            "regression": weighted_mean(
-                giou_loss(from_distances(said["deltas"], anchors), to_say.places), to_say.place_weight
-            ),
-            "centerness": weighted_mean(off_centre, to_say.place_weight),
-        }
+        return fcos_losses(DenseObjects(said, anchors, tuple(levels)), targets, weight)
 
     def scores(self, said: dict[str, Tensor]) -> Float[Tensor, "n p c"]:
         """Geometric mean of class probability and centerness."""
@@ -71,3 +58,26 @@ class Fcos(OneStage):
 
     def places(self, deltas: Float[Tensor, "m 4"], anchors: Float[Tensor, "m 4"]) -> Float[Tensor, "m 4"]:
         return from_distances(deltas, anchors)
+
+
+def fcos_losses(
+    dense: DenseObjects, targets: Sequence[Boxes], weight: Float[Tensor, " n"] | None,
+    known: Bool[Tensor, "n c"] | None = None,
+) -> Losses:  # fmt: skip
+    """Eq. 2 with GIoU for the regression, and the centerness of sec. 3.3 as a third term.
+
+    An image's classes that are not `known` cost nothing: where nobody looked for them they are no background.
+    """
+    said, anchors, levels = dense
+    boxes = padded(targets, weight, anchors.device)
+    to_say = assigned(boxes, by_scale(boxes, anchors, levels, radius=RADIUS), anchors)
+    middle = centerness(distances(to_say.places, anchors))
+    off_centre = functional.binary_cross_entropy_with_logits(said["centerness"][..., 0], middle, reduction="none")
+    wrong = focal(said["logits"], to_say.one_hot(said["logits"].shape[-1]), None if known is None else known[:, None])
+    return {
+        "classification": weighted_mean(wrong, to_say.weight, to_say.weight * to_say.foreground),
+        "regression": weighted_mean(
+            giou_loss(from_distances(said["deltas"], anchors), to_say.places), to_say.place_weight
+        ),
+        "centerness": weighted_mean(off_centre, to_say.place_weight),
+    }

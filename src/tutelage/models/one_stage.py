@@ -11,7 +11,7 @@ from tutelage.models.box_answers import CANDIDATES, Flat, best_of_each, by_image
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.parts import by_part
 from tutelage.models.pyramids import Pyramid
-from tutelage.types import Boxes, Detections, Detector, Look, Losses
+from tutelage.types import Boxes, DenseObjects, Detections, Detector, Look, Losses
 
 Size = tuple[int, int]  # height and width
 
@@ -21,11 +21,13 @@ class OneStage(Detector):
 
     each: int  # anchors a position
 
-    def __init__(self, spec: DetectorSpec, classes: int, *, download: bool):
+    def __init__(self, spec: DetectorSpec, classes: int, *, download: bool, body: bool = True):
+        """Without a `body` it is the heads alone, for the maps of a pyramid that others look at too."""
         super().__init__()
-        self.spec, self.classes = spec, classes
-        self.body = Pyramid(spec.network, strides=spec.levels, channels=spec.channels, download=download)
-        self.widths = self.body.widths
+        self.spec, self.classes, self.widths = spec, classes, {}
+        if body:
+            self.body = Pyramid(spec.network, strides=spec.levels, channels=spec.channels, download=download)
+            self.widths = self.body.widths
 
     @abstractmethod
     def heads(self, maps: list[Float[Tensor, "n _ _ _"]]) -> dict[str, Float[Tensor, "n p _"]]:
@@ -53,9 +55,7 @@ class OneStage(Detector):
         weight: Float[Tensor, " n"] | None = None, *, look: bool = False, parts: Sequence[int] | None = None,
     ) -> Losses | list[Detections] | Look:  # fmt: skip
         maps = self.pyramid(images)
-        said = {name: value.float() for name, value in self.heads(list(maps.values())).items()}
-        sizes = [(m.shape[-2], m.shape[-1]) for m in maps.values()]
-        anchors, levels = self.anchors(sizes, images.device), [self.each * height * width for height, width in sizes]
+        said, anchors, levels = self.everywhere(maps)
         if targets is None and not look:
             return self.answers(said, anchors, levels, (images.shape[-2], images.shape[-1]))
 
@@ -66,6 +66,13 @@ class OneStage(Detector):
 
         losses = {} if targets is None else by_part(parts, of)
         return Look(losses, maps, said, (), images.new_zeros(0, self.classes + 1)) if look else losses
+
+    def everywhere(self, maps: dict[str, Float[Tensor, "n _ _ _"]]) -> DenseObjects:
+        """What the heads say of maps, finest first, in float32."""
+        said = {name: value.float() for name, value in self.heads(list(maps.values())).items()}
+        sizes = [(m.shape[-2], m.shape[-1]) for m in maps.values()]
+        levels = tuple(self.each * height * width for height, width in sizes)
+        return DenseObjects(said, self.anchors(sizes, said["logits"].device), levels)
 
     def pyramid(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, Float[Tensor, "n _ _ _"]]:
         maps: dict[str, Tensor] = self.body(images)

@@ -19,6 +19,11 @@ def save(run: Run[Any, Any], path: Path) -> None:
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         **{name: module.state_dict() for name, module in _modules(run).items()},
     }
+    write(state, path)
+
+
+def write(state: dict[str, Any], path: Path) -> None:
+    """One whole file of tensors and numbers, also for loops that hold their state themselves."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with part.open("wb") as file:

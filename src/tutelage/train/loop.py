@@ -15,7 +15,19 @@ from tutelage.data.batches import to_float
 from tutelage.methods.method import Fed, Net, Together, Verbs
 from tutelage.models.average import Frozen, FrozenDetector, average_into
 from tutelage.train.settings import Optimiser
-from tutelage.types import Batch, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
+from tutelage.types import (
+    Batch,
+    Detector,
+    DetectorNets,
+    Diverged,
+    Losses,
+    Multi,
+    MultiBatch,
+    MultiNets,
+    Nets,
+    SceneBatch,
+    Sizes,
+)
 
 MAX_SKIPPED = 5  # steps in a row whose loss was not finite
 
@@ -51,9 +63,17 @@ def begin(
     assert watched is not None
     second = student if method.teacher == "self" else _frozen(watched)
     extra = method.init(student, second, sizes)
-    nets: Any = (DetectorNets if isinstance(student, Detector) else Nets)(student, second, extra)
+    nets: Any = _together(student)(student, second, extra)
     average = copy.deepcopy(student).eval().requires_grad_(False)
     return Run(nets, average, sgd(_trained(nets), settings), moving_teacher=method.teacher == "copy")
+
+
+def _together(student: nn.Module) -> Any:
+    """What all the networks of a run with this student are."""
+    for kind, together in ((Detector, DetectorNets), (Multi, MultiNets)):
+        if isinstance(student, kind):
+            return together
+    return Nets
 
 
 def _frozen(net: Any) -> Any:
@@ -118,7 +138,7 @@ def sgd(trained: list[nn.Parameter], settings: Optimiser) -> torch.optim.Optimiz
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
 
 
-def _trained(nets: Nets | DetectorNets) -> list[nn.Parameter]:
+def _trained(nets: Nets | DetectorNets | MultiNets) -> list[nn.Parameter]:
     return [*nets.student.parameters(), *nets.extra.parameters()]
 
 
@@ -139,7 +159,7 @@ def _all_finite(total: Tensor, accelerator: Accelerator) -> bool:
     return bool(finite >= 1)
 
 
-def _skip(run: Run[Any, Any], batch: Batch | SceneBatch, terms: Losses, diary: Path | None) -> None:
+def _skip(run: Run[Any, Any], batch: Batch | SceneBatch | MultiBatch, terms: Losses, diary: Path | None) -> None:
     run.skipped += 1
     said = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
     where = "nowhere (no folder was given)"

@@ -67,14 +67,38 @@ def logits(
     """Logits of each chunk of rows, in order, the mean over `views`. The network is put in eval mode, on the device."""
     engine = accelerator(compute)
     network = network.eval().to(engine.device)
-    # Images that lie decoded in memory are faster read here than sent from another process.
-    workers = 0 if images.cached else compute.workers
-    loader = DataLoader(Plain(images, chunks), batch_size=None, num_workers=workers)
     with torch.inference_mode(), engine.autocast():
-        for pixels in loader:
-            seen = pixels.to(engine.device, non_blocking=True).float().div_(255)
+        for seen in _pixels(images, chunks, compute, engine.device):
             said = [network(look(seen)).logits.float() for look in views]
             yield (torch.stack(said).mean(0) if len(said) > 1 else said[0]).cpu().numpy()
+
+
+def describe(
+    network: Network, images: Images, rows: Int[np.ndarray, " n"], *, compute: Compute, batch: int,
+    look: Look = as_it_is,
+) -> tuple[Float[np.ndarray, "n c"], Float[np.ndarray, "n d"]]:  # fmt: skip
+    """Logits and embeddings of sets that fit in memory. The network is put in eval mode, on the device."""
+    engine = accelerator(compute)
+    network = network.eval().to(engine.device)
+    chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+    parts = []
+    with torch.inference_mode(), engine.autocast():
+        for seen in _pixels(images, chunks, compute, engine.device):
+            outputs = network(look(seen))
+            parts.append((outputs.logits.float().cpu().numpy(), outputs.embedding.float().cpu().numpy()))
+    if not parts:
+        return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
+    said, embedded = zip(*parts, strict=True)
+    return np.concatenate(said), np.concatenate(embedded)
+
+
+def _pixels(
+    images: Images, chunks: Sequence[Int[np.ndarray, " _"]], compute: Compute, device: torch.device
+) -> Iterator[Float[Tensor, "n 3 h w"]]:
+    # Images that lie decoded in memory are faster read here than sent from another process.
+    workers = 0 if images.cached else compute.workers
+    for pixels in DataLoader(Plain(images, chunks), batch_size=None, num_workers=workers):
+        yield pixels.to(device, non_blocking=True).float().div_(255)
 
 
 def predict(

@@ -1,0 +1,280 @@
+"""Our detection against detectron2's own loops, as ratios in one run:  python -m benchmarks.detection [--kind KIND]
+
+Training: images/s of `fit` over detectron2's SimpleTrainer (AMPTrainer on a GPU) on the same network, batch and boxes.
+Labelling: images/s from JPEG files to rows of the store over detectron2's loader and `inference_on_dataset` on the same
+files and network, without its evaluator. Both sides take turns. Where detectron2 is not installed the other side is a
+bare loop over torchvision's own detector of that kind, which is the nearest network and not the same.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import itertools
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+from accelerate import Accelerator
+
+from benchmarks.turns import take_turns
+from tasks.box_merge import judge_boxes
+from tutelage.data.images import Images
+from tutelage.data.manifest import SPLIT, describe
+from tutelage.data.pseudo_boxes import to_table
+from tutelage.methods.detection.supervised import Supervised
+from tutelage.models.detectors import INSTALL_DETECTRON2, DetectorSpec, create_detector
+from tutelage.train.detect import detect_all
+from tutelage.train.device import accelerator, precision
+from tutelage.train.loop import begin, fit
+from tutelage.train.settings import Compute, Optimiser
+from tutelage.types import Boxes, Detector, PoolScenes, SceneBatch, Scenes, Sizes
+
+CLASSES, OBJECTS = 10, 7
+CONFIGS = {name: f"COCO-Detection/{name}_R_50_FPN_1x.yaml" for name in ("faster_rcnn", "retinanet")}
+LEVELS = {"faster_rcnn": (4, 8, 16, 32, 64), "retinanet": (8, 16, 32, 64, 128)}  # R50-FPN as published
+LONG = 1_000_000
+STILL = 1e-8  # learning rate: networks that part propose other numbers of regions, which decide the time of a step
+Work = Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Images of noise with boxes, as both sides see them."""
+
+    images: torch.Tensor  # [n, 3, size, size], uint8
+    boxes: list[Boxes]
+
+
+def main() -> int:
+    asked = arguments().parse_args()
+    compute = Compute(threads=asked.threads, workers=0)
+    engine = accelerator(compute)
+    real = importlib.util.find_spec("detectron2") is not None
+    low = precision(compute, cpu=engine.device.type == "cpu")
+    print(f"{engine.device}, precision {low}, {torch.get_num_threads()} threads, {asked}", flush=True)
+    if not real:
+        print(f"detectron2 is not installed: against torchvision's nearest network instead. {INSTALL_DETECTRON2}")
+    rival = "detectron2" if real else "torchvision"
+    for kind in asked.kind or CONFIGS:
+        train, label = (goals if real else "" for goals in (" (at least 1.0, goal 1.5)", " (goal 2)"))
+        tell(f"{kind}: training over {rival}", training(kind, engine, asked, real=real), asked.batch, train)
+        tell(f"{kind}: labelling over {rival}", labelling(kind, compute, asked, real=real), 1, label)
+    return 0
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kind", nargs="*", choices=list(CONFIGS), help="both if none is named")
+    parser.add_argument("--size", type=int, default=128, help="pixels; published rates are of 640")
+    parser.add_argument("--batch", type=int, default=4, help="images, an even number")
+    parser.add_argument("--steps", type=int, default=2, help="of each side in a turn")
+    parser.add_argument("--images", type=int, default=16, help="JPEG files to label")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+def tell(name: str, times: list[tuple[float, float]], images: int, goal: str) -> None:
+    """The median ratio, and images/s of both sides; `images` of a unit that was timed."""
+    ratio = statistics.median(theirs / ours for ours, theirs in times)
+    ours, theirs = (images / statistics.median(side) for side in zip(*times, strict=True))
+    print(f"{name}: {ratio:.2f}{goal}; {ours:.2f} and {theirs:.2f} images/s", flush=True)
+
+
+def training(kind: str, engine: Accelerator, asked: argparse.Namespace, *, real: bool) -> list[tuple[float, float]]:
+    """Seconds a step of ours and of theirs."""
+    scene = noise(asked.batch, asked.size)
+    torch.manual_seed(0)
+    settings, net = Optimiser(lr=STILL), create_detector(spec(kind, asked.size, real=real), CLASSES)
+    run = begin(Supervised(), net, None, Sizes(asked.batch, 0, CLASSES, LONG), settings)
+    batch = scene_batch(scene)
+
+    def ours() -> int:
+        feed = itertools.repeat(batch, asked.steps)
+        return sum(1 for _ in fit(Supervised(), run, feed, settings, steps=LONG, accelerator=engine))
+
+    torch.manual_seed(0)
+    theirs = (detectron2_trainer if real else torchvision_trainer)(kind, scene, engine, asked)
+    return take_turns(ours, theirs, turns=asked.turns)
+
+
+def labelling(kind: str, compute: Compute, asked: argparse.Namespace, *, real: bool) -> list[tuple[float, float]]:
+    """Seconds an image of ours and of theirs, from files to boxes; ours writes them down too."""
+    torch.manual_seed(0)
+    net = create_detector(spec(kind, asked.size, real=real), CLASSES)
+    with tempfile.TemporaryDirectory() as name:
+        table = files(Path(name), asked.images, asked.size)
+        rows, sizes = np.arange(asked.images), np.full((asked.images, 2), asked.size)
+        rules = {"scale": 1.0, "shift": 0.0, "classes": [{"threshold": 0.5}] * CLASSES}
+
+        def ours() -> int:
+            images = Images.open(table, asked.size, letterbox=True)  # opened anew: nothing is decoded yet
+            found = detect_all(net, images, rows, sizes, compute=compute, batch=asked.batch)
+            said = [judge_boxes(one, rules) for one in found]
+            return to_table(table["id"].to_pylist(), said, teacher="", number=1).num_rows
+
+        theirs = (detectron2_inference if real else torchvision_inference)(kind, net, Path(name), asked)
+        return take_turns(ours, theirs, turns=asked.turns)
+
+
+def spec(kind: str, size: int, *, real: bool) -> DetectorSpec:
+    if real:
+        return DetectorSpec(kind="detectron2", config=CONFIGS[kind], image_size=size)
+    made: Any = kind
+    return DetectorSpec(
+        kind=made, backbone="resnet50", levels=LEVELS[kind], channels=256, head_convs=4, image_size=size
+    )
+
+
+def detectron2_trainer(kind: str, scene: Scene, engine: Accelerator, asked: argparse.Namespace) -> Work:
+    """detectron2's own training loop on its own network, fed what its own mapper would make."""
+    from detectron2.engine import AMPTrainer, SimpleTrainer
+    from detectron2.structures import Boxes as Rows
+    from detectron2.structures import Instances
+    from detectron2.utils.events import EventStorage
+
+    net = rival(create_detector(spec(kind, asked.size, real=True), CLASSES), engine.device)
+    data = [
+        {
+            "image": image.flip(0),  # BGR, uint8, as its mapper gives it
+            "instances": Instances((asked.size, asked.size), gt_boxes=Rows(one.places), gt_classes=one.labels),
+        }
+        for image, one in zip(scene.images, scene.boxes, strict=True)
+    ]
+    optimizer = torch.optim.SGD(net.parameters(), lr=STILL, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    low, feed = engine.device.type == "cuda", itertools.repeat(data)
+    trainer = AMPTrainer(net, feed, optimizer, precision=torch.bfloat16) if low else SimpleTrainer(net, feed, optimizer)
+    trainer.iter = 0
+
+    def work() -> int:
+        with EventStorage() as trainer.storage:
+            for _ in range(asked.steps):
+                trainer.run_step()
+        return asked.steps
+
+    return work
+
+
+def detectron2_inference(kind: str, net: Detector, folder: Path, asked: argparse.Namespace) -> Work:
+    """detectron2's own loader and loop on the same network and files."""
+    from detectron2.data import DatasetMapper, build_detection_test_loader
+    from detectron2.data.transforms import ResizeShortestEdge
+    from detectron2.evaluation import inference_on_dataset
+
+    network = rival(net, next(net.parameters()).device)
+    listed = [
+        {"file_name": str(path), "height": asked.size, "width": asked.size, "image_id": number}
+        for number, path in enumerate(sorted(folder.glob("*.jpg")))
+    ]
+    resize = ResizeShortestEdge([asked.size, asked.size], asked.size)
+    mapper = DatasetMapper(is_train=False, augmentations=[resize], image_format="BGR")
+
+    def work() -> int:
+        loader = build_detection_test_loader(listed, mapper=mapper, batch_size=asked.batch, num_workers=0)
+        inference_on_dataset(network.eval(), loader, None)
+        return len(listed)
+
+    return work
+
+
+def rival(net: Detector, device: torch.device) -> Any:
+    """The network of detectron2 inside ours."""
+    network: Any = net.net
+    return network.to(device).train()
+
+
+def torchvision_trainer(kind: str, scene: Scene, engine: Accelerator, asked: argparse.Namespace) -> Work:
+    """The lines that anybody would write, on torchvision's R50-FPN detector of that kind."""
+    net = torchvision_net(kind, asked.size).to(engine.device).train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=STILL, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    labels = 1 if kind == "faster_rcnn" else 0  # class 0 is its background
+
+    def work() -> int:
+        for _ in range(asked.steps):
+            images = list(scene.images.to(engine.device).float() / 255)
+            targets = [
+                {"boxes": one.places.to(engine.device), "labels": one.labels.to(engine.device) + labels}
+                for one in scene.boxes
+            ]
+            with engine.autocast():
+                loss = sum(net(images, targets).values())
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            loss.item()
+        return asked.steps
+
+    return work
+
+
+def torchvision_inference(kind: str, net: Detector, folder: Path, asked: argparse.Namespace) -> Work:
+    """Files read one after the other, and passes over batches of them."""
+    device = next(net.parameters()).device
+    network, paths = torchvision_net(kind, asked.size).to(device).eval(), sorted(folder.glob("*.jpg"))
+
+    @torch.inference_mode()
+    def work() -> int:
+        for start in range(0, len(paths), asked.batch):
+            pixels = [cv2.imread(str(path))[:, :, ::-1].copy() for path in paths[start : start + asked.batch]]
+            network([torch.from_numpy(each).permute(2, 0, 1).to(device).float() / 255 for each in pixels])
+        return len(paths)
+
+    return work
+
+
+def torchvision_net(kind: str, size: int) -> Any:
+    from torchvision.models import detection
+
+    make = {"faster_rcnn": detection.fasterrcnn_resnet50_fpn, "retinanet": detection.retinanet_resnet50_fpn}[kind]
+    number = CLASSES + (kind == "faster_rcnn")
+    return make(weights=None, weights_backbone=None, num_classes=number, min_size=size, max_size=size)
+
+
+def noise(number: int, size: int) -> Scene:
+    """The same images and boxes in every run."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (number, 3, size, size), dtype=torch.uint8, generator=draw)
+    boxes = []
+    for _ in range(number):
+        low = 0.6 * size * torch.rand(OBJECTS, 2, generator=draw)
+        places = torch.cat([low, low + size * (0.1 + 0.3 * torch.rand(OBJECTS, 2, generator=draw))], dim=1)
+        one = torch.ones(OBJECTS)
+        boxes.append(Boxes(places, torch.randint(0, CLASSES, (OBJECTS,), generator=draw), one, one))
+    return Scene(images, boxes)
+
+
+def scene_batch(scene: Scene) -> SceneBatch:
+    """Half of the images as weak views, half as strong ones: `supervised` then learns from each once in a step."""
+    half, size = len(scene.boxes) // 2, scene.images.shape[-1]
+    nothing = torch.zeros(0, 3, size, size, dtype=torch.uint8)
+    views = (scene.images[:half], tuple(scene.boxes[:half]), scene.images[half:], tuple(scene.boxes[half:]))
+    none = (torch.zeros(0, 2, 3), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    return SceneBatch(Scenes(*views), PoolScenes(nothing, (), nothing, (), *none))
+
+
+def files(folder: Path, number: int, size: int) -> pa.Table:
+    """JPEG files of smooth noise, which compresses as photographs do, and the split that names them."""
+    rng, rows = np.random.default_rng(0), []
+    for place in range(number):
+        coarse = rng.integers(0, 256, (size // 8, size // 8, 3), np.uint8)
+        path = folder / f"{place:05d}.jpg"
+        cv2.imwrite(str(path), cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC))
+        content = path.read_bytes()
+        row = dict.fromkeys(SPLIT.names, "") | {"id": path.name, "path": path.name, "source": "files"}
+        row |= {"sha256": hashlib.sha256(content).hexdigest(), "offset": 0, "length": len(content)}
+        rows.append(row | {"width": size, "height": size, "role": "pool", "label": -1})
+    return describe(
+        pa.Table.from_pylist(rows, schema=SPLIT), roots={"files": str(folder)}, classes=list(map(str, range(CLASSES)))
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

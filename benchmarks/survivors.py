@@ -1,0 +1,41 @@
+"""Planted errors that no test can see, with the reason: they change no number, or none that anyone could tell."""
+
+ORDER = "the two may change places"
+FLAT = "of one axis, the first is the last"
+SYMMETRIC = "rows and columns of this matrix are the same"
+BELOW = "only that it is below all others counts"
+ANY_ROW = "only the shape, or the device, of what is picked counts"
+
+SURVIVORS = {  # FILE.FUNCTION: BEFORE -> AFTER
+    "angles.angular_rows: F.cosine_similarity(student, teacher.detach(), dim=1) -> "
+    "F.cosine_similarity(teacher.detach(), student, dim=1)": ORDER,
+    "angles.arcface_logits: (1 - own.square()).clamp_min(1e-06) -> (1 - own.square()).clamp_min(2e-06)":
+        "a floor against an infinite slope; any small number will do",
+    "distillation.oracle_rows: count.clamp_min(1) -> count": "0 / 0 stands in rows that torch.where then replaces",
+    "distillation.permuted_dark_knowledge: torch.zeros_like(probabilities).scatter(1, top, -1.0) -> "
+    "torch.zeros_like(probabilities).scatter(1, top, -2.0)": BELOW,
+    "distillation.permuted_dark_knowledge: torch.rand_like(probabilities).scatter(1, top, -1.0) -> "
+    "torch.rand_like(probabilities).scatter(1, top, -2.0)": BELOW,
+    "information.missing_information: (:, 0) -> (:, 1)": ANY_ROW,
+    "maps.flow: (0, 0) -> (0, 1)": ANY_ROW,
+    "maps.attention: maps.abs().pow(power).mean(1) -> maps.abs().pow(power).sum(1)": "scaled to length one afterwards",
+    "ranking.first_others: min(length, len(scores) - 1) -> min(len(scores) - 1, length)": ORDER,
+    "ranking.list_mle: student.flip(-1).logcumsumexp(-1).flip(-1) -> student.flip(-1).logcumsumexp(-1)":
+        "the sum that follows does not see the order",
+    "ranking.neighbour_triplets: (~alike).sum(-1) -> (~alike).sum(0)": SYMMETRIC,
+    "ranking.neighbour_triplets: (~alike).sum(-1) -> (~alike).sum(-2)": SYMMETRIC,
+    "ranking.position_weights: (-torch.arange(1, items.shape[1] + 1, device=items.device) / sharpness).softmax(0) -> "
+    "(-torch.arange(1, items.shape[1] + 1, device=items.device) / sharpness).softmax(-1)": FLAT,
+    "relations.relational_angle: apart @ weight @ weight @ weight -> weight @ (apart @ weight @ weight)": ORDER,
+    "relations.relational_angle: apart @ weight @ weight -> weight @ (apart @ weight)": ORDER,
+    "relations.relational_angle: apart @ weight -> weight @ apart": ORDER,
+    "relations._as_rows: x.movedim(1, -1) -> x.movedim(-1, 1)": "inner products do not see the order of elements",
+    "selfsupervision.selected: torch.empty_like(order).scatter(0, order, torch.arange(len(order), "
+    "device=order.device)) -> torch.empty_like(order).scatter(-1, order, torch.arange(len(order), "
+    "device=order.device))": FLAT,
+    "soft_boxes.imitation: (student, teacher) -> (teacher, student)":
+        "a squared distance; the teacher's maps have no gradient",
+    "soft_boxes.imitation: said.shape[-1] -> said.shape[-2]": "maps are square",
+    "targets.mean_or_zero: max(len(x), 1) -> max(1, len(x))": ORDER,
+    "targets.masked_mean: (x, keep) -> (keep, x)": ORDER,
+}  # fmt: skip

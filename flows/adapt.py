@@ -1,0 +1,41 @@
+"""From a labelled domain to one without labels:  python -m flows.adapt"""
+
+import sys
+from pathlib import Path
+
+from prefect import flow
+
+from flows.reproduce import Reproduce, Run, checkout
+from flows.server import by_hand, command_line
+
+REPORT = Path("work/adapt/report/report.md")
+
+
+def move(reproduce: Reproduce) -> list[Run]:
+    """Two domains, a model of the source, what has moved; then every way to adapt, and a choice without labels."""
+    reproduce("fetch", "domains", "adapt_split")  # your own images need no domains, but these must be up to date too
+    reproduce("adapt_source")
+    with reproduce.beside("drift"):
+        reproduce("translate")
+        reproduce(*(f"adapt_student@{name}" for name in reproduce.each("adapt_student")))
+        reproduce("adapt_features")
+    return reproduce("adapt_choose", "adapt_report")
+
+
+@flow
+def adapt(workers: int = 2) -> None:
+    """Adapt the source's model to the target in every way that params name, and choose one without target labels."""
+    with checkout(workers=workers) as reproduce:
+        move(reproduce)
+
+
+def main() -> int:
+    workers = command_line(adapt).parse_args().workers
+    if failed := by_hand(lambda: adapt(workers=workers)):
+        return failed
+    print(f"\n{Path('work/adapt/drift/report.md').read_text()}\n{REPORT.read_text()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

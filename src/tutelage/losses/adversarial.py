@@ -1,0 +1,32 @@
+"""What a critic is to learn, and those who are to fool it."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+Form = Literal["bce", "least_squares"]
+
+
+def verdict_loss(verdict: Float[Tensor, "n ..."], *, real: bool, form: Form) -> Float[Tensor, ""]:
+    """How far a critic's verdicts (logits) on images, maps or vectors are from "real", or from "not"; mean over all.
+
+    "bce": cross entropy. Goodfellow et al., Generative Adversarial Nets, NIPS 2014. https://arxiv.org/abs/1406.2661
+    "least_squares": squared distance from 1, or 0. Mao et al., ICCV 2017, eq. 9. https://arxiv.org/abs/1611.04076
+    """
+    if form == "bce":
+        return F.softplus(-verdict if real else verdict).float().mean()
+    return (verdict - float(real)).square().float().mean()
+
+
+def critic_loss(real: Float[Tensor, "n ..."], other: Float[Tensor, "m ..."], *, form: Form) -> Float[Tensor, ""]:
+    """Half the sum of the verdict losses on both: what a critic descends."""
+    return 0.5 * (verdict_loss(real, real=True, form=form) + verdict_loss(other, real=False, form=form))
+
+
+def critic_accuracy(real: Float[Tensor, "n ..."], other: Float[Tensor, "m ..."]) -> Float[Tensor, ""]:
+    """Share of the verdicts (logits) that are right, all counting alike."""
+    right = torch.cat([(real > 0).flatten(), (other <= 0).flatten()])
+    return right.float().mean()

@@ -1,0 +1,156 @@
+"""One timm backbone and feature pyramid with a head a task: the student of multi-task self-training, or a teacher.
+
+Ghiasi et al. Multi-Task Self-Training for Learning General Representations. ICCV 2021. https://arxiv.org/abs/2108.11353
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from tutelage.models.detectors import DetectorSpec
+from tutelage.models.fcos import Fcos
+from tutelage.models.pyramids import Pyramid
+from tutelage.types import TASKS, Answers, BadInput, Detections, Multi, MultiOutputs, Task
+
+Maps = dict[str, Float[Tensor, "n _ _ _"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiSpec:
+    """What a network is made from. Its pyramid is that of `detector`, whether it detects or not."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    tasks: tuple[Task, ...] = TASKS  # a head each; one that is left out costs nothing
+    detector: DetectorSpec = field(default_factory=DetectorSpec)  # of kind fcos
+    dense_width: int = 32  # channels of the heads that answer for every pixel, a multiple of 8
+
+    def __post_init__(self) -> None:
+        unknown = [task for task in self.tasks if task not in TASKS]
+        if unknown or not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            raise BadInput(f"multi.tasks is {list(self.tasks)}: name some of {', '.join(TASKS)}, each once")
+        object.__setattr__(self, "tasks", tuple(task for task in TASKS if task in self.tasks))
+        if self.detector.kind != "fcos":
+            raise BadInput(f"multi.detector.kind is {self.detector.kind!r}, and the shared pyramid takes heads of fcos")
+        if self.dense_width < 8 or self.dense_width % 8:
+            raise BadInput(f"multi.dense_width is {self.dense_width}: it must be a multiple of 8")
+
+
+class MultiNet(Multi):
+    """Heads have no batch norm, so an image that a head is not asked about cannot move it in any way."""
+
+    def __init__(self, spec: MultiSpec, classes: int, *, download: bool = True):
+        super().__init__()
+        self.spec, self.classes, self.tasks = spec, classes, spec.tasks
+        shared = spec.detector
+        self.body = Pyramid(
+            shared.network, strides=shared.levels, channels=shared.channels, download=download and shared.pretrained
+        )
+        self.heads = nn.ModuleDict({task: _head(task, spec, classes) for task in spec.tasks})
+        self.to(memory_format=torch.channels_last)
+
+    def forward(
+        self, images: Float[Tensor, "n 3 h w"], rows: Mapping[Task, Int[Tensor, " _"]] | None = None
+    ) -> MultiOutputs:
+        maps: Maps = self.body(images)
+        size = images.shape[-1]
+
+        def of(task: Task) -> Maps | None:
+            """What the head is to look at."""
+            if task not in self.heads:
+                return None
+            if rows is None:
+                return maps
+            own = rows.get(task)
+            return None if own is None or not len(own) else {name: m[own] for name, m in maps.items()}
+
+        present, objects, segments, depth = (of(task) for task in TASKS)
+        return MultiOutputs(
+            maps,
+            None if present is None else self.heads["classification"](present).float(),
+            None if objects is None else self._detector.everywhere(objects),
+            None if segments is None else self.heads["segmentation"](segments, size).float(),
+            None if depth is None else self.heads["depth"](depth, size).float()[:, 0],
+        )
+
+    @torch.no_grad()
+    def answers(self, images: Float[Tensor, "n 3 h w"]) -> Answers:
+        said = self(images)
+        size = (images.shape[-2], images.shape[-1])
+        return Answers(
+            None if said.classification is None else said.classification.sigmoid(),
+            None if said.detection is None else self._detector.answers(*said.detection, size),
+            None if said.segmentation is None else said.segmentation.softmax(1),
+            None if said.depth is None else said.depth.exp(),
+        )
+
+    @property
+    def _detector(self) -> Fcos:
+        return cast(Fcos, self.heads["detection"])
+
+
+class DenseHead(nn.Module):
+    """A 3 x 3 convolution, group norm and ReLU on every level, brought to the finest one's size and added; then 1 x 1.
+
+    Kirillov et al. Panoptic Feature Pyramid Networks. CVPR 2019, sec. 3.1, with one convolution a level.
+    https://arxiv.org/abs/1901.02446
+    """
+
+    def __init__(self, levels: int, channels: int, width: int, out: int):
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.GroupNorm(min(32, width // 8), width), nn.ReLU())
+            for _ in range(levels)
+        )
+        self.last = nn.Conv2d(width, out, 1)
+
+    def forward(self, maps: Maps, size: int) -> Float[Tensor, "n o s s"]:
+        """Answers for every pixel of images of `size`."""
+        finest = next(iter(maps.values())).shape[-2:]
+        each = [_resized(conv(m), finest[0]) for conv, m in zip(self.convs, maps.values(), strict=True)]
+        return _resized(self.last(torch.stack(each).sum(0)), size)
+
+
+class PresenceHead(nn.Module):
+    """A linear layer on the means of all levels."""
+
+    def __init__(self, levels: int, channels: int, classes: int):
+        super().__init__()
+        self.linear = nn.Linear(levels * channels, classes)
+
+    def forward(self, maps: Maps) -> Float[Tensor, "n c"]:
+        logits: Tensor = self.linear(torch.cat([m.mean((2, 3)) for m in maps.values()], dim=1))
+        return logits
+
+
+def instance_masks(found: Detections, segments: Float[Tensor, "d h w"]) -> Bool[Tensor, "k h w"]:
+    """The mask of each found object: the pixels in its box that are most probably of its class.
+
+    The simplest mask there is, without a head of its own: objects of one class whose boxes overlap share pixels.
+    """
+    likeliest = segments.argmax(0)
+    rows, columns = (torch.arange(side, device=segments.device) + 0.5 for side in likeliest.shape)
+    x1, y1, x2, y2 = found.places[:, :, None].unbind(1)
+    across, down = (columns >= x1) & (columns < x2), (rows >= y1) & (rows < y2)  # [k, w], [k, h]
+    return down[:, :, None] & across[:, None, :] & (likeliest == found.labels[:, None, None] + 1)
+
+
+def _head(task: Task, spec: MultiSpec, classes: int) -> nn.Module:
+    levels, channels = len(spec.detector.levels), spec.detector.channels
+    match task:
+        case "classification":
+            return PresenceHead(levels, channels, classes)
+        case "detection":
+            return Fcos(spec.detector, classes, download=False, body=False)
+        case "segmentation":
+            return DenseHead(levels, channels, spec.dense_width, classes + 1)
+        case "depth":
+            return DenseHead(levels, channels, spec.dense_width, 1)
+
+
+def _resized(maps: Float[Tensor, "n c _ _"], size: int) -> Float[Tensor, "n c s s"]:
+    return maps if maps.shape[-1] == size else F.interpolate(maps, size=(size, size), mode="bilinear")

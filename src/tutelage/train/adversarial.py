@@ -1,0 +1,76 @@
+"""What loops share in which critics judge what a network makes of two domains."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tutelage.data.batches import on_device
+from tutelage.losses.adversarial import Form, critic_loss
+from tutelage.train.lessons import move
+from tutelage.train.settings import Optimiser
+from tutelage.types import Batch, Losses
+
+IGNORED = -100  # a label that is not counted
+
+
+class Pair(NamedTuple):
+    """What one step sees of a labelled source and a target without labels."""
+
+    source: Float[Tensor, "b 3 h w"]
+    labels: Int[Tensor, "b ..."]  # of images [b] or of pixels [b h w]; IGNORED where there is none
+    target: Float[Tensor, "u 3 h w"]
+    pseudo: Int[Tensor, "u ..."]  # what a former round said of the target; IGNORED where nothing
+    ids: Int[Tensor, " u"]  # place of each target image in the pool
+
+
+def pairs(batches: Iterable[Batch], *, device: torch.device) -> Iterator[Pair]:
+    """Classification: labelled images in both views are the source, weak views of the pool the target."""
+    for batch in batches:
+        weak, strong, labels = (on_device(x, device) for x in batch.labeled)
+        target, ids = (on_device(x, device) for x in (batch.unlabeled.weak, batch.unlabeled.ids))
+        yield Pair(torch.cat([weak, strong]), torch.cat([labels, labels]), target, torch.full_like(ids, IGNORED), ids)
+
+
+def known_cross_entropy(logits: Float[Tensor, "n c ..."], labels: Int[Tensor, "n ..."]) -> Float[Tensor, ""]:
+    """Mean over the images or pixels whose label is known; zero, in the graph, where none is."""
+    total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    return total / (labels != IGNORED).sum().clamp_min(1)
+
+
+def train_critic(
+    critic: nn.Module, optimizer: torch.optim.Optimizer, real: Tensor, other: Tensor, *, form: Form,
+    settings: Optimiser, step: int,
+) -> Float[Tensor, ""]:  # fmt: skip
+    """One step of a critic alone, whoever made `real` and `other`. Returns its loss; Diverged if not finite."""
+    loss = critic_loss(critic(real.detach()), critic(other.detach()), form=form)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    move(optimizer, {"critic": loss}, settings, step=step)
+    return loss.detach()
+
+
+def descend(optimizer: torch.optim.Optimizer, terms: Losses, settings: Optimiser, *, step: int) -> Losses:
+    """One step down the sum of `terms`, which come back detached. Diverged where one is not finite."""
+    optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(terms.values())).sum().backward()
+    move(optimizer, terms, settings, step=step)
+    return {name: term.detach() for name, term in terms.items()}
+
+
+class Still:
+    """Within it no parameter of `modules` collects a gradient; it still passes one through to what they are given."""
+
+    def __init__(self, *modules: nn.Module):
+        self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+
+    def __enter__(self) -> None:
+        for parameter in self.parameters:
+            parameter.requires_grad_(False)
+
+    def __exit__(self, *_: object) -> None:
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)

@@ -1,0 +1,70 @@
+"""Which adapted model to take, without a label of the target."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.answers import rows_and_labels
+from tasks.io import whole, write_json
+from tasks.params import Params
+from tasks.text import percent
+from tasks.text import table as markdown
+from tasks.training import rows_of
+from tutelage.data.images import Images
+from tutelage.data.manifest import read_split
+from tutelage.metrics.classification import accuracy
+from tutelage.metrics.validators import Scores, choose, validate
+from tutelage.models.files import load_model
+from tutelage.train.predict import describe
+from tutelage.types import BadInput
+
+SOURCE = "source"  # the candidate that did not adapt
+
+
+def adapt_choose(split: Path, source: Path, candidates: Path, *, params: Params, out: Path) -> Path:
+    """Model of the source and folders of adapted ones -> choice.json (scores, ranking), model.safetensors, report.md.
+
+    Reads the target's images without labels and held-out source images with theirs; the test is not looked at.
+    """
+    table, wanted = read_split(split), params.adapt.choose
+    folders = {SOURCE: source} | {path.name: path for path in sorted(candidates.iterdir()) if path.is_dir()}
+    found = {name: _look(folder, table, params) for name, folder in folders.items()}
+    scores, right = {name: each[0] for name, each in found.items()}, {name: each[1] for name, each in found.items()}
+    choice = choose(scores, right, reference=SOURCE, margin=wanted.margin)
+    rows = {name: asdict(scores[name]) | {"source_accuracy": right[name]} for name in folders}
+    content = {"chosen": choice.ranking[0], "candidates": rows, **asdict(choice)}
+    with whole(out) as folder:
+        write_json(folder / "choice.json", content)
+        shutil.copyfile(folders[choice.ranking[0]] / "model.safetensors", folder / "model.safetensors")
+        (folder / "report.md").write_text(_report(content))
+    print(f"adapt_choose: {choice.ranking[0]} of {len(folders)}")
+    return out
+
+
+def _look(folder: Path, table: pa.Table, params: Params) -> tuple[Scores, float]:
+    network, card = load_model(folder / "model.safetensors")
+    images = Images.open(table, card.image_size)
+    rows, labels = rows_and_labels(table, card, "holdout")
+    pool, wanted = rows_of(table, "pool"), params.adapt.choose.images
+    if not len(pool):
+        raise BadInput("the split has no image of the target, so nothing can be chosen by it. Name adapt.ingest.target")
+    some = pool[np.linspace(0, len(pool) - 1, min(wanted, len(pool))).astype(np.int64)]
+    compute, batch = params.compute, params.evaluate.batch
+    known, _ = describe(network, images, rows, compute=compute, batch=batch)
+    logits, embedding = describe(network, images, some, compute=compute, batch=batch)
+    return validate(logits, embedding), accuracy(labels, known.argmax(axis=1))
+
+
+def _report(content: dict[str, Any]) -> str:
+    rows = []
+    for name in [*content["ranking"], *content["refused"]]:
+        each, rank = content["candidates"][name], content["mean_rank"].get(name)
+        numbers = [f"{each[key]:.3f}" for key in ("information", "neighbourhood", "clusters")]
+        rows.append([name, "refused" if rank is None else f"{rank:.2f}", *numbers, percent(each["source_accuracy"])])
+    head = ["candidate", "mean rank", "information", "neighbourhood density", "clusters", "held-out source"]
+    said = f"Taken: **{content['chosen']}**. No label of the target was read; the guard refuses who forgot the source."
+    return "\n\n".join(["# Choice", said, markdown(head, rows)]) + "\n"

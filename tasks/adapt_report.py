@@ -1,0 +1,61 @@
+"""What adaptation was worth, and whether the choice was right."""
+
+from pathlib import Path
+from typing import Any
+
+from tasks.adapt_choose import SOURCE
+from tasks.answers import ask
+from tasks.io import read_json, whole, write_json
+from tasks.params import Params
+from tasks.text import percent
+from tasks.text import table as markdown
+from tutelage.data.manifest import read_split
+from tutelage.metrics.classification import accuracy
+from tutelage.metrics.validators import rank_correlation
+from tutelage.models.files import load_model
+
+VALIDATORS = ("information", "neighbourhood", "clusters")
+
+
+def adapt_report(split: Path, source: Path, candidates: Path, choice: Path, *, params: Params, out: Path) -> Path:
+    """Accuracy of all candidates on the target's test, the only place where its labels are read -> report.json,
+    report.md: one row each, and how well each validator's order agrees with the truth (Spearman).
+    """
+    table, chosen = read_split(split), read_json(choice / "choice.json")
+    truth = {}
+    for name in chosen["candidates"]:
+        folder = source if name == SOURCE else candidates / name
+        network, card = load_model(folder / "model.safetensors")
+        answers = ask(table, network, card, compute=params.compute, batch=params.evaluate.batch)
+        truth[name] = accuracy(answers.labels, answers.predicted)
+    kept = {name: truth[name] for name in chosen["ranking"]}
+    orders: dict[str, dict[str, float]] = {
+        key: {name: chosen["candidates"][name][key] for name in kept} for key in VALIDATORS
+    }
+    orders["vote"] = {name: -chosen["mean_rank"][name] for name in kept}
+    content = {
+        "accuracy": truth,
+        "chosen": chosen["chosen"],
+        "best": max(truth, key=lambda name: truth[name]),
+        "gain": truth[chosen["chosen"]] - truth[SOURCE],
+        "rank_correlation": {key: rank_correlation(order, kept) for key, order in orders.items()},
+    }
+    with whole(out) as folder:
+        write_json(folder / "report.json", content)
+        (folder / "report.md").write_text(_markdown(content, chosen))
+    print((out / "report.md").read_text())
+    return out
+
+
+def _markdown(content: dict[str, Any], chosen: dict[str, Any]) -> str:
+    rows = [
+        [name, percent(share, 2), "chosen" if name == content["chosen"] else ""]
+        for name, share in sorted(content["accuracy"].items(), key=lambda item: -item[1])
+    ]
+    agree = [[key, "-" if value is None else f"{value:.2f}"] for key, value in content["rank_correlation"].items()]
+    gain = 100 * content["gain"]
+    said = f"Chosen without labels: **{content['chosen']}**, {gain:+.2f} points against the source alone."
+    parts = ["# Adaptation", said, markdown(["model", "accuracy on the target's test", ""], rows)]
+    parts += ["Order of each validator against the truth:", markdown(["validator", "rank correlation"], agree)]
+    parts += [f"Refused by the guard: {', '.join(chosen['refused']) or 'none'}."]
+    return "\n\n".join(parts) + "\n"

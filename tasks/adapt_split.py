@@ -1,0 +1,13 @@
+"""Who may see which label of two domains."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tasks.params import Params, Split
+from tasks.split import split
+
+
+def adapt_split(ingested: Path, *, params: Params, out: Path) -> Path:
+    """Manifest -> split.parquet: `labelled` and `holdout` are the source, `pool` the target, `test` its test."""
+    wanted = Split(labels_per_class=None, holdout=params.adapt.holdout)
+    return split(ingested, params=replace(params, split=wanted), out=out)

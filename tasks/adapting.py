@@ -1,0 +1,68 @@
+"""What the stages of adaptation share: jobs on a source and a target, and loops with two optimisers."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.adapt_params import Candidate
+from tasks.carry import CHECKPOINTS
+from tasks.knobs import Train
+from tasks.params import Params
+from tasks.training import Job, every_label, fingerprint, source
+from tutelage.data.batches import batches
+from tutelage.data.manifest import classes_of
+from tutelage.methods import Method
+from tutelage.methods.mic import MIC
+from tutelage.methods.supervised import Supervised
+from tutelage.models.backbone import Backbone
+from tutelage.models.files import load_model
+from tutelage.train.adversarial import Pair, pairs
+from tutelage.train.device import accelerator
+from tutelage.types import BadInput
+
+
+def job_of(name: str, wanted: Candidate, table: pa.Table, params: Params, model: Path, translator: Path) -> Job:
+    """A candidate as a training run: labelled images are the source's, the pool is the target."""
+    assert isinstance(wanted.learn, Method), "a loop of its own is no method"
+    train = Train(
+        steps=wanted.steps, labelled_batch=wanted.labelled_batch, pool_batch=wanted.pool_batch, method=wanted.learn,
+        start="teacher" if wanted.start == "source" else "scratch",
+    )  # fmt: skip
+    job = every_label(f"adapt@{name}", train, params.network, table, teacher=model, roles=("labelled",))
+    return replace(job, translator=translator if wanted.translated else None)
+
+
+def two_domains(table: pa.Table, params: Params, *, start: int, stop: int, batch: tuple[int, int]) -> Iterator[Pair]:
+    """The pairs of steps start..stop-1: `batch` images of the source, in both views, and of the target."""
+    method = MIC()  # one that sees the pool; nothing of it is run
+    train = Train(steps=stop, labelled_batch=max(2, batch[0]), pool_batch=batch[1], method=method)
+    made = source(every_label("", train, params.network, table, roles=("labelled",)), table, params)
+    device = accelerator(params.compute).device
+    return pairs(batches(made, start=start, stop=stop, workers=params.compute.workers), device=device)
+
+
+def scratch_of(name: str, settings: Any, table: pa.Table, params: Params, model: Path) -> Path:
+    """A folder for the checkpoints of a loop of its own, named after all that it depends on."""
+    train = Train(steps=1, labelled_batch=2, pool_batch=0, method=Supervised())
+    job = every_label(name, train, params.network, table, teacher=model, roles=("labelled",))
+    told = json.dumps([fingerprint(job, table, params), f"{settings}"])
+    return CHECKPOINTS / hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def network_of(model: Path, table: pa.Table) -> Backbone:
+    """A model that knows the classes of the split. Raises BadInput."""
+    network, card = load_model(model)
+    if card.classes != classes_of(table):
+        raise BadInput(f"{model} knows the classes {card.classes}, the split {classes_of(table)}. Train it again")
+    assert isinstance(network, Backbone)
+    return network
+
+
+def about(settings: Any) -> str:
+    """Of a loop's settings, as a card has it."""
+    return f"{type(settings).__name__}({', '.join(f'{key}={value!r}' for key, value in asdict(settings).items())})"

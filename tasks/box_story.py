@@ -1,0 +1,164 @@
+"""What a report of detection tells: the lines that are compared, and what each round did. Read from the files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.box_answers import kept_boxes, marked, read_found, read_store
+from tasks.box_guard import OPINIONS
+from tasks.box_pictures import BoxPool, pool_of
+from tasks.io import read_json
+from tasks.params import Params
+from tasks.story import read_curve
+from tutelage.data.boxes import Found, Given, nothing_found, overlap
+from tutelage.data.manifest import classes_of, read_split
+from tutelage.metrics.coco import bootstrap_ap, score
+from tutelage.metrics.comparison import Interval
+from tutelage.metrics.detection_errors import costs
+
+LINES = {
+    "baseline": "supervised only",
+    "candidate": "student",
+    "oracle": "all-boxes oracle",
+    "fused": "all rounds, fused",
+}
+ABOUT = {
+    "baseline": "the same network, views and optimiser on the given boxes alone",
+    "candidate": "what the rounds ended with",
+    "oracle": "the same network with every hidden box: the ceiling",
+    "fused": "the first teacher and all students as one detector, by weighted box fusion",
+}
+
+
+@dataclass(frozen=True)
+class BoxLine:
+    """A detector's result on the test split."""
+
+    title: str
+    about: str
+    metrics: dict[str, Any]
+    ap: Interval  # 95 % bootstrap over test images
+    curves: dict[str, np.ndarray]  # by class: precision at overlap 0.5 over recall
+    costs: dict[str, float | None]  # by kind of error: the AP50 that mending it gains
+
+
+@dataclass(frozen=True)
+class BoxClass:
+    """What became of the pseudo-boxes of one class."""
+
+    name: str
+    rule: dict[str, Any]  # its entry in calibration.json
+    kept: int
+    checked: int  # of them, in images whose hidden truth is known
+    right: int  # of the checked: on an object of their class
+
+    @property
+    def precision(self) -> float | None:
+        """Of the kept boxes; None where no truth is known."""
+        return self.right / self.checked if self.checked else None
+
+
+@dataclass(frozen=True)
+class BoxRecord:
+    """All that a round left behind."""
+
+    number: int
+    passed: str | None  # why no student was trained
+    guard: dict[str, Any]
+    calibration: dict[str, Any]
+    store: pa.Table  # of pseudo-boxes, in the order of the pool
+    classes: list[BoxClass]
+    opinions: dict[int, Found]  # what the student finds in a sample of the pool, by place
+
+    @property
+    def kept(self) -> int:
+        """Boxes."""
+        return sum(one.kept for one in self.classes)
+
+    @property
+    def precision(self) -> float | None:
+        """Of all kept boxes whose truth is known."""
+        checked = sum(one.checked for one in self.classes)
+        return sum(one.right for one in self.classes) / checked if checked else None
+
+
+@dataclass(frozen=True)
+class BoxStory:
+    """A whole run."""
+
+    lines: dict[str, BoxLine]  # baseline, candidate; oracle and fused where there are such
+    without_oracle: str  # why there is none, or ""
+    rounds: list[BoxRecord]
+    verdict: dict[str, Any]
+    curves: dict[str, tuple[list[int], list[float]]]
+    pool: BoxPool
+    images: dict[str, int]  # by role
+
+
+def read_box_story(work: Path, params: Params, *, side: int) -> BoxStory:
+    """All that the stages left in `work`. Pictures of the pool are `side` pixels wide."""
+    table = read_split(work / "split")
+    pool = pool_of(work / "split", table, side=side, hidden=True)
+    rounds = [_round(work / "rounds" / str(number), number, pool) for number in sorted(params.detection.rounds)]
+    given = marked(work / "split", table, "test").given
+    found = {name: _line(work / "evaluation" / name, name, (given, classes_of(table)), params) for name in LINES}
+    runs = {name: work / name for name in ("teacher", "baseline", "oracle")}
+    runs |= {f"student {r.number}": work / "rounds" / str(r.number) / "student" for r in rounds if not r.passed}
+    roles, counts = np.unique(table["role"].to_numpy(zero_copy_only=False), return_counts=True)
+    return BoxStory(
+        lines={name: line for name, line in found.items() if line is not None},
+        without_oracle="" if found["oracle"] else read_json(work / "evaluation/oracle/metrics.json")["reason"],
+        rounds=rounds,
+        verdict=read_json(work / "judge/verdict.json"),
+        curves={name: read_curve(folder) for name, folder in runs.items() if (folder / "curve.csv").exists()},
+        pool=pool,
+        images=dict(zip(roles.tolist(), counts.tolist(), strict=True)),
+    )
+
+
+def count_boxes(store: pa.Table, rules: list[dict[str, Any]], truth: dict[int, Given]) -> list[BoxClass]:
+    """Yield and, where the truth is known, precision (at overlap 0.5) of each class's kept boxes."""
+    kept, checked, right = (np.zeros(len(rules), np.int64) for _ in range(3))
+    for row, said in enumerate(kept_boxes(store)):
+        np.add.at(kept, said.labels, 1)
+        if row in truth:
+            near = overlap(said.places, truth[row].places) * (said.labels[:, None] == truth[row].labels[None])
+            np.add.at(checked, said.labels, 1)
+            np.add.at(right, said.labels[near.max(axis=1, initial=0.0) >= 0.5], 1)
+    columns = zip(rules, kept.tolist(), checked.tolist(), right.tolist(), strict=True)
+    return [BoxClass(rule["name"], rule, *numbers) for rule, *numbers in columns]
+
+
+def _round(folder: Path, number: int, pool: BoxPool) -> BoxRecord:
+    note, calibration = folder / "student/passed.json", read_json(folder / "calibration/calibration.json")
+    store = read_store(folder / "labels")
+    place = {name: row for row, name in enumerate(store["id"].to_pylist())}
+    ids, said = read_found(folder / "guard", OPINIONS)
+    return BoxRecord(
+        number=number,
+        passed=read_json(note)["reason"] if note.exists() else None,
+        guard=read_json(folder / "guard/guard.json"),
+        calibration=calibration,
+        store=store,
+        classes=count_boxes(store, calibration["classes"], pool.truth),
+        opinions={place[name]: one for name, one in zip(ids, said, strict=True)},
+    )
+
+
+def _line(folder: Path, name: str, asked: tuple[list[Given], list[str]], params: Params) -> BoxLine | None:
+    """None where the evaluation had no detector."""
+    metrics = read_json(folder / "metrics.json")
+    if not metrics.get("available", True):
+        return None
+    (given, classes), (_, found) = asked, read_found(folder)
+    most = params.detection.evaluate.max_detections
+    # What a detector gains on one that finds nothing is its AP.
+    blind = [nothing_found()] * len(found)
+    ap = bootstrap_ap(
+        given, found, blind, classes, resamples=params.detection.judge.resamples, seed=params.seed, max_detections=most
+    )
+    curves = score(given, found, classes, max_detections=most).curves
+    return BoxLine(LINES[name], ABOUT[name], metrics, ap, curves, costs(given, found, classes))

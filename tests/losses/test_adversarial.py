@@ -1,0 +1,34 @@
+import math
+
+import pytest
+import torch
+
+from tutelage.losses.adversarial import critic_accuracy, critic_loss, verdict_loss
+
+
+def test_a_critic_that_knows_nothing_costs_ln_2():
+    for real in (True, False):
+        for shape in ((4, 1), (2, 1, 3, 3)):
+            assert verdict_loss(torch.zeros(shape), real=real, form="bce") == pytest.approx(0.693147, abs=1e-6)
+    assert critic_loss(torch.zeros(3, 1), torch.zeros(5, 1), form="bce") == pytest.approx(math.log(2))
+
+
+def test_values_by_hand():
+    three = torch.tensor([[math.log(3)], [math.log(3)]])  # 3 to 1 for real
+    torch.testing.assert_close(verdict_loss(three, real=True, form="bce"), torch.tensor(math.log(4 / 3)))
+    torch.testing.assert_close(verdict_loss(three, real=False, form="bce"), torch.tensor(math.log(4)))
+    torch.testing.assert_close(
+        verdict_loss(torch.tensor([[0.5], [-1.0]]), real=True, form="least_squares"), torch.tensor((0.25 + 4) / 2)
+    )
+    real, other = torch.tensor([[1.0]]), torch.tensor([[0.5], [0.0]])
+    torch.testing.assert_close(critic_loss(real, other, form="least_squares"), torch.tensor(0.0625))
+
+
+def test_how_often_it_is_right():
+    assert critic_accuracy(torch.tensor([[1.0], [-1.0]]), torch.tensor([[-2.0], [-1.0]])) == 0.75
+
+
+def test_a_sure_critic_still_has_a_slope():
+    verdict = torch.full((2, 1), -200.0, requires_grad=True)
+    verdict_loss(verdict, real=True, form="bce").backward()
+    torch.testing.assert_close(verdict.grad, torch.full((2, 1), -0.5))

@@ -1,0 +1,116 @@
+import copy
+
+import pytest
+import torch
+
+from tutelage.models.detectors import DetectorSpec
+from tutelage.models.fcos import Fcos, fcos_losses
+from tutelage.models.multi import DenseHead, MultiNet, MultiSpec, instance_masks
+from tutelage.types import TASKS, BadInput, Boxes, DenseObjects, Detections
+
+SMALL = DetectorSpec(width=8, channels=8, head_convs=1, image_size=32)
+
+
+def net(*tasks, classes=3):
+    return MultiNet(MultiSpec(tasks=tasks or TASKS, detector=SMALL, dense_width=8), classes)
+
+
+def parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_every_head_answers_for_every_image():
+    said = net().eval().answers(torch.rand(2, 3, 32, 32))
+    assert said.classification.shape == (2, 3)
+    assert len(said.detection) == 2
+    assert said.segmentation.shape == (2, 4, 32, 32)
+    assert said.depth.shape == (2, 32, 32)
+    torch.testing.assert_close(said.segmentation.sum(1), torch.ones(2, 32, 32))
+    assert (said.depth > 0).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_head_that_is_absent_costs_nothing(task):
+    alone, all_ = net(task), net()
+    assert parameters(alone) == parameters(all_.body) + parameters(all_.heads[task])
+    said = alone.answers(torch.rand(1, 3, 32, 32))
+    assert [name for name in TASKS if getattr(said, name) is not None] == [task]
+
+
+def test_a_head_looks_at_its_rows_alone():
+    one, images = net().eval(), torch.rand(3, 3, 32, 32)
+    rows = {"segmentation": torch.tensor([2, 0]), "depth": torch.tensor([], dtype=torch.long)}
+    whole, said = one(images), one(images, rows)
+    torch.testing.assert_close(said.segmentation, whole.segmentation[[2, 0]])
+    assert said.depth is said.classification is said.detection is None
+    torch.testing.assert_close(said.pyramid["p2"], whole.pyramid["p2"])
+
+
+def test_the_detector_is_fcos_on_a_shared_pyramid():
+    one = net("detection").eval()
+    theirs = Fcos(SMALL, 3, download=False).eval()
+    theirs.load_state_dict({**{f"body.{k}": v for k, v in one.body.state_dict().items()},
+                            **one.heads["detection"].state_dict()})  # fmt: skip
+    images = torch.rand(2, 3, 32, 32)
+    for ours, other in zip(one.answers(images).detection, theirs(images), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours, other, strict=True))
+
+
+def test_a_class_nobody_looked_for_is_no_negative_of_a_detector():
+    torch.manual_seed(1)
+    said = {"logits": torch.randn(2, 16, 3, requires_grad=True), "deltas": torch.rand(2, 16, 4),
+            "centerness": torch.randn(2, 16, 1)}  # fmt: skip
+    y, x = torch.meshgrid(torch.arange(4) * 4.0, torch.arange(4) * 4.0, indexing="ij")
+    anchors = torch.stack([x, y, x + 4, y + 4], -1).reshape(-1, 4)
+    box = Boxes(torch.tensor([[2.0, 2, 12, 12]]), torch.tensor([1]), torch.ones(1), torch.ones(1))
+    known = torch.tensor([[True, True, False], [True, True, True]])
+    dense = DenseObjects(said, anchors, (16,))
+    fcos_losses(dense, [box, box], None, known)["classification"].backward()
+    moved = said["logits"].grad.abs().sum(1) > 0
+    assert moved.tolist() == known.tolist()
+    every = torch.ones(2, 3, dtype=torch.bool)
+    assert fcos_losses(dense, [box, box], None, every) == fcos_losses(dense, [box, box], None)
+
+
+def test_dense_heads_add_levels_by_hand():
+    """Two levels of ones and of twos; the convolution passes the middle on, group norm is left out: 1 + 2."""
+    head = DenseHead(2, 8, 8, 1)
+    for conv in head.convs:
+        torch.nn.init.zeros_(conv[0].weight)
+        torch.nn.init.zeros_(conv[0].bias)
+        conv[0].weight.data[:, 0, 1, 1] = 1
+        conv[1] = torch.nn.Identity()
+    torch.nn.init.constant_(head.last.weight, 1 / 8)
+    torch.nn.init.zeros_(head.last.bias)
+    said = head({"p2": torch.ones(1, 8, 4, 4), "p3": 2 * torch.ones(1, 8, 2, 2)}, 8)
+    torch.testing.assert_close(said, torch.full((1, 1, 8, 8), 3.0))
+
+
+def test_masks_are_the_pixels_of_the_class_in_the_box():
+    segments = torch.zeros(3, 4, 4)
+    segments[0] = 0.5
+    segments[2, :, :2] = 0.9  # class 1 on the left
+    found = Detections(torch.tensor([[1.0, 0, 4, 2], [0, 0, 4, 4]]), torch.tensor([1, 0]), torch.ones(2))
+    masks = instance_masks(found, segments)
+    assert masks[0].nonzero().tolist() == [[0, 1], [1, 1]]
+    assert not masks[1].any()
+
+
+def test_no_head_has_batch_norm():
+    norms = [m for m in net().heads.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    assert norms == []
+
+
+def test_weights_of_a_copy_are_those_of_the_original():
+    one = net()
+    other = copy.deepcopy(one)
+    assert list(one.state_dict()) == list(other.state_dict())
+
+
+@pytest.mark.parametrize(
+    "fields", [{"tasks": ()}, {"tasks": ("depth", "depth")}, {"dense_width": 12},
+               {"detector": DetectorSpec(kind="retinanet")}]
+)  # fmt: skip
+def test_what_cannot_be_made_is_refused(fields):
+    with pytest.raises(BadInput, match="multi"):
+        MultiSpec(**fields)

@@ -1,0 +1,64 @@
+"""Networks with several heads and batches for tests of multi-task training."""
+
+import torch
+
+from tutelage.models.detectors import DetectorSpec
+from tutelage.models.multi import MultiNet, MultiSpec
+from tutelage.types import (
+    TASKS,
+    Annotated,
+    Boxes,
+    Depths,
+    MultiBatch,
+    MultiNets,
+    Objects,
+    Present,
+    Segments,
+    Sizes,
+    Truth,
+)
+
+SIZE, CLASSES = 32, 3
+SPEC = DetectorSpec(width=8, channels=8, head_convs=1, image_size=SIZE, levels=(4, 8))
+
+
+def multi_net(tasks=TASKS):
+    return MultiNet(MultiSpec(tasks=tasks, detector=SPEC, dense_width=8), CLASSES)
+
+
+def truth(rows):
+    """A box of class 1 and its pixels, on a slope, in every image of `rows`."""
+    rows, m = torch.tensor(rows, dtype=torch.long), len(rows)
+    box = Boxes(torch.tensor([[4.0, 4, 20, 20]]), torch.tensor([1]), torch.ones(1), torch.ones(1))
+    pixels = torch.zeros(m, SIZE, SIZE, dtype=torch.long)
+    pixels[:, 4:20, 4:20] = 2
+    present = torch.tensor([0.0, 1.0, 0.0]).expand(m, CLASSES)
+    slope = torch.linspace(1, 3, SIZE).expand(m, SIZE, SIZE)
+    return Truth(
+        Present(rows, present, torch.ones(m, CLASSES)),
+        Objects(rows, (box,) * m, torch.ones(m), torch.ones(m, CLASSES, dtype=torch.bool)),
+        Segments(rows, pixels, torch.ones(m, SIZE, SIZE), torch.ones(m, CLASSES + 1, dtype=torch.bool)),
+        Depths(rows, slope, torch.ones(m, SIZE, SIZE)),
+    )
+
+
+def annotated(n, **rows):
+    """`n` images; of a task that `rows` names, these are annotated, else all."""
+    each = {task: getattr(truth(rows.get(task, list(range(n)))), task) for task in TASKS}
+    images = torch.rand(n, 3, SIZE, SIZE)
+    images[:, :, 4:20, 4:20] *= 0.3
+    return Annotated(images, Truth(**each))
+
+
+def multi_batch(labeled=2, pool=3, **rows):
+    """As `annotated`, for both parts."""
+    return MultiBatch(
+        annotated(labeled, **{task: [row for row in own if row < labeled] for task, own in rows.items()}),
+        annotated(pool, **{task: [row for row in own if row < pool] for task, own in rows.items()}),
+    )
+
+
+def multi_nets(method, student=None):
+    """Networks for a method, as the engine would hand them over, in train mode."""
+    student = multi_net() if student is None else student
+    return MultiNets(student, student, method.init(student, student, Sizes(2, 3, CLASSES, 60)))

@@ -1,0 +1,53 @@
+"""Detection on small files: params of a few steps, a split of 8 labelled images, 7 of the pool and 4 of the test."""
+
+import dataclasses
+
+from project import ROOT
+from scene_work import coco_set
+
+from tasks.box_calibrate import box_calibrate
+from tasks.box_label import box_label
+from tasks.detector import detector
+from tasks.params import load
+from tasks.scenes_ingest import scenes_ingest
+from tasks.scenes_split import scenes_split
+
+
+def small(params, **changes):
+    """The repository's params with runs of a few steps on small images."""
+    found = params.detection
+    runs = {
+        name: dataclasses.replace(getattr(found, name), steps=4, labelled_batch=4)
+        for name in ("teacher", "baseline", "oracle")
+    }
+    detection = dataclasses.replace(
+        found,
+        ingest=dataclasses.replace(found.ingest, root="images", labelled="labelled.json", pool="pool.json"),
+        network=dataclasses.replace(
+            found.network, width=8, channels=8, image_size=32, levels=(4, 8), score_floor=0.0, max_detections=10
+        ),
+        student=dataclasses.replace(found.student, steps=4, labelled_batch=2, pool_batch=2),
+        calibrate=dataclasses.replace(found.calibrate, rule="precision", floor=0.0, cap=0.0),  # every box is kept
+        label=dataclasses.replace(found.label, shard_size=3, batch=2),
+        judge=dataclasses.replace(found.judge, resamples=20),
+        **(runs | changes),
+    )
+    compute = dataclasses.replace(params.compute, workers=0, device="cpu", threads=1)
+    return dataclasses.replace(params, detection=detection, compute=compute)
+
+
+def prepare(root, **changes):
+    """The split and a teacher, in the working directory `root`: params and the folder."""
+    params = small(load(ROOT / "params.yaml"), **changes)
+    for name, number, start in (("labelled", 8, 0), ("pool", 7, 20), ("test", 4, 40)):
+        coco_set(root / "images", name, number, start=start)
+    folder = root / "work/detection"
+    ingested = scenes_ingest(root / "images", params=params, out=folder / "ingest")
+    scenes_split(ingested, params=params, out=folder / "split")
+    detector(folder / "split", params=params, out=folder / "teacher")
+    return params, folder
+
+
+def labelled(params, folder, out):
+    calibration = box_calibrate(folder / "split", folder / "teacher", params=params, out=out.parent / "calibration")
+    return box_label(folder / "split", folder / "teacher", calibration, params=params, out=out)

@@ -1,0 +1,70 @@
+"""Whose boxes are kept: values counted by hand."""
+
+import numpy as np
+import pytest
+
+from tasks.box_merge import merged
+from tutelage.data.boxes import Found
+from tutelage.data.pseudo_boxes import PseudoBoxes, easiest
+
+A, NEAR, C = (0, 0, 10, 10), (0, 0, 10, 8), (20, 20, 30, 30)  # A and NEAR overlap by 0.8
+
+
+def found(*places, scores, labels=None):
+    labels = [0] * len(scores) if labels is None else labels
+    return Found(np.array(places, np.float32).reshape(-1, 4), np.array(labels, np.int64), np.array(scores, np.float32))
+
+
+def rules(*limits):
+    """Scores are chances as they are."""
+    return {"scale": 1.0, "shift": 0.0, "classes": [{"threshold": limit} for limit in limits]}
+
+
+def kept(verdict):
+    return [tuple(place) for place, some in zip(verdict.found.places.tolist(), verdict.kept, strict=True) if some]
+
+
+TWO = [found(A, C, scores=(0.6, 0.9)), found(NEAR, scores=(0.8,))]
+
+
+def test_a_teacher_alone_keeps_what_reaches_its_threshold():
+    said = merged([found(A, C, scores=(0.6, 0.4))], [rules(0.5)], "teacher")
+    assert kept(said) == [A]
+    assert said.reason == ["", "below_threshold"]
+    assert merged([found(A, scores=(0.6,))], [rules(None)], "teacher").reason == ["class_rejected"]
+
+
+def test_two_that_agree_keep_the_surer_box_and_say_why_the_others_go():
+    said = merged([TWO[1], TWO[0]], [rules(0.5), rules(0.5)], "agreed")
+    assert kept(said) == [NEAR]  # 0.8 against 0.6
+    assert said.calibrated[said.kept].tolist() == pytest.approx([0.8])
+    # The teacher's own A lost to the surer one, and its C is not found by the first teacher.
+    assert [tuple(place) for place in said.found.places[~said.kept].tolist()] == [A, C]
+    assert said.reason == ["", "not_agreed", "not_agreed"]
+    assert said.weight == 1.0
+
+
+def test_what_one_of_two_does_not_keep_is_not_agreed_on():
+    said = merged([TWO[1], TWO[0]], [rules(0.9), rules(0.5)], "agreed")
+    assert kept(said) == []
+    assert said.weight == 0.0
+
+
+def test_two_fused_weigh_a_place_and_its_chance():
+    said = merged([TWO[0], TWO[1]], [rules(0.5), rules(0.45)], "fused")
+    # Scores 0.9 * 0.6 = 0.54 and 1.0 * 0.8: the lower edge lies at (0.54 * 10 + 0.8 * 8) / 1.34; mean 0.67 * 2 / 1.9.
+    first = said.found.places[0].tolist()
+    assert first == pytest.approx([0, 0, 10, (5.4 + 6.4) / 1.34], rel=1e-5)
+    assert said.calibrated[0] == pytest.approx(0.67 * 2 / 1.9)
+    assert said.kept.tolist() == [True, False]  # C of one detector: 0.81 / 1.9 is below 0.45
+
+
+def test_the_easiest_images_are_those_of_the_highest_mean_score():
+    boxes = PseudoBoxes(
+        np.zeros((4, 4), np.float32), np.zeros(4, np.int64), *np.ones((2, 4), np.float32),
+        np.array([0, 2, 3, 4, 4]), np.array([1, 1, 1, 0], np.float32),
+    )  # fmt: skip
+    scores = [np.array(each, np.float32) for each in ([0.9, 0.1], [0.6], [0.7], [])]  # means 0.5, 0.6, 0.7 and none
+    assert easiest(boxes, scores, 0.5).image_weight.tolist() == [0, 1, 1, 0]
+    assert easiest(boxes, scores, 1.0).image_weight.tolist() == [1, 1, 1, 0]
+    assert easiest(boxes, scores, 0.25).image_weight.tolist() == [0, 0, 1, 0]

@@ -1,0 +1,77 @@
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from small_work import make_split, new_network, save, small_params, train
+
+from tasks.drift import drift
+from tutelage.types import BadInput
+
+ROLES = {"labelled": 12, "holdout": 90, "pool": 90, "test": 3}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    split = make_split(folder / "day", ROLES)
+    return split, save(folder / "model", train(new_network(0), split, 12))
+
+
+def dark(tmp_path):
+    """The same kind of images at night."""
+    split = make_split(tmp_path / "night", ROLES)
+    darken(tmp_path / "night")
+    return split
+
+
+def darken(folder):
+    import hashlib
+
+    import pyarrow as pa
+
+    from tutelage.data.manifest import read_split, write_split
+
+    table = read_split(folder / "work/split")
+    digests, lengths = [], []
+    for path in (folder / "images" / name for name in table["path"].to_pylist()):
+        pixels = cv2.imread(str(path))
+        data = cv2.imencode(".png", (pixels * np.array([0.5, 0.4, 0.3])).astype(np.uint8))[1].tobytes()
+        path.write_bytes(data)
+        digests.append(hashlib.sha256(data).hexdigest())
+        lengths.append(len(data))
+    for name, values in (("sha256", pa.array(digests)), ("length", pa.array(lengths, pa.int64()))):
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    write_split(folder / "work/split", table)
+
+
+def test_the_same_kind_of_images_is_no_drift_and_night_is(world, tmp_path):
+    out = drift(*world, dark(tmp_path), params=small_params(), out=tmp_path / "drift")
+    found = json.loads((out / "drift.json").read_text())
+    assert found["pool"]["kind"] == "none"
+    assert found["new"]["kind"] in ("appearance", "both")
+    fired = {test["name"] for test in found["new"]["tests"] if test["fires"]}
+    assert "pixels" in fired
+    report = (out / "report.md").read_text()
+    assert "## The pool: none" in report
+    assert found["new"]["advice"] in report
+
+
+def test_equal_inputs_give_equal_bytes(world, tmp_path):
+    first, second = (drift(*world, params=small_params(), out=tmp_path / name) for name in ("one", "two"))
+    for name in ("drift.json", "report.md"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_a_split_without_a_pool_is_refused(tmp_path, world):
+    split = make_split(tmp_path / "alone", ROLES | {"pool": 1})
+    with pytest.raises(BadInput, match=r"pool has 1 image.*ingest.pool"):
+        drift(split, world[1], params=small_params(), out=tmp_path / "drift")
+
+
+def test_too_few_draws_for_the_level_are_refused(tmp_path, world):
+    params = small_params()
+    strict = replace(params, adapt=replace(params.adapt, drift=replace(params.adapt.drift, level=0.001)))
+    with pytest.raises(BadInput, match="Raise draws"):
+        drift(*world, params=strict, out=tmp_path / "drift")

@@ -1,0 +1,162 @@
+import copy
+import math
+
+import pytest
+import torch
+from tiny import Tiny
+from torch import nn
+
+from tutelage.train.adaptsegnet import AdaptSegNet, Levels, begin, fit
+from tutelage.train.adversarial import IGNORED, Pair, known_cross_entropy, pairs
+from tutelage.train.settings import Optimiser
+from tutelage.types import BadInput, Diverged
+
+SETTINGS, CPU = Optimiser(lr=0.05, warmup_steps=1), torch.device("cpu")
+
+
+class Maps(nn.Module):
+    """A network with two levels of maps, of an eighth as many critics' pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.levels = nn.ModuleList(nn.Conv2d(4, 3, 1) for _ in range(2))
+
+    def forward(self, images):
+        maps = self.first(images).relu()
+        return tuple(level(maps) for level in self.levels)
+
+
+def start(method, student):
+    torch.manual_seed(3)
+    images = torch.rand(2, 3, 32, 32) if isinstance(student, Maps) else torch.rand(2, 3, 8, 8)
+    return begin(method, student, images, SETTINGS)
+
+
+def maps():
+    torch.manual_seed(2)
+    return Maps()
+
+
+def classifier(stage=None):
+    torch.manual_seed(2)
+    return Levels(Tiny(4), stage)
+
+
+def dense():
+    torch.manual_seed(2)
+    labels = torch.randint(0, 3, (2, 32, 32))
+    labels[:, :4] = IGNORED
+    none = torch.full((2, 32, 32), IGNORED)
+    return Pair(torch.rand(2, 3, 32, 32), labels, torch.rand(2, 3, 32, 32), none, torch.arange(2))
+
+
+def steps(method, run, seen, number, *, of=6):
+    return list(fit(method, run, [seen] * number, SETTINGS, steps=of))
+
+
+def test_terms_of_both_levels_by_hand(batch):
+    """Critics that know nothing: a verdict costs ln 2, whatever the answers."""
+    method, run = AdaptSegNet(adversarial=0.1, second=0.02, auxiliary=0.3), start(AdaptSegNet(), classifier("stage1"))
+    for critic in run.critics:
+        nn.init.zeros_(critic[-1].weight)
+        nn.init.zeros_(critic[-1].bias)
+    (pair,) = pairs([batch], device=CPU)
+    run.student.train()
+    with torch.no_grad():
+        said = copy.deepcopy(run.student)(torch.cat([pair.source, pair.target]))
+    task, second = (nn.functional.cross_entropy(level[: len(pair.labels)], pair.labels) for level in said)
+    (step,) = steps(method, run, pair, 1)
+    ln2, zero = torch.tensor(math.log(2)), torch.tensor(0.0)
+    expected = {
+        "task": task, "task_1": 0.3 * second, "fooling": 0.1 * ln2, "fooling_1": 0.02 * ln2, "critic_0": ln2,
+        "critic_1": ln2, "pseudo": zero, "pseudo_1": zero,
+    }  # fmt: skip
+    torch.testing.assert_close(step.terms, expected)
+
+
+def test_the_students_step_leaves_critics_and_theirs_leaves_the_student(batch):
+    (pair,) = pairs([batch], device=CPU)
+    still = AdaptSegNet(critic_lr=1e-12)
+    run = start(still, classifier())
+    critics, student = (copy.deepcopy(x.state_dict()) for x in (run.critics, run.student.head))
+    steps(still, run, pair, 2)
+    torch.testing.assert_close(run.critics.state_dict(), critics, atol=1e-9, rtol=0)
+    assert student == {}
+    assert all(p.requires_grad for p in run.critics.parameters())
+    loud, silent = start(AdaptSegNet(), classifier()), start(AdaptSegNet(critic_lr=1.0), classifier())
+    steps(AdaptSegNet(), loud, pair, 1)
+    steps(AdaptSegNet(critic_lr=1.0), silent, pair, 1)  # another step of the critic, the same of the student
+    torch.testing.assert_close(loud.student.state_dict(), silent.student.state_dict(), rtol=0, atol=0)
+    assert not torch.equal(loud.critics[0][0].weight, silent.critics[0][0].weight)
+
+
+def test_a_critic_draws_the_target_to_the_source(batch):
+    """With the weight at 0 nothing of the target reaches the student but batch norm; above, its answers move."""
+    (pair,) = pairs([batch], device=CPU)
+    pulled, alone = (start(AdaptSegNet(), classifier()) for _ in range(2))
+    steps(AdaptSegNet(adversarial=5.0), pulled, pair, 1)
+    steps(AdaptSegNet(adversarial=0.0), alone, pair, 1)
+    assert not torch.equal(pulled.student.network.head.weight, alone.student.network.head.weight)
+
+
+def test_maps_at_two_levels_learn_and_ignored_pixels_do_not_count():
+    method = AdaptSegNet(critic_width=2)
+    run, pair = start(method, maps()), dense()
+    found = steps(method, run, pair, 20, of=20)
+    assert found[-1].terms["task"] < found[0].terms["task"]
+    assert len(run.critics) == 2
+    logits = torch.randn(2, 3, 32, 32, requires_grad=True)
+    known_cross_entropy(logits, pair.labels).backward()
+    assert not logits.grad[:, :, :4].any()
+    assert logits.grad[:, :, 4:].any()
+    assert known_cross_entropy(logits, torch.full_like(pair.labels, IGNORED)) == 0
+
+
+@pytest.mark.parametrize("make", [classifier, lambda: classifier("stage1"), maps])
+def test_cut_and_continued_is_bit_equal_to_never_cut(batch, tmp_path, make):
+    seen = dense() if make is maps else next(pairs([batch], device=CPU))
+    method = AdaptSegNet(critic_width=2)
+    whole, first, second = (start(method, make()) for _ in range(3))
+    steps(method, whole, seen, 6)
+    steps(method, first, seen, 2)
+    torch.save(first.state_dict(), tmp_path / "run.pt")
+    torch.manual_seed(99)
+    second.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
+    steps(method, second, seen, 4)
+    for part in ("student", "average", "critics"):
+        torch.testing.assert_close(
+            getattr(second, part).state_dict(), getattr(whole, part).state_dict(), rtol=0, atol=0
+        )
+
+
+@pytest.mark.parametrize("form", ["bce", "least_squares"])
+def test_constant_images_stay_finite(batch, form):
+    labeled = batch.labeled._replace(weak=torch.zeros(6, 3, 8, 8), strong=torch.zeros(6, 3, 8, 8))
+    flat = batch._replace(labeled=labeled, unlabeled=batch.unlabeled._replace(weak=torch.ones(8, 3, 8, 8)))
+    method = AdaptSegNet(form=form)
+    run = start(method, classifier("stage2"))
+    steps(method, run, next(pairs([flat], device=CPU)), 6)
+    for part in (run.student, run.critics, run.average):
+        assert all(x.isfinite().all() for x in part.state_dict().values())
+
+
+def test_the_targets_labels_are_not_in_what_a_step_sees(batch):
+    assert Pair._fields == ("source", "labels", "target", "pseudo", "ids")
+    (pair,) = pairs([batch], device=CPU)
+    assert (pair.pseudo == IGNORED).all()
+    assert len(pair.labels) == 2 * len(batch.labeled.labels)
+
+
+def test_what_is_not_finite_is_an_error(batch):
+    (pair,) = pairs([batch], device=CPU)
+    run = start(AdaptSegNet(), classifier())
+    with pytest.raises(Diverged, match="step 1"):
+        steps(AdaptSegNet(), run, pair._replace(source=pair.source * math.nan), 1)
+
+
+def test_numbers_and_stages_out_of_range_are_refused():
+    with pytest.raises(BadInput, match="critic_lr of AdaptSegNet"):
+        AdaptSegNet(critic_lr=0.0)
+    with pytest.raises(BadInput, match="stage is 'stage9'"):
+        Levels(Tiny(4), "stage9")

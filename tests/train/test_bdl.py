@@ -1,0 +1,121 @@
+import pytest
+import torch
+from tiny import Tiny
+from torch import nn
+
+from tutelage.train.adaptsegnet import AdaptSegNet, Levels
+from tutelage.train.adversarial import IGNORED, Pair, pairs
+from tutelage.train.bdl import BDL, TRANSLATION, begin, class_thresholds, fit, pseudo_labels
+from tutelage.train.cyclegan import CycleGAN
+from tutelage.train.settings import Optimiser
+from tutelage.types import BadInput
+
+SETTINGS, CPU = Optimiser(lr=0.05, warmup_steps=1), torch.device("cpu")
+SMALL = BDL(
+    translate=CycleGAN(width=2, blocks=1, critic_width=2, history=2, perceptual=0.1, rebuilt=1.0),
+    align=AdaptSegNet(critic_width=2), steps=2, rounds=2,
+)  # fmt: skip
+
+
+def sure(*tops):
+    """Two classes, the first predicted, with these probabilities where above a half."""
+    top = torch.tensor(tops)
+    return torch.stack([top, 1 - top], dim=1)
+
+
+def test_thresholds_by_hand():
+    """Of 0.1 to 0.95 of one class of many, the median, 0.6; at most 0.9; 0 for a class that nothing is."""
+    rows = torch.zeros(5, 12)
+    rows[:, 1:] = 0.05
+    rows[:, 0] = torch.tensor([0.1, 0.2, 0.6, 0.8, 0.95])
+    assert class_thresholds(rows, cap=0.9)[0] == pytest.approx(0.6)
+    assert class_thresholds(sure(0.99, 0.99, 0.99), cap=0.9).tolist() == pytest.approx([0.9, 0.0])
+
+
+def test_what_lies_below_its_class_is_ignored():
+    said = torch.cat([sure(0.6, 0.7, 0.8), sure(0.4, 0.3, 0.2)])
+    assert pseudo_labels(said, cap=0.9).tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
+    maps = said.T[None, :, :, None]  # the same as pixels of one image
+    assert pseudo_labels(maps, cap=0.9)[0, :, 0].tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
+
+
+def start(student=None):
+    torch.manual_seed(3)
+    student = student or Levels(Tiny(4))
+    return begin(SMALL, student, torch.zeros(8, dtype=torch.long), SETTINGS, size=8)
+
+
+def steps(run, pair, number):
+    """Up to `number` steps of the whole."""
+    target = pair.target
+    found = []
+    for step in fit(SMALL, run, lambda a, b: [pair] * (b - a), lambda: [target[:5], target[5:]], SETTINGS):
+        found.append(step)
+        if len(found) == number:
+            break
+    return found
+
+
+@pytest.fixture
+def pair(batch) -> Pair:
+    return next(pairs([batch], device=CPU))
+
+
+def test_phases_follow_each_other(pair):
+    found = steps(start(), pair, 99)
+    assert [step.number for step in found] == list(range(1, 13))
+    kinds = ["critic_there" in step.terms for step in found]
+    assert kinds == [True, True, False, False, False, False] * 2
+    told = [float(step.terms.get("pseudo", 0)) for step in found]
+    assert [value > 0 for value in told] == [False] * 4 + [True] * 2 + [False] * 4 + [True] * 2
+
+
+def test_self_training_sees_pseudo_labels_of_the_surer_half(pair):
+    run = start()
+    steps(run, pair, 6)
+    kept = run.pseudo != IGNORED
+    assert 3 <= kept.sum() <= 8
+    assert run.pseudo[kept].max() <= 2
+
+
+@pytest.mark.parametrize("cut", [1, 4, 7])
+def test_cut_and_continued_is_bit_equal_to_never_cut(pair, tmp_path, cut):
+    whole = start()
+    steps(whole, pair, 9)
+    second, first = start(), start()
+    steps(first, pair, cut)
+    torch.save(first.state_dict(), tmp_path / "run.pt")
+    torch.manual_seed(99)
+    second.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
+    steps(second, pair, 9 - cut)
+    one, other = second.state_dict(), whole.state_dict()
+    for part, names in (("translator", ("generators", "critics", "histories")), ("aligner", ("student", "average"))):
+        for name in names:
+            torch.testing.assert_close(one[part][name], other[part][name], rtol=0, atol=0)
+    assert torch.equal(one["pseudo"], other["pseudo"])
+
+
+def test_maps_run_through_all_phases_and_constant_images_stay_finite():
+    class Maps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(3, 3, 1)
+
+        def forward(self, images):
+            return (self.layer(images),)
+
+    torch.manual_seed(3)
+    run = begin(SMALL, Maps(), torch.zeros(2, 32, 32, dtype=torch.long), SETTINGS, size=32)
+    none = torch.full((2, 32, 32), IGNORED)
+    labels = torch.ones(2, 32, 32, dtype=torch.long)
+    flat = Pair(torch.zeros(2, 3, 32, 32), labels, torch.ones(2, 3, 32, 32), none, torch.arange(2))
+    steps_ = list(fit(SMALL, run, lambda a, b: [flat] * (b - a), lambda: [flat.target], SETTINGS))
+    assert len(steps_) == 12
+    for part in (run.aligner.student, run.aligner.critics, run.translator.generators, run.translator.critics):
+        assert all(x.isfinite().all() for x in part.state_dict().values())
+
+
+def test_weights_of_the_translation_are_the_papers():
+    assert (TRANSLATION.cycle, TRANSLATION.identity, TRANSLATION.perceptual, TRANSLATION.rebuilt) == (10, 5, 0.1, 10)
+    with pytest.raises(BadInput, match="cap of BDL is 2"):
+        BDL(cap=2.0)
