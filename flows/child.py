@@ -111,7 +111,7 @@ class Limit:
 def bound(*arguments: str, root: Path, output: int | IO[str] = subprocess.PIPE, **variables: str) -> Child:
     """`python ARGUMENTS` in a session of its own (Ctrl-C is for the flow to handle), ended with the calling thread."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"  # of dvc.yaml's `python`
-    ours = {"PATH": path, "PYTHONUNBUFFERED": "1", "TUTELAGE_DIE_WITH_PARENT": str(os.getpid())}
+    ours = {"PATH": path, "PYTHONUNBUFFERED": "1", "TUTELAGE_FLOW": str(os.getpid())}
     return subprocess.Popen(
         [sys.executable, "-ISc", BOUND, str(os.getpid()), sys.executable, *arguments],
         cwd=root,

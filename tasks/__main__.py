@@ -7,12 +7,13 @@ A task's positional paths are its inputs, in the order of its signature; the las
 Exit codes: 0 done, 1 failed, 2 bad input or params.
 """
 
-import ctypes
 import importlib
 import inspect
 import os
+import select
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,18 +99,26 @@ def _first_line(task: Callable[..., Path]) -> str:
     return (inspect.getdoc(task) or "").splitlines()[0]
 
 
-def _die_with_parent() -> None:
-    """On Linux a stage must not outlive the `dvc` that started it, even one that was killed with SIGKILL.
+def _die_with_flow() -> None:
+    """On Linux a stage must not outlive the flow that wanted it, whose process the variable names, nor DVC's.
 
-    What dies before Linux is asked sends no signal: then the flow, whose process the variable names, is no ancestor.
+    Being ended with the parent would not do: that may be a shell, which stays when DVC is killed.
     """
-    flow = os.environ.get("TUTELAGE_DIE_WITH_PARENT")
+    flow = os.environ.get("TUTELAGE_FLOW")
     if sys.platform == "linux" and flow:
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
-        if int(flow) not in [parent.pid for parent in psutil.Process().parents()]:
+        above = [process.pid for process in psutil.Process().parents()]
+        if int(flow) in above:
+            handles = [os.pidfd_open(pid) for pid in above[: above.index(int(flow)) + 1]]
+            threading.Thread(target=_end_with_one_of, args=(handles,), daemon=True).start()
+        if int(flow) not in [process.pid for process in psutil.Process().parents()]:  # it died meanwhile
             sys.exit("the flow that wanted this stage has ended")
 
 
+def _end_with_one_of(handles: list[int]) -> None:
+    select.select(handles, [], [])  # a pidfd is readable once its process has ended
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 if __name__ == "__main__":
-    _die_with_parent()
+    _die_with_flow()
     sys.exit(main(sys.argv[1:]))

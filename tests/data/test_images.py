@@ -4,6 +4,7 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+from fresh import fresh
 from pictures import encoded, picture, save, shard, table_of
 from torch.utils.data import DataLoader, Dataset
 
@@ -129,15 +130,21 @@ class Rows(Dataset):
         return self.images[row]
 
 
-@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
-def test_forked_loaders_share_files_and_cache(table, cache_bytes):
+def by_forked_loaders(table, cache_bytes):
+    """What two workers read, and whether what they decoded is in the cache of the process that forked them."""
     images = Images.open(table, 16, cache_bytes)
     images[4]  # the shard is open before the fork
     loader = DataLoader(Rows(images), batch_size=None, num_workers=2, multiprocessing_context="fork")
-    for seen, number in zip(loader, ORDER, strict=True):
-        np.testing.assert_array_equal(seen, picture(number, 16, 16))
-    if cache_bytes:
-        assert images._filled.all()  # what the workers decoded is here as well
+    seen = [np.array(image) for image in loader]
+    return seen, bool(cache_bytes) and images._filled.all()
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+def test_forked_loaders_share_files_and_cache(table, cache_bytes):
+    seen, cached = fresh(by_forked_loaders, table, cache_bytes)
+    for image, number in zip(seen, ORDER, strict=True):
+        np.testing.assert_array_equal(image, picture(number, 16, 16))
+    assert cached == bool(cache_bytes)
 
 
 def test_a_read_in_pieces_is_put_together(tmp_path, monkeypatch):

@@ -16,16 +16,17 @@ from flows.reproduce import checkout
 from flows.retrain import take_in_new_images
 from flows.server import address, free_port, start
 
-# A stage: `python step.py OUT SECONDS IN...`. It dies with its parent as tasks/__main__.py does; needs our packages.
+# A stage: `python step.py OUT SECONDS IN...`. It dies with its flow as tasks/__main__.py does; needs our packages.
 STEP = """
 import sys, time
 import psutil
 from pathlib import Path
-from tasks.__main__ import _die_with_parent
+from tasks.__main__ import _die_with_flow
 
-_die_with_parent()
+_die_with_flow()
 out, seconds, *inputs = sys.argv[1:]
 began = time.time()
+Path(out + ".began").touch()
 print(f"@progress 0.5 {out}", flush=True)
 time.sleep(float(seconds))
 print("hello from", out, flush=True)

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 from box_work import labelled, prepare, small
+from fresh import fresh
 from project import ROOT
 from scene_work import coco_set, write
 
@@ -132,17 +133,23 @@ def test_kd_cannot_begin_with_the_weights_of_a_wider_teacher(work):
         box_student(folder / "split", folder / "teacher", labels, params=params, out=folder / "rounds/1/student")
 
 
+def labelled_by_workers(params, folder):
+    """Labels by one worker and by two, and the numbers of workers that loaders were asked for."""
+    started, loader = [], detecting.DataLoader
+    with pytest.MonkeyPatch.context() as patch:
+        # Images that lie decoded in memory are read without workers; these are read from their files.
+        patch.setattr(box_answers.Images, "open", partial(box_answers.Images.open, cache_bytes=0))
+        patch.setattr(
+            detecting, "DataLoader", lambda *some, **more: started.append(more["num_workers"]) or loader(*some, **more)
+        )
+        made = [labelled(with_workers(params, n), folder, folder / f"by{n}/1/labels") for n in (1, 2)]
+    return *made, set(started)
+
+
 def test_a_pool_has_the_same_bytes_by_one_worker_by_two_and_after_a_kill(work, monkeypatch):
     params, folder = work
-    # Images that lie decoded in memory are read without workers; these are read from their files.
-    monkeypatch.setattr(box_answers.Images, "open", partial(box_answers.Images.open, cache_bytes=0))
-    started = []
-    loader = detecting.DataLoader
-    monkeypatch.setattr(
-        detecting, "DataLoader", lambda *some, **more: started.append(more["num_workers"]) or loader(*some, **more)
-    )
-    one, two = (labelled(with_workers(params, workers), folder, folder / f"by{workers}/1/labels") for workers in (1, 2))
-    assert set(started) == {1, 2}
+    one, two, started = fresh(labelled_by_workers, params, folder)
+    assert started == {1, 2}
     assert read_json(one / "manifest.json")["kept"] > 0
     assert len(list(one.glob("shard-*.parquet"))) == 3
     assert contents(one) == contents(two)

@@ -1,18 +1,21 @@
 """How a stage begins."""
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
+import psutil
 import pytest
 
-STAGE = "from tasks.__main__ import _die_with_parent; _die_with_parent(); print('works')"
+STAGE = "from tasks.__main__ import _die_with_flow; _die_with_flow(); print('works')"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a stage with its flow")
 
 
 def begin(root, flow: int) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"TUTELAGE_DIE_WITH_PARENT": str(flow)}
+    env = os.environ | {"TUTELAGE_FLOW": str(flow)}
     return subprocess.run([sys.executable, "-c", STAGE], cwd=root, env=env, text=True, capture_output=True)
 
 
@@ -26,3 +29,21 @@ def test_a_stage_whose_flow_died_before_linux_was_asked_ends_at_once(pytestconfi
     found = begin(pytestconfig.rootpath, flow.pid)
     assert found.returncode == 1
     assert "the flow that wanted this stage has ended" in found.stderr
+
+
+@pytest.mark.parametrize("dies", ["flow", "dvc"])
+def test_a_stage_ends_with_its_flow_and_with_dvc_although_a_shell_between_them_stays(pytestconfig, dies):
+    stage = f"{STAGE}; import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    flow = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
+    dvc = "import os, subprocess, sys; print(os.getpid(), flush=True); subprocess.run(['sh', '-c', sys.argv[1]])"
+    shell = f'TUTELAGE_FLOW=$FLOW {sys.executable} -c "{stage}"; true'
+    begun = [sys.executable, "-c", f"import os; os.environ['FLOW'] = str(os.getpid()); {flow}", dvc, shell]
+    with subprocess.Popen(begun, cwd=pytestconfig.rootpath, stdout=subprocess.PIPE, text=True) as process:
+        between, works, there = (process.stdout.readline().strip() for _ in range(3))
+        assert works == "works"
+        os.kill({"flow": process.pid, "dvc": int(between)}[dies], signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(int(there)).wait(60)  # it would sleep for 600
+        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(int(between)).kill()
