@@ -11,7 +11,7 @@ import pytest
 
 STAGE = "from tasks.__main__ import _die_with_flow; _die_with_flow(); print('works')"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a stage with its flow")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a stage with its flow")
 
 
 def begin(root, flow: int) -> subprocess.CompletedProcess[str]:
@@ -19,10 +19,12 @@ def begin(root, flow: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", STAGE], cwd=root, env=env, text=True, capture_output=True)
 
 
+@linux
 def test_a_stage_whose_flow_lives_works(pytestconfig):
     assert begin(pytestconfig.rootpath, os.getpid()).stdout == "works\n"
 
 
+@linux
 def test_a_stage_whose_flow_died_before_linux_was_asked_ends_at_once(pytestconfig):
     with subprocess.Popen([sys.executable, "-c", ""]) as flow:
         flow.wait()
@@ -31,6 +33,7 @@ def test_a_stage_whose_flow_died_before_linux_was_asked_ends_at_once(pytestconfi
     assert "the flow that wanted this stage has ended" in found.stderr
 
 
+@linux
 @pytest.mark.parametrize("dies", ["flow", "dvc"])
 def test_a_stage_ends_with_its_flow_and_with_dvc_although_a_shell_between_them_stays(pytestconfig, dies):
     stage = f"{STAGE}; import os, time; print(os.getpid(), flush=True); time.sleep(600)"
@@ -47,3 +50,10 @@ def test_a_stage_ends_with_its_flow_and_with_dvc_although_a_shell_between_them_s
         process.kill()
         with suppress(psutil.NoSuchProcess):
             psutil.Process(int(between)).kill()
+
+
+def test_params_load_without_what_takes_seconds_to_import(pytestconfig):
+    slow = {"torchvision", "timm", "albumentations", "scipy", "matplotlib"}
+    code = f"import sys, tasks.params; sys.exit(str({slow} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=pytestconfig.rootpath, text=True, capture_output=True)
+    assert found.stderr == "set()\n"

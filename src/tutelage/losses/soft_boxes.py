@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from tutelage.types import Boxes, Detections
 
@@ -37,6 +36,8 @@ def matched(boxes: Detections, found: Detections) -> tuple[Float[Tensor, "k 4"],
 
     Where there is none the place is the box's own and the score 0.
     """
+    from torchvision.ops import box_iou  # seconds to import, which stages without detectors save
+
     if not len(boxes.labels) or not len(found.labels):
         return boxes.places, torch.zeros_like(boxes.scores)
     same = boxes.labels[:, None] == found.labels[None]

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from tutelage.data.boxes import Found, nothing_found, overlap
 
@@ -80,6 +79,8 @@ def agreed(one: Found, two: Found, *, iou: float = 0.5, nms: float = 0.3) -> Fou
     A pair has one class and overlaps by more than `iou`. Of those kept, a box that overlaps a surer one of its class by
     more than `nms` goes. Phase 2 of Data-Uncertainty Guided Multi-Phase Learning.
     """
+    from torchvision.ops import batched_nms  # seconds to import, which stages without detectors save
+
     pairs = (overlap(one.places, two.places) > iou) & (one.labels[:, None] == two.labels[None])
     surer = one.scores[:, None] >= two.scores[None]
     first, second = (pairs & surer).any(1), (pairs & ~surer).any(0)
