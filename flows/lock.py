@@ -1,10 +1,14 @@
 """One flow at a time in a checkout. `dvc repro` beside it is fine: stages wait for DVC's own lock."""
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 
 class Busy(RuntimeError):
@@ -37,3 +41,30 @@ def held(path: Path, flags: int = 0) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def forget_the_dead(root: Path) -> None:
+    """Takes from DVC's record of who reads and writes what the processes that were killed.
+
+    DVC does so itself, but believes in any process with that number: one that nobody has waited for, as in a container
+    whose first process reaps no orphans, or one that has nothing to do with DVC, as after a restart of the container.
+    """
+    record = root / ".dvc/tmp/rwlock"
+    if not record.exists():
+        return
+    with held(record.with_name("rwlock.lock")):  # as DVC does
+        found = json.loads(record.read_text())
+        writers = {path: info for path, info in found.get("write", {}).items() if _works(info)}
+        readers = {path: [info for info in infos if _works(info)] for path, infos in found.get("read", {}).items()}
+        alive = {"write": writers, "read": {path: infos for path, infos in readers.items() if infos}}
+        if alive != found:
+            record.write_text(json.dumps(alive))
+
+
+def _works(info: dict[str, Any]) -> bool:
+    """Whether the process lives and is the command that was written down, but for how Python was told of it."""
+    try:
+        process = psutil.Process(info["pid"])
+        return process.status() != psutil.STATUS_ZOMBIE and info["cmd"].partition(" ")[2] in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False

@@ -12,7 +12,7 @@ from prefect.futures import PrefectFuture, as_completed
 
 from flows.child import Children, Failed
 from flows.dag import Dag, ancestors, load
-from flows.lock import alone
+from flows.lock import alone, forget_the_dead
 from flows.stage import run_stage
 
 Run = PrefectFuture[Any]
@@ -22,6 +22,7 @@ Run = PrefectFuture[Any]
 def checkout(root: Path = Path(), workers: int = 2) -> Iterator["Reproduce"]:
     """The repository at `root`, for one flow alone. However the block is left, no child outlives it."""
     with alone(root), Children() as children:
+        forget_the_dead(root)
         yield Reproduce(root, children, workers)
 
 

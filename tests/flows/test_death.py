@@ -1,5 +1,6 @@
 """Whatever dies, no child outlives its flow and no finished stage is lost."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from toy import Server, Toy, living, runs_of, step, story
 
+from flows.child import Failed
 from flows.lock import Busy, alone
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine a flow takes a minute to start
@@ -91,3 +94,30 @@ def test_a_second_flow_says_who_is_at_work(toy: Toy) -> None:
         story(toy.root, [["a"]])
     with alone(toy.root):
         pass
+
+
+def test_stages_of_a_killed_run_are_not_busy_for_ever(toy: Toy) -> None:
+    toy.stages(a=step("a"))
+    command = "dvc/__main__.py --wait-for-lock repro --single-item a"
+    with subprocess.Popen([sys.executable, "-c", "", *command.split()[1:]]) as unreaped:
+        until(lambda: psutil.Process(unreaped.pid).status() == psutil.STATUS_ZOMBIE)
+        stale = {"write": {str(toy.root / "a"): {"pid": unreaped.pid, "cmd": command}}}
+        stale["read"] = {str(toy.root / "a.md"): [{"pid": os.getpid(), "cmd": command}]}  # alive, but it is not DVC
+        record = toy.root / ".dvc/tmp/rwlock"
+        record.write_text(json.dumps(stale))
+        state = story(toy.root, [["a"]], return_state=True)
+    assert runs_of(state.state_details.flow_run_id) == {"a": "Completed"}
+
+
+def test_a_stage_that_another_dvc_works_on_stays_busy(toy: Toy) -> None:
+    toy.stages(a=step("a"))
+    arguments = "repro --single-item a"
+    sleeps = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)", *arguments.split()]
+    with subprocess.Popen(sleeps, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        info = {"pid": other.pid, "cmd": f"dvc/__main__.py {arguments}"}
+        (toy.root / ".dvc/tmp/rwlock").write_text(json.dumps({"write": {str(toy.root / "a"): info}}))
+        with pytest.raises(Failed, match=f"(?s)busy.*PID {other.pid}"):
+            story(toy.root, [["a"]])
+        other.kill()
