@@ -1,5 +1,6 @@
 """Repositories whose stages take a moment, and a real Prefect server that may be killed."""
 
+import os
 import subprocess
 import sys
 import time
@@ -41,7 +42,8 @@ class Server:
     """A real server that a test may kill and bring back."""
 
     def __init__(self, home: Path) -> None:
-        self.home, self.url = home, address(free_port(14200))
+        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        self.home, self.url = home, address(free_port(14200 + 100 * worker))  # two that look at once find the same one
         self.process: Child = start(self.url, home)
 
     def kill(self) -> None:
