@@ -10,10 +10,10 @@ Exit codes: 0 done, 1 failed, 2 bad input or params.
 import importlib
 import inspect
 import os
-import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,23 +100,33 @@ def _first_line(task: Callable[..., Path]) -> str:
 
 
 def _die_with_flow() -> None:
-    """On Linux a stage must not outlive the flow that wanted it, whose process the variable names, nor DVC's.
+    """A stage must not outlive the flow that wanted it, whose process the variable names, nor the DVC between them.
 
     Being ended with the parent would not do: that may be a shell, which stays when DVC is killed.
     """
     flow = os.environ.get("TUTELAGE_FLOW")
-    if sys.platform == "linux" and flow:
-        above = [process.pid for process in psutil.Process().parents()]
-        if int(flow) in above:
-            handles = [os.pidfd_open(pid) for pid in above[: above.index(int(flow)) + 1]]
-            threading.Thread(target=_end_with_one_of, args=(handles,), daemon=True).start()
-        if int(flow) not in [process.pid for process in psutil.Process().parents()]:  # it died meanwhile
-            sys.exit("the flow that wanted this stage has ended")
+    if not flow:
+        return
+    above = _ancestors()
+    if int(flow) not in above:
+        sys.exit("the flow that wanted this stage has ended")
+    above = above[: above.index(int(flow)) + 1]
+    threading.Thread(target=_end_without, args=(above,), daemon=True).start()
 
 
-def _end_with_one_of(handles: list[int]) -> None:
-    select.select(handles, [], [])  # a pidfd is readable once its process has ended
+def _end_without(above: list[int]) -> None:
+    """Whoever dies, the processes below it get another parent."""
+    while _ancestors()[: len(above)] == above:
+        time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _ancestors() -> list[int]:
+    """Process numbers of the parent, its parent and so on. None where one of them ends meanwhile."""
+    try:
+        return [process.pid for process in psutil.Process().parents()]
+    except psutil.NoSuchProcess:
+        return []
 
 
 if __name__ == "__main__":

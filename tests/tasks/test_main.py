@@ -11,21 +11,17 @@ import pytest
 
 STAGE = "from tasks.__main__ import _die_with_flow; _die_with_flow(); print('works')"
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a stage with its flow")
-
 
 def begin(root, flow: int) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"TUTELAGE_FLOW": str(flow)}
     return subprocess.run([sys.executable, "-c", STAGE], cwd=root, env=env, text=True, capture_output=True)
 
 
-@linux
 def test_a_stage_whose_flow_lives_works(pytestconfig):
     assert begin(pytestconfig.rootpath, os.getpid()).stdout == "works\n"
 
 
-@linux
-def test_a_stage_whose_flow_died_before_linux_was_asked_ends_at_once(pytestconfig):
+def test_a_stage_whose_flow_has_ended_ends_at_once(pytestconfig):
     with subprocess.Popen([sys.executable, "-c", ""]) as flow:
         flow.wait()
     found = begin(pytestconfig.rootpath, flow.pid)
@@ -33,7 +29,6 @@ def test_a_stage_whose_flow_died_before_linux_was_asked_ends_at_once(pytestconfi
     assert "the flow that wanted this stage has ended" in found.stderr
 
 
-@linux
 @pytest.mark.parametrize("dies", ["flow", "dvc"])
 def test_a_stage_ends_with_its_flow_and_with_dvc_although_a_shell_between_them_stays(pytestconfig, dies):
     stage = f"{STAGE}; import os, time; print(os.getpid(), flush=True); time.sleep(600)"
