@@ -17,6 +17,7 @@ def test_ranking_by_hand():
     """All alike: each of the three terms is ln 2."""
     alike = finer_ranking(torch.zeros(4), OWN, OTHER, positives=2.0, negatives=0.5)
     assert alike.item() == pytest.approx(3.5 * math.log(2))
+    assert finer_ranking(torch.zeros(4), OWN, OTHER).item() == pytest.approx(3 * math.log(2))
     one = above(torch.tensor([1.0, 0.0]), torch.tensor([True, False]), torch.tensor([False, True]))
     assert one.item() == pytest.approx(math.log(1 + math.exp(-1)))
 
@@ -46,6 +47,7 @@ def test_correction_flips_every_wrongly_signed_logit():
     logits = torch.tensor([-2.0, 3.0, -2.0, 3.0])
     labels = torch.tensor([True, True, False, False])
     assert corrected(logits, labels, margin=0.5).tolist() == [0.5, 3.0, -2.0, -0.5]
+    assert corrected(logits, labels).tolist() == [0.0, 3.0, -2.0, 0.0]
     many, signs = torch.randn(50), torch.rand(50) > 0.5
     assert ((corrected(many, signs, margin=0.1) > 0) == signs).all()
 
@@ -57,6 +59,11 @@ def test_calibration_of_one_and_nought_leaves_scores_and_has_no_gradient_on_them
     said.sum().backward()
     assert scores.grad is None
     torch.testing.assert_close(scale.grad, scores.detach().sum())
+
+
+def test_calibration_by_hand():
+    said = calibrated(torch.tensor([1.0, -2.0]), torch.tensor(2.0), torch.tensor(3.0))
+    assert said.tolist() == [5.0, -1.0]
 
 
 def test_soft_binary_by_hand():

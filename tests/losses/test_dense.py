@@ -60,6 +60,7 @@ def test_mean_by_hand_counts_only_what_is_trusted():
     loss, weight = torch.tensor([4.0, 2.0, math.inf]), torch.tensor([1.0, 0.5, 0.0])
     assert trusted_mean(loss, weight).item() == (4 + 1) / 2
     assert trusted_mean(loss, weight / 2).item() == (4 + 1) / 4  # half the trust, half the loss
+    assert trusted_mean(loss[:1], weight[:1]).item() == 4
     nothing = trusted_mean(loss.requires_grad_(), torch.zeros(3))
     nothing.backward()
     assert nothing == 0
@@ -70,6 +71,7 @@ def test_hard_pixels_are_those_above_the_threshold():
     said = torch.stack([one_pixel(0.6, 0.4).exp(), one_pixel(0.5, 0.5).exp(), one_pixel(0.1, 0.9).exp()])[:, 0]
     label, sure = hard_pixels(said, threshold=0.5)
     assert label.flatten().tolist() == [0, IGNORE, 1]
+    assert torch.equal(hard_pixels(said)[0], label)
     torch.testing.assert_close(sure.flatten(), torch.tensor([0.6, 0.5, 0.9]))
 
 

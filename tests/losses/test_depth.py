@@ -27,6 +27,29 @@ def test_alignment_by_hand():
     assert (scale.item(), shift.item()) == (2.5, 0.5)
 
 
+def test_weighted_alignment_by_hand():
+    """The last point twice: means 5 / 4 and 15 / 4, products of the distances 29 / 4, squares 11 / 4."""
+    points, weight = (rows(0.0, 1.0, 2.0), rows(1.0, 2.0, 6.0)), rows(1.0, 1.0, 2.0)
+    for weights in (weight, weight / 16):  # only their ratio counts
+        scale, shift = least_squares(*points, weights)
+        assert (scale.item(), shift.item()) == (pytest.approx(29 / 11), pytest.approx(5 / 11))
+    assert least_squares(*points, 0 * weight) == (1, 0)
+
+
+def test_answers_in_a_tiny_unit_are_aligned_as_others():
+    scale, shift = least_squares(1e-4 * rows(0.0, 1.0, 2.0), rows(1.0, 2.0, 6.0), ALL)
+    assert (scale.item(), shift.item()) == (pytest.approx(25_000), pytest.approx(0.5))
+
+
+@pytest.mark.parametrize("loss", EACH)
+def test_what_has_no_weight_costs_nothing(loss):
+    said, target = torch.rand(2, 1, 4), torch.rand(2, 1, 4)
+    weight = torch.tensor([[[1.0, 1.0, 1.0, 0.0]], [[0.0] * 4]])  # a pixel, and a whole image
+    found = loss(said, target, weight)
+    assert found[0, 0, :3].any()
+    assert not found[weight == 0].any()
+
+
 def test_squares_left_over_by_hand():
     """0.5, 3, 5.5 against 1, 2, 6: misses of 0.5, 1, 0.5, squared and halved."""
     loss = scale_and_shift_invariant(rows(0.0, 1.0, 2.0), rows(1.0, 2.0, 6.0), ALL)
@@ -88,6 +111,7 @@ def test_images_are_aligned_each_on_its_own():
 def test_log_difference_by_hand():
     said = log_difference(rows(math.log(2.0), 0.0, 1.0), rows(1.0, 0.0, math.nan))
     torch.testing.assert_close(said, rows(math.log(2.0), 0.0, 0.0))
+    torch.testing.assert_close(log_difference(rows(math.log(6.0)), rows(2.0)), rows(math.log(3.0)))
 
 
 def test_silog_by_hand():
@@ -96,6 +120,11 @@ def test_silog_by_hand():
     assert silog(said, depth, weight, share=0.5).item() == pytest.approx(5 - 0.5 * 4)
     assert silog(said + 2, depth, weight, share=1.0).item() == pytest.approx(1.0)  # the scale does not matter
     assert silog(said, depth, 0 * weight).item() == 0
+    assert silog(said, depth, weight / 4).item() == pytest.approx(
+        3.0
+    )  # as with weights of 1, and with a share of 1 / 2
+    two = (torch.cat([x, y]) for x, y in ((said, 0 * said), (depth, depth), (weight, weight)))
+    assert silog(*two).item() == pytest.approx(1.5)  # the mean of 3 and 0
     both = (torch.cat([x, y]) for x, y in ((said, 9 * said), (depth, 0 * depth), (weight, weight)))
     assert silog(*both, share=0.5).item() == pytest.approx(3.0)  # an image that nobody measured is not in the mean
 
