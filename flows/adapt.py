@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.reproduce import Reproduce, Run, checkout
-from flows.server import by_hand, command_line
+from flows.server import main_of
 
 REPORT = Path("work/adapt/report/report.md")
 
@@ -29,13 +29,9 @@ def adapt(workers: int = 2) -> None:
         move(reproduce)
 
 
-def main() -> int:
-    workers = command_line(adapt).parse_args().workers
-    if failed := by_hand(lambda: adapt(workers=workers)):
-        return failed
-    print(f"\n{Path('work/adapt/drift/report.md').read_text()}\n{REPORT.read_text()}")
-    return 0
+def told() -> str:
+    return f"{Path('work/adapt/drift/report.md').read_text()}\n{REPORT.read_text()}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(adapt, told))

@@ -9,7 +9,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.reproduce import Reproduce, Run, checkout
-from flows.server import by_hand, command_line
+from flows.server import main_of
 from tasks.io import read_json
 
 FOLDER = Path("work/compress")
@@ -69,13 +69,9 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def main() -> int:
-    workers = command_line(compress).parse_args().workers
-    if failed := by_hand(lambda: compress(workers=workers)):
-        return failed
-    print(f"\n{(FOLDER / 'judge/report.md').read_text()}\nWhat stays: {(FOLDER / 'judge/model.onnx').resolve()}")
-    return 0
+def told() -> str:
+    return f"{(FOLDER / 'judge/report.md').read_text()}\nWhat stays: {(FOLDER / 'judge/model.onnx').resolve()}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(compress, told))

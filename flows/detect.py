@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.reproduce import Reproduce, Run, checkout
-from flows.server import by_hand, command_line
+from flows.server import main_of
 
 FOLDER = Path("work/detection")
 
@@ -32,13 +32,9 @@ def detect(workers: int = 2) -> None:
         find(reproduce)
 
 
-def main() -> int:
-    workers = command_line(detect).parse_args().workers
-    if failed := by_hand(lambda: detect(workers=workers)):
-        return failed
-    print(f"\n{(FOLDER / 'report/summary.md').read_text()}\nReport: {(FOLDER / 'report/report.html').resolve()}")
-    return 0
+def told() -> str:
+    return f"{(FOLDER / 'report/summary.md').read_text()}\nReport: {(FOLDER / 'report/report.html').resolve()}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(detect, told))

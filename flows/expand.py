@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.reproduce import Reproduce, Run, checkout
-from flows.server import by_hand, command_line
+from flows.server import main_of
 
 
 def grow(reproduce: Reproduce) -> list[Run]:
@@ -29,13 +29,9 @@ def expand(workers: int = 2) -> None:
         grow(reproduce)
 
 
-def main() -> int:
-    workers = command_line(expand).parse_args().workers
-    if failed := by_hand(lambda: expand(workers=workers)):
-        return failed
-    print(f"\n{Path('reports/summary.md').read_text()}\nReport: {Path('reports/report.html').resolve()}")
-    return 0
+def told() -> str:
+    return f"{Path('reports/summary.md').read_text()}\nReport: {Path('reports/report.html').resolve()}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(expand, told))

@@ -29,6 +29,15 @@ def command_line(story: Flow[..., Any]) -> argparse.ArgumentParser:
     return parser
 
 
+def main_of(story: Flow[..., Any], told: Callable[[], str]) -> int:
+    """`python -m flows.NAME`: runs the flow to its end, then prints what `told` reads of its files. An exit code."""
+    workers = command_line(story).parse_args().workers
+    if failed := by_hand(lambda: story(workers=workers)):
+        return failed
+    print(f"\n{told()}")
+    return 0
+
+
 def by_hand(story: Callable[[], object]) -> int:
     """Runs a flow to its end and returns an exit code. Starts a server when none answers, for as long as it takes."""
     try:

@@ -22,9 +22,10 @@ import psutil
 
 VERBS = (
     "fetch", "ingest", "split", "doctor", "teacher", "baseline", "oracle", "calibrate", "pseudo_label", "student",
-    "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare",
+    "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare", "lesson",
     "compose", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label", "box_student", "box_guard",
-    "box_evaluate", "box_fuse", "box_judge", "box_report",
+    "box_evaluate", "box_fuse", "box_judge", "box_report", "box_compact",
+    "box_compact_judge",
     "drift", "domains", "adapt_ingest", "adapt_split", "adapt_source", "translate", "adapt_student", "adapt_features",
     "adapt_choose", "adapt_report",
 )  # fmt: skip

@@ -46,10 +46,12 @@ def two_domains(table: pa.Table, params: Params, *, start: int, stop: int, batch
     return pairs(batches(made, start=start, stop=stop, workers=params.compute.workers), device=device)
 
 
-def scratch_of(name: str, settings: Any, table: pa.Table, params: Params, model: Path) -> Path:
+def scratch_of(
+    name: str, settings: Any, table: pa.Table, params: Params, model: Path, *, roles: tuple[str, ...] = ("labelled",)
+) -> Path:
     """A folder for the checkpoints of a loop of its own, named after all that it depends on."""
     train = Train(steps=1, labelled_batch=2, pool_batch=0, method=Supervised())
-    job = every_label(name, train, params.network, table, teacher=model, roles=("labelled",))
+    job = every_label(name, train, params.network, table, teacher=model, roles=roles)
     told = json.dumps([fingerprint(job, table, params), f"{settings}"])
     return CHECKPOINTS / hashlib.sha256(told.encode()).hexdigest()[:16]
 

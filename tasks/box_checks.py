@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tasks.checks import SIGNIFICANCE, Check
 from tasks.latency import within
-from tasks.text import listed
+from tasks.text import listed, points
 from tutelage.data.boxes import Found, Given
 from tutelage.metrics.coco import Scores, bootstrap_ap, bootstrap_class_ap, score
 from tutelage.metrics.comparison import Interval
@@ -63,7 +63,7 @@ def check(new: Rival, fair: Rival, old: Rival, truth: Truth, *, ratio: float | N
 
 def _beats(new: Rival, fair: Rival, truth: Truth, rules: Rules) -> Check:
     found = gain(new, fair, truth, rules)
-    reason = f"the gain of AP lies in {_points(found)}" + (
+    reason = f"the gain of AP lies in {between(found)}" + (
         ", clear of zero" if found.low > 0 else ": the baseline is better" if found.high < 0 else ": it may be luck"
     )
     rule = "AP against the supervised baseline: 95 % interval of the difference above 0"
@@ -75,7 +75,7 @@ def _not_worse(new: Rival, old: Rival, truth: Truth, rules: Rules) -> Check:
     rule = (
         f"AP against production: low end of the 95 % interval of the difference above {0 - 100 * rules.margin:g} points"
     )
-    reason = f"the difference of AP lies in {_points(found)}"
+    reason = f"the difference of AP lies in {between(found)}"
     return Check("AP", *_aps(new, old, truth, rules), rule, found.low > -rules.margin, reason)
 
 
@@ -87,7 +87,7 @@ def _classes(new: Rival, old: Rival, truth: Truth, rules: Rules) -> Check:
         confidence=1 - SIGNIFICANCE / len(names), max_detections=rules.max_detections,
     )  # fmt: skip
     found = {name: one for name, one in zip(names, every, strict=True) if one is not None}
-    now, before = (_scores(one, truth, rules).per_class for one in (new, old))
+    now, before = (scores(one, truth, rules).per_class for one in (new, old))
     failed = [
         f"{name} ({100 * one.estimate:.1f} points on {now[name].objects} objects)"
         for name, one in found.items()
@@ -119,12 +119,14 @@ def _size(new: Rival, old: Rival, rules: Rules) -> Check:
 
 
 def _aps(new: Rival, old: Rival, truth: Truth, rules: Rules) -> tuple[float | None, float | None]:
-    return _scores(new, truth, rules).ap, _scores(old, truth, rules).ap
+    return scores(new, truth, rules).ap, scores(old, truth, rules).ap
 
 
-def _scores(one: Rival, truth: Truth, rules: Rules) -> Scores:
+def scores(one: Rival, truth: Truth, rules: Rules) -> Scores:
+    """COCO's numbers."""
     return score(truth.given, one.found, truth.classes, max_detections=rules.max_detections)
 
 
-def _points(found: Interval) -> str:
-    return f"{100 * found.low:.1f} to {100 * found.high:.1f} points"
+def between(found: Interval) -> str:
+    """The ends of an interval of AP, in words."""
+    return f"{points(found.low)} to {points(found.high)} points"

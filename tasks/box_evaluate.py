@@ -9,6 +9,7 @@ from tasks.box_charts import precision_recall_chart
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.pictures import png
+from tasks.text import points
 from tasks.text import table as markdown
 from tutelage.data.boxes import Found
 from tutelage.data.manifest import read_split
@@ -69,11 +70,6 @@ def write_test(
 def _working_point(found: list[Found]) -> float:
     """The score at which errors are counted: half of the surest box's, so that no detector is judged by its scale."""
     return 0.5 * max((float(one.scores.max(initial=0.0)) for one in found), default=0.0)
-
-
-def points(share: float | None) -> str:
-    """A share of AP in points."""
-    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _markdown(name: str, metrics: dict[str, Any], chart: str) -> str:

@@ -12,6 +12,7 @@ from tasks.box_checks import Rival, Rules, Truth, check, gain
 from tasks.io import read_json, whole, write_json
 from tasks.judge import checks_table
 from tasks.params import Params
+from tasks.text import change, points
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.models.files import DetectorCard, load_detector
 from tutelage.types import BadInput, Detector
@@ -19,15 +20,9 @@ from tutelage.types import BadInput, Detector
 
 def box_judge(split: Path, candidate: Path, baseline: Path, evaluation: Path, *, params: Params, out: Path) -> Path:
     """Student and baseline, and what both found in the test split -> verdict.json, report.md, the winner's model."""
-    table, wanted = read_split(split), params.detection
-    test = marked(split, table, "test")
-    truth = Truth(test.given, classes_of(table))
-    rules = Rules(
-        class_margin=wanted.judge.class_margin, latency_ratio=wanted.judge.latency_ratio,
-        resamples=wanted.judge.resamples, seed=params.seed, max_detections=wanted.evaluate.max_detections,
-    )  # fmt: skip
+    ids, truth, rules = judged_by(split, params)
     (new, network, card), (fair, other, fair_card) = (
-        _rival(name, folder, evaluation / name, test.ids)
+        rival(name, folder, evaluation / name, ids)
         for name, folder in (("candidate", candidate), ("baseline", baseline))
     )
     ratio = None
@@ -37,8 +32,8 @@ def box_judge(split: Path, candidate: Path, baseline: Path, evaluation: Path, *,
     checks = check(new, fair, fair, truth, ratio=ratio, rules=rules)
     progress, promote = gain(new, fair, truth, rules), all(one.passed for one in checks)
     words = (
-        f"the candidate's AP is {100 * progress.estimate:+.1f} points from the supervised baseline's "
-        f"(95 % interval {100 * progress.low:.1f} to {100 * progress.high:.1f})"
+        f"the candidate's AP is {change(progress.estimate)} points from the supervised baseline's "
+        f"(95 % interval {points(progress.low)} to {points(progress.high)})"
     )
     failed = [f"{one.name}: {one.reason}" for one in checks if not one.passed]
     content = {
@@ -47,12 +42,7 @@ def box_judge(split: Path, candidate: Path, baseline: Path, evaluation: Path, *,
         "reasons": [f"{'Promoted' if promote else 'Not promoted'}: {words}.", *failed],
         "checks": [asdict(one) for one in checks],
         "gain": {"ap": progress.estimate, "low": progress.low, "high": progress.high},
-        "digests": {
-            "split": hashlib.sha256((split / "split.parquet").read_bytes()).hexdigest(),
-            "boxes": hashlib.sha256((split / "boxes.parquet").read_bytes()).hexdigest(),
-            "candidate": card.sha256,
-            "baseline": fair_card.sha256,
-        },
+        "digests": digests(split) | {"candidate": card.sha256, "baseline": fair_card.sha256},
     }
     with whole(out) as folder:
         winner = candidate if promote else baseline
@@ -62,7 +52,24 @@ def box_judge(split: Path, candidate: Path, baseline: Path, evaluation: Path, *,
     return out
 
 
-def _rival(name: str, model: Path, evaluation: Path, ids: list[str]) -> tuple[Rival, Detector, DetectorCard]:
+def judged_by(split: Path, params: Params) -> tuple[list[str], Truth, Rules]:
+    """The test images, by id, what is in them, and the rules."""
+    table, wanted = read_split(split), params.detection
+    test = marked(split, table, "test")
+    rules = Rules(
+        class_margin=wanted.judge.class_margin, latency_ratio=wanted.judge.latency_ratio,
+        resamples=wanted.judge.resamples, seed=params.seed, max_detections=wanted.evaluate.max_detections,
+    )  # fmt: skip
+    return test.ids, Truth(test.given, classes_of(table)), rules
+
+
+def digests(split: Path) -> dict[str, str]:
+    """Two verdicts with equal ones judged on the same data."""
+    return {name: hashlib.sha256((split / f"{name}.parquet").read_bytes()).hexdigest() for name in ("split", "boxes")}
+
+
+def rival(name: str, model: Path, evaluation: Path, ids: list[str]) -> tuple[Rival, Detector, DetectorCard]:
+    """A detector with what it found. BadInput where the evaluation is another one's, or of other images."""
     network, card = load_detector(model / "model.safetensors")
     if read_json(evaluation / "metrics.json").get("model") != card.sha256:
         raise BadInput(f"{evaluation} tested another detector than {model} holds. Run `dvc repro` to test it again")

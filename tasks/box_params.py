@@ -145,6 +145,20 @@ class JudgeBoxes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompressBoxes:
+    """From a detector to a narrower one, and what that must show before it takes its teacher's place."""
+
+    __pydantic_config__ = STRICT
+    teacher: str  # folder of a detector
+    network: dict[str, Any]  # fields of detection.network that the compact detector has otherwise
+    student: TrainDetector
+    baseline: TrainDetector  # the same network from boxes alone
+    smaller: Annotated[float, Field(ge=1)] = 2.0  # times fewer parameters
+    faster: Annotated[float, Field(ge=1)] = 1.0  # times less time
+    max_loss: Share = 0.02  # AP that the lower end of the interval may lack; 0.01 is one point
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportBoxes:
     __pydantic_config__ = STRICT
     gallery: Annotated[int, Field(ge=0)] = 12  # images a row
@@ -187,6 +201,7 @@ class Detection:
     fuse: FuseBoxes = field(default_factory=FuseBoxes)
     judge: JudgeBoxes
     report: ReportBoxes = field(default_factory=ReportBoxes)
+    compress: CompressBoxes
     rounds: dict[int, BoxRound]
     last: int
 
@@ -208,5 +223,9 @@ class Detection:
                     f"rounds.{n}.holdout is true, but round {n + 1} calibrates its student on the hold-out. "
                     "Only the last round may learn from it"
                 )
-            if unknown := item.network.keys() - {known.name for known in fields(self.network)}:
-                raise ValueError(f"rounds.{n}.network has {unknown.pop()!r}, which detection.network does not have")
+            self._known(item.network, f"rounds.{n}.network")
+        self._known(self.compress.network, "compress.network")
+
+    def _known(self, changes: dict[str, Any], section: str) -> None:
+        if unknown := changes.keys() - {known.name for known in fields(self.network)}:
+            raise ValueError(f"{section} has {unknown.pop()!r}, which detection.network does not have")

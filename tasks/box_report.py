@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from tasks.box_evaluate import points
 from tasks.box_page import box_page
 from tasks.box_pictures import strips
 from tasks.box_story import BoxStory, read_box_story
 from tasks.gallery import sheet
 from tasks.io import whole, write_json
 from tasks.params import Params
-from tasks.text import percent
+from tasks.text import percent, points
 from tasks.text import table as markdown
 
 SIDE = 192  # pixels of a picture

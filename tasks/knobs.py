@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
+from tasks.loops import LOOPS
 from tutelage.methods import METHODS, Method
 from tutelage.methods.detection import DETECTION_METHODS
 
@@ -18,12 +19,12 @@ Open = Annotated[float, Field(gt=0, lt=1)]
 
 def parse_method(value: Any) -> Any:
     """{"name": "rkd", "angle": 50} -> RKD(angle=50.0)."""
-    return _parse(value, METHODS)
+    return parse_named(value, METHODS, "methods")
 
 
 def parse_detection_method(value: Any) -> Any:
     """{"name": "stac", "weight": 1} -> STAC(weight=1.0)."""
-    return _parse(value, DETECTION_METHODS)
+    return parse_named(value, DETECTION_METHODS, "methods")
 
 
 def parse_methods(value: Any) -> Any:
@@ -49,13 +50,20 @@ def nearest(word: str, known: Any) -> str:
     return f". Did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known))}"
 
 
-def _parse(value: Any, methods: Mapping[str, type[Any]]) -> Any:
+def parse_named(value: Any, known: Mapping[str, type[Any]], what: str) -> Any:
+    """{"name": ..., its fields} -> what `known` has by that name, made from the fields."""
     if not isinstance(value, dict) or "name" not in value:
-        raise ValueError("a method is written {name: ..., its fields}")
+        raise ValueError(f"one of the {what} is written {{name: ..., its fields}}")
     fields = {key: content for key, content in value.items() if key != "name"}
-    if value["name"] not in methods:
-        raise ValueError(f"{value['name']!r} is not one of the {len(methods)} methods{nearest(value['name'], methods)}")
-    return TypeAdapter(methods[value["name"]]).validate_python(fields)
+    name = value["name"]
+    if name in LOOPS and name not in known:
+        raise ValueError(
+            f"{name!r} trains in a loop of its own and is not one of the {len(known)} {what}. Write it as lesson.learn "
+            f"and run `python -m tasks lesson`, or as compress.chain.N.learn"
+        )
+    if name not in known:
+        raise ValueError(f"{name!r} is not one of the {len(known)} {what}{nearest(name, known)}")
+    return TypeAdapter(known[name]).validate_python(fields)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from tasks.io import read_json
 from tasks.params import Params
 from tasks.pictures import svg, thumbnail
 from tasks.story import ClassLabels, RoundRecord, Story
-from tasks.text import percent
+from tasks.text import change, percent, points
 from tutelage.data.manifest import classes_of, read_split, read_truth
 
 MANY = 30  # classes that a chart or table can hold; of more, the worst are shown
@@ -83,7 +83,7 @@ def rendered(template: str, **values: Any) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"percent": percent, "thumbnail": thumbnail}
+    environment.filters |= {"percent": percent, "points": points, "change": change, "thumbnail": thumbnail}
     return environment.get_template(template).render(**values).replace(" %", "\N{NO-BREAK SPACE}%")
 
 

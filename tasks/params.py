@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from tasks.adapt_params import Adapt
 from tasks.box_params import Detection
 from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_methods
+from tasks.lesson_params import LessonParams, parse_loop
+from tasks.loops import Loop, NASStudent, UninformedStudents
 from tutelage.data.views import Views
 from tutelage.methods import Method
 from tutelage.models.backbone import NetworkSpec
@@ -127,6 +129,11 @@ class Link:
     __pydantic_config__ = STRICT
     teacher: str  # folder of a model
     network: dict[str, Any]  # fields of `network` that this student has otherwise
+    learn: Annotated[Loop | None, BeforeValidator(parse_loop)] = None  # a loop of its own, not compress.student.method
+
+    def __post_init__(self) -> None:
+        if isinstance(self.learn, UninformedStudents):
+            raise ValueError("uninformed_students make no classifier, so no link. Run `python -m tasks lesson` instead")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +208,7 @@ class Params:
     report: Report = field(default_factory=Report)
     compress: Compress
     compare: Compare = field(default_factory=Compare)
+    lesson: LessonParams
     detection: Detection
     adapt: Adapt
     rounds: dict[int, Round]
@@ -223,8 +231,15 @@ class Params:
             self.resized(item.network, f"rounds.{n}.network")
         self.resized(self.compress.network, "compress.network")
         self.resized(self.compare.network, "compare.network")
+        self.resized(self.lesson.network, "lesson.network")
+        self._candidates(self.lesson.learn, "lesson.learn")
         for n, link in self.compress.chain.items():
             self.resized(link.network, f"compress.chain.{n}.network")
+            self._candidates(link.learn, f"compress.chain.{n}.learn")
+
+    def _candidates(self, learn: Loop | None, section: str) -> None:
+        for changes in learn.networks if isinstance(learn, NASStudent) else ():
+            self.resized(changes, f"{section}.networks")
 
     def resized(self, changes: dict[str, Any], section: str) -> NetworkSpec:
         """`network` with some fields changed, as `section` writes them."""

@@ -11,7 +11,17 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """0.125 -> "12.5 %"; "-" where there is no number."""
-    return "-" if share is None else f"{100 * share:.{digits}f} %"
+    return "-" if share is None else f"{100 * share:z.{digits}f} %"
+
+
+def points(share: float | None, *, digits: int = 1) -> str:
+    """A share of AP in points: 0.125 -> "12.5"; "-" where there is no number, and never "-0.0"."""
+    return "-" if share is None else f"{100 * share:z.{digits}f}"
+
+
+def change(share: float) -> str:
+    """A difference of AP in points, with its sign: 0.125 -> "+12.5"."""
+    return f"{100 * share:+z.1f}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ def start(job: Job, table: pa.Table, params: Params) -> Run[Network, Nets]:
     torch.manual_seed(params.seed)
     classes = classes_of(table)
     sizes = Sizes(len(job.labeled), len(job.pool), len(classes), job.train.steps)
-    return begin(job.train.method, *_networks(job, classes), sizes, params.optimiser)
+    return begin(job.train.method, *networks(job, classes), sizes, params.optimiser)
 
 
 def fingerprint(job: Job, table: pa.Table, params: Params) -> str:
@@ -124,7 +124,8 @@ def every_label(
     )  # fmt: skip
 
 
-def _networks(job: Job, classes: list[str]) -> tuple[Backbone, Backbone | None]:
+def networks(job: Job, classes: list[str]) -> tuple[Backbone, Backbone | None]:
+    """Student and teacher of a run. Raises BadInput where they do not fit together, or the teacher not the classes."""
     student = create(job.network, len(classes))
     if job.teacher is None:
         return student, None

@@ -13,6 +13,7 @@ from tutelage.methods import METHODS
 from tutelage.methods.detection import DETECTION_METHODS
 from tutelage.methods.multitask import MULTITASK_METHODS
 from tutelage.systems import SYSTEMS
+from tutelage.train.sftn import SFTN
 
 TABLES = {"method": METHODS, "detection": DETECTION_METHODS, "multitask": MULTITASK_METHODS}
 MODULES = {"loop": "tutelage.train", "analysis": "tutelage.analysis"}  # where each kind is found
@@ -75,6 +76,8 @@ def test_recipes_are_sections_of_params(pytestconfig):
     for name, path in recipes(pytestconfig).items():
         recipe = yaml.safe_load(path.read_text())
         assert set(recipe) <= set(known), name
+        if "compress" in recipe:
+            continue
         own, all_of = (content.get("detection", content) if "detection" in recipe else content
                        for content in (recipe, known))  # fmt: skip
         for section in set(own) - {"rounds", "last"}:
@@ -87,6 +90,25 @@ def test_recipes_are_sections_of_params(pytestconfig):
         assert [own["rounds"][n]["teacher"] for n in rounds] == teachers[:-1]
         assert own["last"] == len(own["rounds"])
         assert "https://arxiv.org/abs/" in path.read_text()
+
+
+def test_a_chain_over_a_student_friendly_teacher_is_params(pytestconfig, tmp_path):
+    text = recipes(pytestconfig)["sftn"].read_text()
+    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
+    known["compress"] |= yaml.safe_load(text)["compress"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
+    found = load(tmp_path / "params.yaml")
+    first, last = found.compress.chain.values()
+    assert isinstance(first.learn, SFTN)
+    assert first.learn.student == found.resized(last.network, "")
+    assert (first.network, last.learn) == (found.compress.network, None)
+    links = re.sub(r"\n#\s+(?=networks)", " ", text)
+    others = [yaml.safe_load(line[1:])[1] for line in links.splitlines() if line.startswith("#   1: ")]
+    for link in others:
+        known["compress"] |= {"chain": {1: link}, "last": 1}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
+        load(tmp_path / "params.yaml")
+    assert [link["learn"]["name"] for link in others] == ["metadistil", "nas_student", "oracle_search"]
 
 
 def test_the_phases_of_dug_are_params(pytestconfig, tmp_path):

@@ -21,6 +21,7 @@ from flows import retrain as story
 from flows.adapt import move
 from flows.child import Failed
 from flows.compress import shrink
+from flows.compress_detector import narrow
 from flows.dag import ancestors, load
 from flows.detect import find
 from flows.expand import grow
@@ -66,6 +67,8 @@ def test_every_stage_of_dvc_yaml_is_reached() -> None:
     shrink(compression)  # type: ignore[arg-type]
     detection = Recorder(box_student=[name.removeprefix("box_student@") for name in dag if name[:12] == "box_student@"])
     find(detection)  # type: ignore[arg-type]
+    narrowing = Recorder()
+    narrow(narrowing)  # type: ignore[arg-type]
     adaptation = Recorder(adapt_student=[name.partition("@")[2] for name in dag if name[:14] == "adapt_student@"])
     move(adaptation)  # type: ignore[arg-type]
     stages = {name for name, stage in dag.items() if not stage.source}
@@ -73,8 +76,9 @@ def test_every_stage_of_dvc_yaml_is_reached() -> None:
     for graph in (dag, own_images):
         grown, shrunk = ancestors(graph, milestones.named), ancestors(graph, compression.named)
         found = ancestors(graph, detection.named)
-        adapted = ancestors(graph, adaptation.named)
-        assert grown | shrunk | found | adapted >= stages
+        adapted, narrowed = ancestors(graph, adaptation.named), ancestors(graph, narrowing.named)
+        assert grown | shrunk | found | adapted | narrowed >= stages
+        assert not any("compact" in name for name in found), "the demo of detection waits"
         assert not any("adapt" in name or name in ("drift", "domains", "translate") for name in grown | shrunk | found)
         assert not any("box_" in name or "detector" in name or "scenes" in name for name in grown | shrunk)
         assert not any("compress" in name or "compact" in name or "export" in name for name in grown), "the demo waits"

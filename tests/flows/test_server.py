@@ -10,9 +10,11 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from toy import Server
 
+from flows import server as at_hand
 from flows import ui
+from flows.adapt import adapt
 from flows.child import Failed
-from flows.server import address, free_port, serving
+from flows.server import address, free_port, main_of, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,3 +62,13 @@ def test_deployments_are_flows_that_exist_and_only_retrain_has_a_schedule(monkey
     assert flows == {"by-hand": "expand", "nightly": "retrain"}
     assert "schedules" not in deployments["by-hand"]
     assert deployments["nightly"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+
+
+@pytest.mark.parametrize(("code", "said"), [(0, "\nall is well\n"), (130, "")])
+def test_what_was_made_is_told_only_where_a_flow_ended_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, said: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["flows.adapt", "--workers", "3"])
+    monkeypatch.setattr(at_hand, "by_hand", lambda story: code)
+    assert main_of(adapt, lambda: "all is well") == code
+    assert capsys.readouterr().out == said

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tutelage.metrics.classification import (
     accuracy,
+    auroc,
     confusion,
     expected_calibration_error,
     f1_score,
@@ -110,3 +111,12 @@ def test_no_images_is_an_error_and_not_a_number():
     ):
         with pytest.raises(ValueError, match="no images"):
             call()
+
+
+def test_the_area_counts_the_pairs_that_are_in_order():
+    """Positives 3 and 1 against negatives 2, 1 and 0: 3 and 1.5 of 3 pairs in order, a tie being half of one."""
+    scores, positive = np.array([3.0, 1.0, 2.0, 1.0, 0.0]), np.array([True, True, False, False, False])
+    assert auroc(scores, positive) == 4.5 / 6
+    assert auroc(-scores, positive) == 1.5 / 6
+    with pytest.raises(ValueError, match="5 positives and 0 negatives"):
+        auroc(scores, np.ones(5, bool))

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tutelage.models.average import Frozen, average_into
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.files import load_model, save_model
+from tutelage.models.grown import Layer
 from tutelage.types import BadInput
 
 SMALL = NetworkSpec(width=4, image_size=16)
@@ -93,3 +96,33 @@ def test_average_by_hand():
     assert all((value == 1.5).all() for value in teacher.parameters())  # 0.75 * 1 + 0.25 * 3
     average_into(teacher, student, decay=0.0)
     assert all((value == 3).all() for value in teacher.parameters())
+
+
+TWICE = Layer("identity", plus_input=True, plus_stage=False)  # a map plus itself
+
+
+def test_added_layers_stand_behind_their_stage():
+    plain, grown = create(SMALL, 3).eval(), create(replace(SMALL, added=(TWICE,) * 3), 3).eval()
+    convolved = create(replace(SMALL, added=(Layer("conv3", plus_input=False, plus_stage=False), TWICE, TWICE)), 3)
+    more = sum(p.numel() for p in convolved.parameters()) - sum(p.numel() for p in plain.parameters())
+    wide = plain.widths["stage1"]
+    assert more == wide * wide * 9 + 2 * wide  # behind the first stage: a convolution and its batch norm
+    weights = plain.state_dict()
+    grown.load_state_dict({name: weights[name.replace(".stage.", ".")] for name in grown.state_dict()})
+    images = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(grown(images).features["stage1"], 2 * plain(images).features["stage1"])
+
+
+def test_added_layers_are_in_the_file(tmp_path):
+    net = create(replace(SMALL, added=(TWICE, Layer("conv5", plus_input=True, plus_stage=True), TWICE)), 3).eval()
+    save_model(tmp_path / "model.safetensors", net, classes=["a", "b", "c"], method="here")
+    again, card = load_model(tmp_path / "model.safetensors")
+    assert card.spec == net.spec
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(again(images).logits, net(images).logits)
+
+
+@pytest.mark.parametrize("spec", [SMALL, NetworkSpec(name="test_vit", image_size=160)])
+def test_added_layers_that_do_not_fit_are_refused(spec):
+    with pytest.raises(BadInput, match=r"network\.added has 2 layers"):
+        create(replace(spec, added=(TWICE, TWICE)), 3)

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from tutelage.models.backbone import NetworkSpec, create
-from tutelage.train.uninformed_students import Detector, calibrate, fit, measure
-from tutelage.types import BadInput
+from tutelage.models.files import save_model
+from tutelage.train.uninformed_students import Detector, begin, calibrate, fit, load_anomalies, measure, save_anomalies
+from tutelage.types import BadInput, Diverged
 
 SPEC = NetworkSpec(width=8, image_size=16)
 
@@ -22,12 +23,17 @@ def detector(students=3, *, seed=0):
     return Detector(create(SPEC, 3).eval(), [create(SPEC, 3) for _ in range(students)], "stage1:stage1")
 
 
+def learned(made, images, *, lr):
+    """The losses of each student in each step."""
+    return torch.stack([torch.stack(list(step.terms.values())) for step in fit(begin(made, lr=lr), images)])
+
+
 @pytest.fixture(scope="module")
 def trained():
     made = detector()
     measure(made, normal(10))
     before = {name: value.clone() for name, value in made.teacher.state_dict().items()}
-    losses = torch.stack(list(fit(made, normal(60, seed=1), lr=2e-2)))
+    losses = learned(made, normal(60, seed=1), lr=2e-2)
     calibrate(made, normal(5, seed=2))
     torch.testing.assert_close(dict(made.teacher.state_dict()), before, rtol=0, atol=0)
     return made, losses
@@ -76,7 +82,7 @@ def test_same_seed_same_students_and_others_by_another():
     def run(seed):
         made = detector(2, seed=seed)
         measure(made, normal(2))
-        return torch.stack(list(fit(made, normal(3), lr=1e-3)))
+        return learned(made, normal(3), lr=1e-3)
 
     assert torch.equal(run(0), run(0))
     assert not torch.equal(run(0), run(1))
@@ -98,3 +104,32 @@ def test_what_is_missing_is_said():
         Detector(net, [net], "stage1:stage9")
     with pytest.raises(BadInput, match="normal has 0 positions"):
         measure(detector(), [])
+
+
+def test_cut_and_continued_is_bit_equal_to_never_cut(tmp_path):
+    whole, first, second = (begin(detector(2), lr=1e-3) for _ in range(3))
+    for run in (whole, first, second):
+        measure(run.detector, normal(1))
+    images = list(normal(5))
+    list(fit(whole, images))
+    list(fit(first, images[:2]))
+    torch.save(first.state_dict(), tmp_path / "run.pt")
+    second.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
+    assert [step.number for step in fit(second, images[2:])] == [3, 4, 5]
+    torch.testing.assert_close(second.detector.state_dict(), whole.detector.state_dict(), rtol=0, atol=0)
+
+
+def test_a_loss_that_is_no_number_stops_the_run():
+    (images,) = normal(1)
+    with pytest.raises(Diverged, match="not finite at step 1"):
+        next(fit(begin(detector(1)), [images * torch.nan]))
+
+
+def test_from_a_file_it_says_the_same(trained, tmp_path):
+    made, _ = trained
+    save_anomalies(tmp_path / "model.safetensors", made, classes=["a", "b", "c"], method="here")
+    (images,) = normal(1, seed=5)
+    assert torch.equal(load_anomalies(tmp_path / "model.safetensors")(images), made(images))
+    save_model(tmp_path / "other.safetensors", create(SPEC, 3), classes=["a", "b", "c"], method="here")
+    with pytest.raises(BadInput, match="makes no maps of anomalies"):
+        load_anomalies(tmp_path / "other.safetensors")

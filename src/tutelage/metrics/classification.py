@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 Labels = Int[np.ndarray, " n"]
 
@@ -30,6 +30,18 @@ def confusion(labels: Labels, predicted: Labels, classes: int) -> Int[np.ndarray
     """Counts; rows are the truth, columns the answer."""
     cells = np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes)
     return cells.reshape(classes, classes)
+
+
+def auroc(scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> float:
+    """Chance that a positive scores above a negative, ties counting half: the area under the ROC curve.
+
+    Hanley, McNeil, Radiology, 1982. Raises ValueError without both a positive and a negative.
+    """
+    order, number = np.sort(scores[~positive]), int((~positive).sum())
+    if number in (0, len(scores)):
+        raise ValueError(f"{len(scores) - number} positives and {number} negatives: an area needs one of each")
+    below, until = (np.searchsorted(order, scores[positive], side=side) for side in ("left", "right"))
+    return float(np.mean(below + until) / (2 * number))
 
 
 @dataclass(frozen=True)

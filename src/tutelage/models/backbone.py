@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tutelage.models.grown import Architecture, Behind, check_layers
 from tutelage.types import BadInput, Network, Outputs
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what timm's weights were trained with
@@ -24,8 +25,10 @@ class NetworkSpec:
     width: int = 32  # of small_resnet's first stage; others have their own
     image_size: int = 28  # pixels; images are resized to this square
     pretrained: bool = False
+    added: Architecture = ()  # layers behind the stages, equally many behind each: what oracle_search found
 
     def __post_init__(self) -> None:
+        check_layers(self.added)
         if self.width < 1 or self.image_size < 8:
             raise BadInput(f"{self}: width is at least 1 channel, image_size at least 8 pixels")
         if self.name == "small_resnet" and self.pretrained:
@@ -49,6 +52,8 @@ class Backbone(Network):
         self.register_buffer("std", std, persistent=False)
         self.to(memory_format=torch.channels_last)
         self.widths, self.embedding_width = _dry_run(self, spec.image_size)
+        if spec.added:
+            _add(self)
 
     def forward(self, images: Tensor) -> Outputs:
         normal = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
@@ -110,6 +115,21 @@ def from_timm(name: str, classes: int, download: bool) -> nn.Module:
     if not hasattr(net, "forward_intermediates"):
         raise BadInput(f"network.name is {name!r}, which has no forward_intermediates in timm {timm.__version__}")
     return net
+
+
+def _add(net: Backbone) -> None:
+    """Put the layers of its spec behind the stages. Raises BadInput where they do not fit."""
+    stages: Any = getattr(net.net, "stages", [])
+    layers = net.spec.added
+    if len(stages) != len(net.widths) or len(layers) % len(stages):
+        raise BadInput(
+            f"network.added has {len(layers)} layers, but {net.spec.name} has {len(stages)} stages that layers can "
+            "stand behind, equally many behind each. Leave it out, or use small_resnet"
+        )
+    depth = len(layers) // len(stages)
+    for place, width in enumerate(net.widths.values()):
+        mine = layers[place * depth : (place + 1) * depth]
+        stages[place] = Behind(stages[place], mine, width).to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 
 from tutelage.models.backbone import Backbone, NetworkSpec, create
 from tutelage.models.detectors import DetectorSpec, create_detector
+from tutelage.models.grown import Layer
 from tutelage.models.translators import Translator
 from tutelage.types import BadInput, Detector, Network
+
+Loaded = TypeVar("Loaded", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +57,15 @@ def save_model(path: Path, net: Backbone, *, classes: list[str], method: str) ->
 
 def load_model(path: Path) -> tuple[Network, Card]:
     """The network in eval mode, and its card. Raises BadInput for anything but a file that save_model wrote."""
-    about, weights, digest = read_weights(path)
-    if "task" in about:
-        raise BadInput(f"{path} is a model for {about['task']}, and a classifier is needed here")
-    spec = NetworkSpec(**about["spec"])
-    net = create(spec, len(about["classes"]), download=False)
-    net.load_state_dict(weights)
-    card = Card(
-        spec=spec, classes=about["classes"], method=about["method"], sha256=digest, parameters=count_parameters(net)
-    )  # fmt: skip
-    return net.eval(), card
+    net, about = load_net(
+        path, "classification", lambda about, classes: create(read_spec(about["spec"]), classes, download=False)
+    )
+    return net, Card(spec=net.spec, **about)
+
+
+def read_spec(written: dict[str, Any]) -> NetworkSpec:
+    """What asdict and JSON made of a spec, as a spec again: JSON knows no tuples."""
+    return NetworkSpec(**written | {"added": tuple(Layer(*one) for one in written.get("added", ()))})
 
 
 def save_detector(path: Path, net: Detector, *, classes: list[str], method: str) -> None:
@@ -75,16 +78,33 @@ def save_detector(path: Path, net: Detector, *, classes: list[str], method: str)
 
 def load_detector(path: Path) -> tuple[Detector, DetectorCard]:
     """The detector in eval mode, and its card. Raises BadInput for anything but a file that save_detector wrote."""
-    about, weights, digest = read_weights(path)
-    if about.get("task") != "detection":
-        raise BadInput(f"{path} is a model for {about.get('task', 'classification')}, and a detector is needed here")
-    spec = DetectorSpec(**about["spec"] | {"levels": tuple(about["spec"]["levels"])})  # JSON knows no tuples
-    net = create_detector(spec, len(about["classes"]), download=False)
-    net.load_state_dict(weights)
-    card = DetectorCard(
-        spec=spec, classes=about["classes"], method=about["method"], sha256=digest, parameters=count_parameters(net)
+    net, about = load_net(
+        path, "detection",
+        lambda about, classes: create_detector(read_detector_spec(about["spec"]), classes, download=False),
     )  # fmt: skip
-    return net.eval(), card
+    assert isinstance(net.spec, DetectorSpec)
+    return net, DetectorCard(spec=net.spec, **about)
+
+
+def read_detector_spec(written: dict[str, Any]) -> DetectorSpec:
+    """As read_spec."""
+    return DetectorSpec(**written | {"levels": tuple(written["levels"])})
+
+
+def load_net(path: Path, task: str, make: Callable[[dict[str, Any], int], Loaded]) -> tuple[Loaded, dict[str, Any]]:
+    """A network in eval mode, and what its card has beside its spec: classes, method, sha256, parameters.
+
+    `make` builds it from what the file says of itself and the number of classes. Raises BadInput where the file is not
+    one for `task`.
+    """
+    about, weights, digest = read_weights(path)
+    found = about.get("task", "classification")
+    if found != task:
+        raise BadInput(f"{path} is a model for {found}, and one for {task} is needed here")
+    net = make(about, len(about["classes"]))
+    net.load_state_dict(weights)
+    told = {"classes": about["classes"], "method": about["method"]}
+    return net.eval(), told | {"sha256": digest, "parameters": count_parameters(net)}
 
 
 def save_translator(path: Path, net: Translator) -> None:

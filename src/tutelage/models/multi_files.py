@@ -4,10 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.models.detectors import DetectorSpec
-from tutelage.models.files import count_parameters, read_weights, write_weights
+from tutelage.models.files import load_net, read_detector_spec, write_weights
 from tutelage.models.multi import MultiNet, MultiSpec
-from tutelage.types import BadInput
 
 _TASK = "several tasks"
 
@@ -34,19 +32,12 @@ def save_multi(path: Path, net: MultiNet, *, classes: list[str], method: str) ->
 
 def load_multi(path: Path) -> tuple[MultiNet, MultiCard]:
     """The network in eval mode, and its card. Raises BadInput for anything but a file that save_multi wrote."""
-    about, weights, digest = read_weights(path)
-    if about.get("task") != _TASK:
-        raise BadInput(f"{path} is a model for {about.get('task', 'classification')}, and one for {_TASK} is needed")
-    net = MultiNet(_spec(about["spec"]), len(about["classes"]), download=False)
-    net.load_state_dict(weights)
-    card = MultiCard(
-        spec=net.spec, classes=about["classes"], method=about["method"], sha256=digest,
-        parameters=count_parameters(net),
+    net, about = load_net(
+        path, _TASK, lambda about, classes: MultiNet(_spec(about["spec"]), classes, download=False)
     )  # fmt: skip
-    return net.eval(), card
+    return net, MultiCard(spec=net.spec, **about)
 
 
 def _spec(fields: dict[str, Any]) -> MultiSpec:
-    shared = fields["detector"]
-    detector = DetectorSpec(**shared | {"levels": tuple(shared["levels"])})  # JSON knows no tuples
+    detector = read_detector_spec(fields["detector"])
     return MultiSpec(**fields | {"tasks": tuple(fields["tasks"]), "detector": detector})

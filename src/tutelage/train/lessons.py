@@ -47,8 +47,13 @@ class Resumable:
 
 def move(optimizer: torch.optim.Optimizer, terms: Losses, settings: Optimiser, *, step: int) -> None:
     """One step along the gradients that lie there, clipped. Raises Diverged where a term is not finite."""
+    check_finite(terms, step=step)
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], settings.clip)
+    optimizer.step()
+
+
+def check_finite(terms: Losses, *, step: int) -> None:
+    """Raises Diverged where a term is not finite."""
     if not bool(torch.stack([term.detach() for term in terms.values()]).isfinite().all()):
         said = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
         raise Diverged(f"loss is not finite at step {step} ({said}). Lower the learning rates")
-    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], settings.clip)
-    optimizer.step()

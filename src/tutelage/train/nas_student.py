@@ -65,15 +65,8 @@ def search(
     on nothing that came before it, so a search that was cut goes on with the specs that are left. Raises BadInput
     where no candidate is small enough. Torch's random state stays as it was.
     """
-    with torch.random.fork_rng():
-        counts = {spec: _count(create(spec, sizes.classes, download=False)) for spec in settings.specs}
-    small = [spec for spec, count in counts.items() if count <= settings.parameters]
-    if not small:
-        raise BadInput(
-            f"parameters is {settings.parameters}, and the smallest candidate has {min(counts.values())}. Raise it, or "
-            "add smaller specs"
-        )
-    for spec in small:
+    counts = fitting(settings, sizes.classes)
+    for spec in counts:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             student = create(spec, sizes.classes)
@@ -83,6 +76,19 @@ def search(
                 pass
         alike = likeness(student, run.nets.teacher, probe.to(accelerator.device))
         yield Rated(spec, counts[spec], alike.item())
+
+
+def fitting(settings: Search, classes: int) -> dict[NetworkSpec, int]:
+    """The candidates that are small enough, with their parameters. Raises BadInput where none is."""
+    with torch.random.fork_rng():
+        counts = {spec: _count(create(spec, classes, download=False)) for spec in settings.specs}
+    small = {spec: count for spec, count in counts.items() if count <= settings.parameters}
+    if not small:
+        raise BadInput(
+            f"parameters is {settings.parameters}, and the smallest candidate has {min(counts.values())}. Raise it, or "
+            "add smaller specs"
+        )
+    return small
 
 
 def likeness(student: Network, teacher: Network, probe: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:

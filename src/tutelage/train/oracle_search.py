@@ -4,13 +4,13 @@ https://arxiv.org/abs/1911.13019
 A student grows until it has room for what several teachers say: a controller picks what to add behind each stage of a
 backbone, and learns from how well the student with it does. Weights are shared by all that is picked, as in ENAS (Pham
 et al., 2018, https://arxiv.org/abs/1802.03268). What was picked in the end is trained from scratch, by the method
-oracle_kd_nas and tutelage.train.loop: `Grown(backbone, depth=..., architecture=best(run))`.
+oracle_kd_nas and tutelage.train.loop: `create(replace(spec, added=best(run)), classes)`.
 
 Built from descriptions: where added layers attach, and the reward's penalty (Tan et al., MnasNet, CVPR 2019,
 https://arxiv.org/abs/1807.11626), are our reading. The controller's numbers are those of ENAS.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,44 +25,12 @@ from tutelage.methods.oracle_kd_nas import OracleKDNAS
 from tutelage.models.average import Frozen
 from tutelage.models.backbone import Backbone
 from tutelage.models.committee import each_said
+from tutelage.models.grown import OPERATIONS, Architecture, Layer, grow
 from tutelage.models.tails import stages
 from tutelage.train.lessons import Lesson, Resumable, move, ready
 from tutelage.train.loop import Step, schedule, set_rate, sgd
 from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, Network, Outputs
-
-
-class Layer(NamedTuple):
-    """One layer that is added behind a stage."""
-
-    operation: str  # of OPERATIONS
-    plus_input: bool  # add what went in
-    plus_stage: bool  # add the map of the stage itself; behind it at once, that is the same map, and added once
-
-
-Architecture = tuple[Layer, ...]  # the layers behind the first stage, then those behind the second, ...
-
-
-def _conv(channels: int, size: int) -> nn.Module:
-    conv = nn.Conv2d(channels, channels, size, padding=size // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())
-
-
-def _separable(channels: int, size: int) -> nn.Module:
-    each = nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels, bias=False)
-    mixed = nn.Conv2d(channels, channels, 1, bias=False)
-    return nn.Sequential(each, mixed, nn.BatchNorm2d(channels), nn.ReLU())
-
-
-OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "identity": lambda channels: nn.Identity(),
-    "conv3": lambda channels: _conv(channels, 3),
-    "conv5": lambda channels: _conv(channels, 5),
-    "separable3": lambda channels: _separable(channels, 3),
-    "separable5": lambda channels: _separable(channels, 5),
-    "max_pool": lambda channels: nn.MaxPool2d(3, stride=1, padding=1),
-    "average_pool": lambda channels: nn.AvgPool2d(3, stride=1, padding=1),
-}
 
 
 class Grown(Network):
@@ -93,16 +61,10 @@ class Grown(Network):
         return Outputs(net.get_classifier()(embedding).float(), embedding.float(), features)
 
     def _grow(self, stage: Tensor, first: int) -> Tensor:
-        maps = stage
-        for place in range(first, first + self.depth):
-            layer = self.architecture[place]
-            grown = self.added[place][layer.operation](maps)  # type: ignore[index]
-            if layer.plus_input:
-                grown = grown + maps
-            if layer.plus_stage and not (layer.plus_input and maps is stage):
-                grown = grown + stage
-            maps = grown
-        return maps
+        places = range(first, first + self.depth)
+        layers = [self.architecture[place] for place in places]
+        picked = zip(places, layers, strict=True)
+        return grow(stage, layers, [self.added[place][layer.operation] for place, layer in picked])  # type: ignore[index]
 
     def count(self) -> int:
         """Parameters of the backbone and of what `architecture` uses."""

@@ -6,12 +6,15 @@ Here the teacher is any network and its descriptors are a stage of it; the paper
 
     detector = Detector(teacher, students, "stage2:stage2")
     measure(detector, normal)
-    for losses in fit(detector, shuffled): ...
+    run = begin(detector)
+    for step in fit(run, shuffled): ...
     calibrate(detector, held_out)
     scores = detector(images)
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +23,11 @@ from torch import Tensor, nn
 
 from tutelage.losses.anomaly import disagreement, regression, regression_error
 from tutelage.models.average import Frozen
+from tutelage.models.backbone import Backbone, create
+from tutelage.models.files import read_spec, read_weights, write_weights
 from tutelage.models.pairs import same_size, stage_pairs
+from tutelage.train.lessons import Resumable, check_finite
+from tutelage.train.loop import Step
 from tutelage.types import BadInput, Network
 
 Images = Iterable[Float[Tensor, "n 3 h w"]]  # batches
@@ -39,6 +46,7 @@ class Detector(nn.Module):
         super().__init__()
         if not students:
             raise BadInput("students is empty: hand in one or more networks, 3 in the paper")
+        self.layer = layer
         ((self.ours, self.theirs),) = stage_pairs(students[0], teacher, (layer,))
         wanted = teacher.widths[self.theirs]
         self.teacher, self.students = Frozen(teacher), nn.ModuleList(students)
@@ -81,22 +89,41 @@ def measure(detector: Detector, normal: Images) -> None:
     detector.spread.copy_(spread.view(-1, 1, 1))
 
 
-def fit(
-    detector: Detector, normal: Images, *, lr: float = 1e-4, weight_decay: float = 1e-5
-) -> Iterator[Float[Tensor, " m"]]:
-    """One Adam step a batch of `normal` images; yields the loss of each student, on the device.
+@dataclass
+class Run(Resumable):
+    """All that changes while training. What `measure` found is not among it: it can be found again."""
 
-    Students share no weight, so the sum of their losses trains each as if it were alone. lr and decay are the paper's.
-    """
+    detector: Detector
+    students: nn.ModuleList
+    heads: nn.ModuleList
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    parts = ("students", "heads", "optimizer")
+
+
+def begin(detector: Detector, *, lr: float = 1e-4, weight_decay: float = 1e-5) -> Run:
+    """A run at step 0, of Adam. lr and decay are the paper's."""
     trained = [*detector.students.parameters(), *detector.heads.parameters()]
     optimizer = torch.optim.Adam(trained, lr=lr, weight_decay=weight_decay)
+    return Run(detector, detector.students, detector.heads, optimizer)
+
+
+def fit(run: Run, normal: Images) -> Iterator[Step]:
+    """From `run.step` on, one step a batch of `normal` images; the terms are the loss of each student.
+
+    Students share no weight, so the sum of their losses trains each as if it were alone. Raises Diverged where a loss
+    is not finite.
+    """
     for images in normal:
-        detector.train()
-        losses = regression(*detector.maps(images))
-        optimizer.zero_grad(set_to_none=True)
+        run.detector.train()
+        losses = regression(*run.detector.maps(images))
+        terms = {f"student{number}": loss.detach() for number, loss in enumerate(losses, start=1)}
+        check_finite(terms, step=run.step + 1)
+        run.optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()
-        optimizer.step()
-        yield losses.detach()
+        run.optimizer.step()
+        run.step += 1
+        yield Step(run.step, terms)
 
 
 @torch.no_grad()
@@ -123,3 +150,29 @@ def _moments(batches: Images, read: Callable[[Tensor], Tensor]) -> tuple[Float[T
     variance = (squares / count - mean.square()).clamp_min(0)
     changes = variance > 1e-12 * squares / count
     return mean.float(), torch.where(changes, variance, 1.0).sqrt().float()
+
+
+_TASK = "maps of anomalies"
+
+
+def save_anomalies(path: Path, detector: Detector, *, classes: list[str], method: str) -> None:
+    """As files.save_model, for a detector of networks that `create` made. `classes` are those of its teacher."""
+    teacher, student = detector.teacher.net, detector.students[0]
+    assert isinstance(teacher, Backbone)
+    assert isinstance(student, Backbone)
+    about = {"classes": classes, "method": method, "task": _TASK, "layer": detector.layer}
+    specs = {"teacher": asdict(teacher.spec), "spec": asdict(student.spec), "students": len(detector.students)}
+    write_weights(path, detector, about | specs)
+
+
+def load_anomalies(path: Path) -> Detector:
+    """The detector in eval mode. Raises BadInput for anything but a file that save_anomalies wrote."""
+    about, weights, _ = read_weights(path)
+    if about.get("task") != _TASK:
+        raise BadInput(f"{path} makes no {_TASK}. Run `python -m tasks lesson` with uninformed_students")
+    teacher, ours = read_spec(about["teacher"]), read_spec(about["spec"])
+    count = len(about["classes"])
+    students = [create(ours, count, download=False) for _ in range(about["students"])]
+    detector = Detector(create(teacher, count, download=False), students, about["layer"])
+    detector.load_state_dict(weights)
+    return detector.eval()

@@ -1,0 +1,67 @@
+"""What compresses in a loop of its own, by the name it has in params.yaml. This table is the only one."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tutelage.methods.kd import KD
+from tutelage.methods.method import check
+from tutelage.train.metadistil import MetaDistil
+from tutelage.train.oracle_search import OracleSearch
+from tutelage.train.sftn import SFTN
+from tutelage.types import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class NASStudent:
+    """The candidate, of those that are small enough, that sees images most as the teacher does after a few steps."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    networks: list[dict[str, Any]]  # the candidates: fields of `network` that each has otherwise
+    parameters: int  # a candidate with more is not even trained
+    search_steps: int = 200  # of each candidate; few, for only their order counts
+    probe: int = 256  # held-out images that they are compared with the teacher on
+    method: KD = field(default_factory=KD)  # how candidates, and then the chosen one, are trained
+
+    def __post_init__(self) -> None:
+        check(self, positive=("parameters", "search_steps", "probe"))
+        if not self.networks:
+            raise BadInput("networks of nas_student is empty: write one or more, as [{width: 8}, {width: 16}]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleGrowth:
+    """A network grown by what a controller picks, and then trained from scratch by `search.method`."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    depth: int = 1  # layers that are added behind each stage
+    search_steps: int = 600
+    search: OracleSearch = field(default_factory=OracleSearch)
+
+    def __post_init__(self) -> None:
+        check(self, positive=("depth", "search_steps"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UninformedStudents:
+    """Students that imitate the teacher on normal images alone: where they fail, an image is not normal."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    normal: list[str] | None = None  # classes that are normal; null: all, and no test image is known to be abnormal
+    students: int = 3
+    layer: str = "stage2:stage2"  # the students' stage and the teacher's, whose descriptors are imitated
+    lr: float = 1e-4  # of Adam, as its decay
+    weight_decay: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check(self, positive=("students", "lr"), weights=("weight_decay",))
+
+
+Loop = MetaDistil | NASStudent | OracleGrowth | SFTN | UninformedStudents
+
+LOOPS: dict[str, type[Loop]] = {
+    "metadistil": MetaDistil,
+    "nas_student": NASStudent,
+    "oracle_search": OracleGrowth,
+    "sftn": SFTN,
+    "uninformed_students": UninformedStudents,
+}
