@@ -12,19 +12,24 @@ REPORT = Path("work/adapt/report/report.md")
 
 
 def move(reproduce: Reproduce) -> list[Run]:
-    """Two domains, a model of the source, what has moved; then every way to adapt, and a choice without labels."""
+    """Two domains, a model of the source, what has moved; then ways to adapt, rounds, and a choice without labels."""
     reproduce("fetch", "domains", "adapt_split")  # your own images need no domains, but these must be up to date too
     reproduce("adapt_source")
     with reproduce.beside("drift"):
         reproduce("translate")
         reproduce(*(f"adapt_student@{name}" for name in reproduce.each("adapt_student")))
         reproduce("adapt_features")
+        for n in reproduce.each("adapt_round"):
+            reproduce(f"adapt_calibrate@{n}")
+            reproduce(f"adapt_label@{n}")
+            reproduce(f"adapt_round@{n}")
+            reproduce(f"adapt_guard@{n}")
     return reproduce("adapt_choose", "adapt_report")
 
 
 @flow
 def adapt(workers: int = 2) -> None:
-    """Adapt the source's model to the target in every way that params name, and choose one without target labels."""
+    """Adapt the source's model in every way that params name, go on in rounds, choose one without target labels."""
     with checkout(workers=workers) as reproduce:
         move(reproduce)
 

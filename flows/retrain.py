@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.flow_runs import pause_flow_run
@@ -21,6 +22,7 @@ from flows.server import by_hand, command_line
 from tasks.io import read_json
 
 DAY, POLL = 24 * 3600, 5  # seconds
+WATCH, DOMAIN_ROUND = "watch", "domain_choose"  # stages: are new images otherwise; adapt to them, and was it worth it
 
 
 class Approval(RunInput):
@@ -33,12 +35,16 @@ class Approval(RunInput):
 def retrain(ask: bool = False, workers: int = 2) -> State[None]:
     """Take in new images, grow and judge a model, put it into production if it is proven better, store every byte.
 
+    Where the new images have drifted, it says so and adapts the model to them; what comes of it is not promoted.
     With `ask` the flow waits, for a day at most, until somebody answers in Prefect's UI.
     """
     with checkout(workers=workers) as reproduce:
         keep_champion(reproduce)
         take_in_new_images(reproduce)
+        drifted = look_out(reproduce)
         judged = grow(reproduce)
+        if drifted:
+            reproduce(DOMAIN_ROUND)
         verdict = read_json(Path("work/judge/verdict.json"))
         promoted = verdict["promote"] and (not ask or approved())
         if promoted:
@@ -67,6 +73,30 @@ def update(reproduce: Reproduce, source: str) -> None:
     reproduce.run("dvc", "--wait-for-lock", "update", source)
 
 
+def look_out(reproduce: Reproduce) -> bool:
+    """Whether the new images no longer look like those that production learned from, which an artifact then says."""
+    reproduce(WATCH)
+    told = read_json(reproduce.root / "work/watch/drift.json")
+    if told["kind"] != "none":
+        announce(told)
+    return told["answer"] is not None
+
+
+@task(task_run_name="announce", cache_policy=NO_CACHE)
+def announce(told: dict[str, Any]) -> None:
+    """Which drift was seen, and what the flow does about it."""
+    text = words_of(told)
+    create_markdown_artifact(text, key="drift", description=f"Drift: {told['kind']}")
+    get_run_logger().warning("%s", text)
+
+
+def words_of(told: dict[str, Any]) -> str:
+    """drift.json of `watch` as Markdown."""
+    answer = told["answer"]
+    then = f"A round of adaptation by `{answer}` follows." if answer else "No round of adaptation follows."
+    return f"{told['images']} new images have drifted: **{told['kind']}**. {told['advice']}\n\n{then}"
+
+
 def approved() -> bool:
     """What a person says. Raises FlowPauseTimeout when nobody does; production stays as it is."""
     return pause_flow_run(wait_for_input=Approval, timeout=DAY, poll_interval=POLL).promote
@@ -82,7 +112,7 @@ def go_live(reproduce: Reproduce, judged: list[Run]) -> None:
 @task(task_run_name="put_into_production", cache_policy=NO_CACHE)
 def put_into_production(reproduce: Reproduce) -> None:
     """The verdict's winner, once it has been loaded and has answered."""
-    reproduce.run("tasks.promote", "promote", "work/judge", "registry")
+    reproduce.run("tasks.promote", "promote", "work/judge", "registry", "work/split")
 
 
 @put_into_production.on_rollback
@@ -111,9 +141,9 @@ def see_that_all_is_up_to_date(reproduce: Reproduce) -> None:
 
 
 def track(reproduce: Reproduce, place: str) -> None:
-    model = Path("registry") / place / "model.safetensors"
-    if (reproduce.root / model).exists():
-        reproduce.run("dvc", "--wait-for-lock", "add", str(model))
+    files = [Path("registry") / place / name for name in ("model.safetensors", "seen.parquet")]
+    if found := [str(file) for file in files if (reproduce.root / file).exists()]:
+        reproduce.run("dvc", "--wait-for-lock", "add", *found)
 
 
 def main() -> int:

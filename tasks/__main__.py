@@ -24,10 +24,10 @@ VERBS = (
     "fetch", "ingest", "split", "doctor", "teacher", "baseline", "oracle", "calibrate", "pseudo_label", "student",
     "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare", "lesson",
     "compose", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label", "box_student", "box_guard",
-    "box_evaluate", "box_fuse", "box_judge", "box_report", "box_compact",
-    "box_compact_judge",
-    "drift", "domains", "adapt_ingest", "adapt_split", "adapt_source", "translate", "adapt_student", "adapt_features",
-    "adapt_choose", "adapt_report",
+    "box_evaluate", "box_fuse", "box_judge", "box_report", "box_compact", "box_compact_judge",
+    "drift", "domains", "adapt_ingest", "adapt_split", "adapt_doctor", "adapt_source", "translate", "adapt_student",
+    "adapt_features", "adapt_round", "adapt_guard", "adapt_choose", "adapt_report",
+    "watch", "domain_round", "domain_choose",
 )  # fmt: skip
 
 

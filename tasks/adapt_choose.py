@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.answers import rows_and_labels
-from tasks.io import whole, write_json
+from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.text import percent
 from tasks.text import table as markdown
@@ -25,13 +25,17 @@ from tutelage.types import BadInput
 SOURCE = "source"  # the candidate that did not adapt
 
 
-def adapt_choose(split: Path, source: Path, candidates: Path, *, params: Params, out: Path) -> Path:
+def adapt_choose(
+    split: Path, source: Path, candidates: Path, rounds: Path | None = None, *, params: Params, out: Path
+) -> Path:
     """Model of the source and folders of adapted ones -> choice.json (scores, ranking), model.safetensors, report.md.
 
-    Reads the target's images without labels and held-out source images with theirs; the test is not looked at.
+    Of `rounds` those count whose student the guard let go on. Reads the target's images without labels and held-out
+    source images with theirs; the test is not looked at.
     """
     table, wanted = read_split(split), params.adapt.choose
     folders = {SOURCE: source} | {path.name: path for path in sorted(candidates.iterdir()) if path.is_dir()}
+    folders |= {} if rounds is None else students(rounds, params)
     found = {name: _look(folder, table, params) for name, folder in folders.items()}
     scores, right = {name: each[0] for name, each in found.items()}, {name: each[1] for name, each in found.items()}
     choice = choose(scores, right, reference=SOURCE, margin=wanted.margin)
@@ -43,6 +47,12 @@ def adapt_choose(split: Path, source: Path, candidates: Path, *, params: Params,
         (folder / "report.md").write_text(_report(content))
     print(f"adapt_choose: {choice.ranking[0]} of {len(folders)}")
     return out
+
+
+def students(rounds: Path, params: Params) -> dict[str, Path]:
+    """The rounds' models by name, without those of rounds that passed another model on."""
+    guards = {f"round {n}": rounds / f"{n}/guard" for n in params.adapt.rounds}
+    return {name: folder for name, folder in guards.items() if read_json(folder / "guard.json")["accepted"]}
 
 
 def _look(folder: Path, table: pa.Table, params: Params) -> tuple[Scores, float]:

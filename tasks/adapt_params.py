@@ -1,22 +1,36 @@
 """The section `adapt` of params.yaml: from a labelled source to a target without labels."""
 
+import difflib
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from tasks.knobs import STRICT, Count, Open, Share, Train, parse_method
-from tutelage.methods import Method
+from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_method
+from tutelage.methods import METHODS, Method
+from tutelage.metrics.drift import Kind
 from tutelage.train.adaptsegnet import AdaptSegNet
+from tutelage.train.bdl import BDL
 from tutelage.train.cycada import IMAGES, CyCADA
 from tutelage.train.cyclegan import CycleGAN
+
+LOOPS: dict[str, type[AdaptSegNet] | type[BDL]] = {"adaptsegnet": AdaptSegNet, "bdl": BDL}
 
 
 def parse_learner(value: Any) -> Any:
     """{"name": "adaptsegnet", "form": "bce"} -> AdaptSegNet(form="bce"); else a method."""
-    if isinstance(value, dict) and value.get("name") == "adaptsegnet":
+    name = value.get("name") if isinstance(value, dict) else None
+    if name in LOOPS:
         fields = {key: content for key, content in value.items() if key != "name"}
-        return TypeAdapter(AdaptSegNet).validate_python(fields)
+        if name == "bdl" and "steps" in fields:
+            raise ValueError("bdl takes its steps from the candidate's: leave out learn.steps")
+        return TypeAdapter(LOOPS[name]).validate_python(fields)
+    if name == "cycada":
+        raise ValueError("cycada goes on from `translated` and is always a candidate: see the section adapt.features")
+    if name is not None and name not in METHODS:
+        known = [*LOOPS, *METHODS]
+        close = nearest(name, known) if difflib.get_close_matches(str(name), known, n=1) else ""
+        raise ValueError(f"{name!r} is no way to adapt{close}. There are: {', '.join(known)}")
     return parse_method(value)
 
 
@@ -60,9 +74,22 @@ class Candidate:
     steps: Count
     labelled_batch: Annotated[int, Field(gt=1)]
     pool_batch: Annotated[int, Field(ge=0)]
-    learn: Annotated[Method | AdaptSegNet, BeforeValidator(parse_learner)]
+    learn: Annotated[Method | AdaptSegNet | BDL, BeforeValidator(parse_learner)]
     start: Literal["source", "scratch"] = "source"  # weights that it begins with
     translated: bool = False  # labelled images are seen as the translator makes them
+
+    def __post_init__(self) -> None:
+        loop = not isinstance(self.learn, Method)
+        if loop and (self.translated or not self.pool_batch):
+            raise ValueError(
+                f"translated is {self.translated} and pool_batch {self.pool_batch}, but {type(self.learn).__name__} is "
+                "a loop of its own that reads the target: write pool_batch of 1 or more, and leave out `translated`"
+            )
+        if isinstance(self.learn, BDL) and self.steps % (3 * self.learn.rounds):
+            raise ValueError(
+                f"steps is {self.steps}, and bdl shares them among 3 phases of {self.learn.rounds} rounds: write a "
+                f"multiple of {3 * self.learn.rounds}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +113,15 @@ class Features:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One round on the target: who labels it."""
+
+    __pydantic_config__ = STRICT
+    teacher: str  # folder of a model: of the first round the source's or a candidate's, then of the guard before
+    translated: bool = False  # labelled images are seen as the translator makes them
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choose:
     """Without a label of the target."""
 
@@ -106,12 +142,34 @@ class Adapt:
     drift: DriftParams
     translate: Translate
     candidates: dict[str, Candidate]
+    answers: dict[Kind, str]  # which of them answers a kind of drift, when `retrain` sees one; others are only told
     features: Features
+    student: Train  # of each round
+    rounds: dict[int, Generation]
     choose: Choose
 
     def __post_init__(self) -> None:
+        for kind, name in self.answers.items():
+            if name not in self.candidates or self.candidates[name].translated:
+                free = [known for known, item in self.candidates.items() if not item.translated]
+                raise ValueError(
+                    f"answers.{kind} is {name!r}; a candidate that needs no translator answers: {', '.join(free)}"
+                )
+        _see_that_rounds_are_chained(self.rounds, [*self.candidates, "cycada"])
         if "translated" not in self.candidates or "cycada" in self.candidates:
             raise ValueError(
                 f"candidates are {', '.join(self.candidates)}: `translated` must be one, which cycada goes on from, "
                 "and `cycada` none, which `features` describes"
             )
+
+
+def _see_that_rounds_are_chained(rounds: dict[int, Generation], candidates: list[str]) -> None:
+    first = ["work/adapt/source", *(f"work/adapt/candidates/{name}" for name in candidates)]
+    if list(rounds) != list(range(1, len(rounds) + 1)) or not rounds:
+        raise ValueError(f"rounds are {list(rounds)}: number them from 1, and write one at least")
+    if rounds[1].teacher not in first:
+        raise ValueError(f"rounds.1.teacher is {rounds[1].teacher!r}, which is none of {', '.join(first)}")
+    for n, item in rounds.items():
+        above = f"work/adapt/rounds/{n - 1}/guard"
+        if n > 1 and item.teacher != above:
+            raise ValueError(f"rounds.{n}.teacher is {item.teacher!r}, but the round before it makes {above}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tasks.adapt_choose import SOURCE
+from tasks.adapt_choose import SOURCE, students
 from tasks.answers import ask
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
@@ -17,17 +17,22 @@ from tutelage.models.files import load_model
 VALIDATORS = ("information", "neighbourhood", "clusters")
 
 
-def adapt_report(split: Path, source: Path, candidates: Path, choice: Path, *, params: Params, out: Path) -> Path:
+def adapt_report(
+    split: Path, source: Path, candidates: Path, rounds: Path, choice: Path, *, params: Params, out: Path
+) -> Path:
     """Accuracy of all candidates on the target's test, the only place where its labels are read -> report.json,
-    report.md: one row each, and how well each validator's order agrees with the truth (Spearman).
+    report.md: one row each, a line a round, and how well each validator's order agrees with the truth (Spearman).
     """
     table, chosen = read_split(split), read_json(choice / "choice.json")
-    truth = {}
-    for name in chosen["candidates"]:
-        folder = source if name == SOURCE else candidates / name
+    accepted = students(rounds, params)
+
+    def right(folder: Path) -> float:
         network, card = load_model(folder / "model.safetensors")
         answers = ask(table, network, card, compute=params.compute, batch=params.evaluate.batch)
-        truth[name] = accuracy(answers.labels, answers.predicted)
+        return accuracy(answers.labels, answers.predicted)
+
+    folders = {name: accepted.get(name, candidates / name) for name in chosen["candidates"]} | {SOURCE: source}
+    truth = {name: right(folder) for name, folder in folders.items()}
     kept = {name: truth[name] for name in chosen["ranking"]}
     orders: dict[str, dict[str, float]] = {
         key: {name: chosen["candidates"][name][key] for name in kept} for key in VALIDATORS
@@ -35,6 +40,7 @@ def adapt_report(split: Path, source: Path, candidates: Path, choice: Path, *, p
     orders["vote"] = {name: -chosen["mean_rank"][name] for name in kept}
     content = {
         "accuracy": truth,
+        "rounds": [_line(rounds / f"{n}", right(rounds / f"{n}/student")) for n in params.adapt.rounds],
         "chosen": chosen["chosen"],
         "best": max(truth, key=lambda name: truth[name]),
         "gain": truth[chosen["chosen"]] - truth[SOURCE],
@@ -47,6 +53,17 @@ def adapt_report(split: Path, source: Path, candidates: Path, choice: Path, *, p
     return out
 
 
+def _line(folder: Path, right: float) -> dict[str, Any]:
+    """What became of a round, whether its student was kept or not."""
+    told, labels = read_json(folder / "guard/guard.json"), read_json(folder / "labels/manifest.json")
+    return {
+        "round": told["round"],
+        "kept": labels["kept"] / max(1, labels["images"]),
+        "student": right,
+        **{key: told[key] for key in ("verdict", "accepted", "reasons")},
+    }
+
+
 def _markdown(content: dict[str, Any], chosen: dict[str, Any]) -> str:
     rows = [
         [name, percent(share, 2), "chosen" if name == content["chosen"] else ""]
@@ -56,6 +73,15 @@ def _markdown(content: dict[str, Any], chosen: dict[str, Any]) -> str:
     gain = 100 * content["gain"]
     said = f"Chosen without labels: **{content['chosen']}**, {gain:+.2f} points against the source alone."
     parts = ["# Adaptation", said, markdown(["model", "accuracy on the target's test", ""], rows)]
+    lines = [
+        [
+            each["round"], percent(each["kept"]), percent(each["student"], 2), "yes" if each["accepted"] else "no",
+            " ".join([each["verdict"], *each["reasons"]]),
+        ]
+        for each in content["rounds"]
+    ]  # fmt: skip
+    head = ["round", "target images labelled", "its student on the target's test", "goes on", "guard"]
+    parts += ["## Rounds", markdown(head, lines), "## Validators"]
     parts += ["Order of each validator against the truth:", markdown(["validator", "rank correlation"], agree)]
     parts += [f"Refused by the guard: {', '.join(chosen['refused']) or 'none'}."]
     return "\n\n".join(parts) + "\n"

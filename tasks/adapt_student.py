@@ -1,20 +1,32 @@
 """One way to adapt the model of the source."""
 
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import torch
 
+from tasks.adapt_params import Candidate
 from tasks.adapting import about, job_of, network_of, scratch_of, two_domains
 from tasks.carry import carry_on, results
 from tasks.params import Params
-from tasks.training import run
+from tasks.training import rows_of, run
+from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, read_split
+from tutelage.methods import Method
 from tutelage.models.backbone import Backbone, create
 from tutelage.models.files import save_model
-from tutelage.train import adaptsegnet
+from tutelage.train import adaptsegnet, bdl
 from tutelage.train.adaptsegnet import AdaptSegNet, Levels
+from tutelage.train.adversarial import Pair
+from tutelage.train.bdl import BDL
 from tutelage.train.device import accelerator
+from tutelage.train.loop import Step
 from tutelage.types import BadInput
+
+Begin = Callable[[], Iterable[Step]]  # the steps that a loop has left
 
 
 def adapt_student(split: Path, source: Path, translation: Path, *, params: Params, out: Path) -> Path:
@@ -24,29 +36,64 @@ def adapt_student(split: Path, source: Path, translation: Path, *, params: Param
     table, known = read_split(split), params.adapt.candidates
     if out.name not in known:
         raise BadInput(f"{out} does not say its candidate: write work/adapt/candidates/NAME, of {', '.join(known)}")
-    wanted, model = known[out.name], source / "model.safetensors"
+    translator = translation / "translator.safetensors"
+    return adapted(known[out.name], table, source / "model.safetensors", translator, params=params, out=out)
+
+
+def adapted(
+    wanted: Candidate, table: pa.Table, model: Path, translator: Path | None, *, params: Params, out: Path
+) -> Path:
+    """A candidate, trained from `model` on the labelled images and the pool of `table`."""
     learner = wanted.learn
-    if not isinstance(learner, AdaptSegNet):
-        job = job_of(out.name, wanted, table, params, model, translation / "translator.safetensors")
-        return run(job, table, params, out)
+    if isinstance(learner, Method):
+        return run(job_of(out.name, wanted, table, params, model, translator), table, params, out)
     torch.manual_seed(params.seed)
     classes, device = classes_of(table), accelerator(params.compute).device
     network = network_of(model, table) if wanted.start == "source" else create(params.network, len(classes))
-    black = torch.zeros(2, 3, params.network.image_size, params.network.image_size, device=device)
-    state = adaptsegnet.begin(learner, Levels(network).to(device), black, params.optimiser)
+    state, begin = LOOPS[type(learner)](learner, Levels(network).to(device), table, wanted, params)
     scratch = scratch_of(out.name, wanted, table, params, model)
-    sizes = wanted.labelled_batch, wanted.pool_batch
-    carry_on(
-        f"adapt@{out.name}", state,
-        lambda: adaptsegnet.fit(
-            learner, state, two_domains(table, params, start=state.step, stop=wanted.steps, batch=sizes),
-            params.optimiser, steps=wanted.steps,
-        ),
-        steps=wanted.steps, compute=params.compute, scratch=scratch,
-    )  # fmt: skip
+    carry_on(f"adapt@{out.name}", state, begin, steps=wanted.steps, compute=params.compute, scratch=scratch)
     with results(out, scratch) as folder:
-        assert isinstance(state.average, Levels)
-        average = state.average.network
-        assert isinstance(average, Backbone)
-        save_model(folder / "model.safetensors", average, classes=classes, method=about(learner))
+        average = (state.aligner if isinstance(state, bdl.Run) else state).average
+        assert isinstance(average, Levels)
+        assert isinstance(average.network, Backbone)
+        save_model(folder / "model.safetensors", average.network, classes=classes, method=about(learner))
     return out
+
+
+def _adaptsegnet(
+    learner: AdaptSegNet, student: Levels, table: pa.Table, wanted: Candidate, params: Params
+) -> tuple[adaptsegnet.Run, Begin]:
+    side, device = params.network.image_size, accelerator(params.compute).device
+    state = adaptsegnet.begin(learner, student, torch.zeros(2, 3, side, side, device=device), params.optimiser)
+    return state, lambda: adaptsegnet.fit(
+        learner, state, _pairs(table, wanted, params)(state.step, wanted.steps), params.optimiser, steps=wanted.steps
+    )
+
+
+def _bdl(
+    learner: BDL, student: Levels, table: pa.Table, wanted: Candidate, params: Params
+) -> tuple[bdl.Run, Begin]:  # fmt: skip
+    """The candidate's steps are those of all phases of all rounds."""
+    each = replace(learner, steps=wanted.steps // (3 * learner.rounds))
+    side, device, rows = params.network.image_size, accelerator(params.compute).device, rows_of(table, "pool")
+    state = bdl.begin(
+        each, student, torch.zeros(len(rows), dtype=torch.long, device=device), params.optimiser, size=side
+    )
+    images = Images.open(table, side)
+
+    def target() -> Iterator[torch.Tensor]:
+        for start in range(0, len(rows), params.evaluate.batch):
+            pixels = torch.from_numpy(images.many(rows[start : start + params.evaluate.batch]))
+            yield pixels.permute(0, 3, 1, 2).to(device).float().div(255)
+
+    return state, lambda: bdl.fit(each, state, _pairs(table, wanted, params), target, params.optimiser)
+
+
+def _pairs(table: pa.Table, wanted: Candidate, params: Params) -> Callable[[int, int], Iterator[Pair]]:
+    """The pairs of steps from one to another."""
+    sizes = wanted.labelled_batch, wanted.pool_batch
+    return lambda start, stop: two_domains(table, params, start=start, stop=stop, batch=sizes)
+
+
+LOOPS: dict[type[Any], Callable[..., tuple[adaptsegnet.Run | bdl.Run, Begin]]] = {AdaptSegNet: _adaptsegnet, BDL: _bdl}

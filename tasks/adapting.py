@@ -26,7 +26,7 @@ from tutelage.train.device import accelerator
 from tutelage.types import BadInput
 
 
-def job_of(name: str, wanted: Candidate, table: pa.Table, params: Params, model: Path, translator: Path) -> Job:
+def job_of(name: str, wanted: Candidate, table: pa.Table, params: Params, model: Path, translator: Path | None) -> Job:
     """A candidate as a training run: labelled images are the source's, the pool is the target."""
     assert isinstance(wanted.learn, Method), "a loop of its own is no method"
     train = Train(

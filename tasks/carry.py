@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -14,11 +14,20 @@ from tasks.io import whole, write_json
 from tasks.progress import Progress
 from tutelage.train import checkpoint
 from tutelage.train.device import accelerator
-from tutelage.train.lessons import Resumable
 from tutelage.train.loop import Run, Step, fit
 from tutelage.train.settings import Compute, Optimiser
 
 CHECKPOINTS = Path(".tutelage/checkpoints")
+
+
+class Carried(Protocol):
+    """A loop's run that can be cut off and continued."""
+
+    step: int
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def carry_out(
@@ -42,7 +51,7 @@ def carry_out(
 
 
 def carry_on(
-    name: str, run: Resumable, begin: Callable[[], Iterable[Step]], *, steps: int, compute: Compute, scratch: Path
+    name: str, run: Carried, begin: Callable[[], Iterable[Step]], *, steps: int, compute: Compute, scratch: Path
 ) -> None:
     """The same for a loop of its own: `begin` gives its steps from `run.step` on, which may be that of a checkpoint."""
     if (scratch / "run.pt").exists():
@@ -91,8 +100,9 @@ def _log(path: Path, step: Step) -> str:
     if path.exists():
         with path.open(newline="") as file:
             kept = [line for line in csv.DictReader(file) if int(line["step"]) < step.number]
+    names = list(dict.fromkeys([*(name for line in kept for name in line), *row]))  # phases of a loop may differ
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
         writer.writerow({key: f"{value:.6g}" for key, value in row.items()})

@@ -4,7 +4,7 @@ import difflib
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ REMEDIES = {
     "unknown_label": "Give each a label, or move them to the pool",
 }
 Roles = dict[str, dict[str, int]]  # class -> role -> images
+Check = Callable[[pa.Table], Iterable[str]]  # a split's problems
+Words = Mapping[str, str]
+NONE: Words = {}
 
 
 def doctor(ingested: Path, split: Path, *, params: Params, out: Path) -> Path:
@@ -34,6 +37,13 @@ def doctor(ingested: Path, split: Path, *, params: Params, out: Path) -> Path:
 
     With a problem it fails, prints every problem with its fix, and writes nothing.
     """
+    return examine(ingested, split, params=params, out=out)
+
+
+def examine(
+    ingested: Path, split: Path, *, params: Params, out: Path, more: Check | None = None, words: Words = NONE
+) -> Path:
+    """What `doctor` does, with `more` problems of a split; `words` are said instead of names of params and stages."""
     manifest, told, table = read_manifest(ingested), read_json(ingested / "report.json"), read_split(split)
     counts = _count(table)
     problems = [
@@ -42,16 +52,18 @@ def doctor(ingested: Path, split: Path, *, params: Params, out: Path) -> Path:
         *_leaks(told["leaks"]),
         *_overlaps(manifest, table, told["leaks"]),
         *_refused(told["refused"], _blocks),
+        *(more(table) if more else ()),
     ]
     if problems:
-        shown = "\n".join(f"  {line}" for line in problems)
+        shown = "\n".join(f"  {_reworded(line, words)}" for line in problems)
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
-    notes = [
+    noted = [
         *_thin(counts, params),
         *_idle(manifest, counts, table),
         *_copies(told),
         *_refused(told["refused"], _passes),
     ]
+    notes = [_reworded(line, words) for line in noted]
     roles = Counter(table["role"].to_pylist())
     content = {"problems": [], "notes": notes, "images": {role: roles[role] for role in ROLES}, "classes": counts}
     with whole(out) as folder:
@@ -59,6 +71,12 @@ def doctor(ingested: Path, split: Path, *, params: Params, out: Path) -> Path:
         (folder / "report.md").write_text(_markdown(content))
     print("\n".join(["doctor: no problem with the data", *(f"  note: {note}" for note in notes)]))
     return out
+
+
+def _reworded(line: str, words: Words) -> str:
+    for ours, theirs in words.items():
+        line = line.replace(ours, theirs)
+    return line
 
 
 def _stale(manifest: pa.Table, table: pa.Table, params: Params) -> Iterator[str]:

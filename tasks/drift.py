@@ -36,25 +36,31 @@ def drift(split: Path, model: Path, new: Path | None = None, *, params: Params, 
     """
     table, wanted = read_split(split), params.adapt.drift
     network, card = load_model(model / "model.safetensors")
-    seen = _Seen(table, network, card, params)
+    seen = Seen(table, network, card, params)
     rows, labels = rows_and_labels(table, card, "holdout")
-    chosen = _some(len(rows), wanted.window, params.seed)
-    source, alarm = rows[chosen], Alarm(level=wanted.level, draws=wanted.draws, seed=params.seed)
-    known, style = seen.window(source), seen.pixels(source)
-    others = {"pool": seen} | ({} if new is None else {"new": _Seen(read_split(new), network, card, params)})
-    found = {}
-    for name, other in others.items():
-        there = other.pool(wanted.window)
-        restyled = other.said(there, look=partial(_dressed, style=style, beta=wanted.beta))
-        found[name] = compare(known, labels[chosen], other.window(there), alarm=alarm, restyled=restyled)
+    chosen = some(len(rows), wanted.window, params.seed)
+    others = {"pool": seen} | ({} if new is None else {"new": Seen(read_split(new), network, card, params)})
+    found = {
+        name: compared(seen, rows[chosen], labels[chosen], other, other.pool(wanted.window))
+        for name, other in others.items()
+    }
     with whole(out) as folder:
-        write_json(folder / "drift.json", {name: _content(each, card) for name, each in found.items()})
-        (folder / "report.md").write_text(_report(found, card))
+        write_json(folder / "drift.json", {name: content_of(each, card) for name, each in found.items()})
+        (folder / "report.md").write_text(report_of(found, card))
     print("; ".join(f"drift of the {name}: {each.kind}" for name, each in found.items()))
     return out
 
 
-class _Seen:
+def compared(seen: "Seen", rows: np.ndarray, labels: np.ndarray, other: "Seen", there: np.ndarray) -> Drift:
+    """Images `there` of `other` against `rows` of `seen`, whose classes are `labels`."""
+    wanted, style = seen.params.adapt.drift, seen.pixels(rows)
+    alarm = Alarm(level=wanted.level, draws=wanted.draws, seed=seen.params.seed)
+    known = seen.window(rows)
+    restyled = other.said(there, look=partial(_dressed, style=style, beta=wanted.beta))
+    return compare(known, labels, other.window(there), alarm=alarm, restyled=restyled)
+
+
+class Seen:
     """A split through the eyes of a model."""
 
     def __init__(self, table: pa.Table, network: Network, card: Card, params: Params):
@@ -66,7 +72,7 @@ class _Seen:
         rows = rows_of(self.table, "pool")
         if len(rows) < 2:
             raise BadInput(f"the pool has {len(rows)} image(s): drift compares sets. Name one in ingest.pool")
-        return np.asarray(rows[_some(len(rows), number, self.params.seed)])
+        return np.asarray(rows[some(len(rows), number, self.params.seed)])
 
     def window(self, rows: np.ndarray) -> Window:
         logits, embedding = describe(
@@ -88,11 +94,11 @@ def _dressed(images: Tensor, *, style: Tensor, beta: float) -> Tensor:
     return in_style(images, style.to(images.device), beta=beta)
 
 
-def _some(length: int, number: int, seed: int) -> np.ndarray:
+def some(length: int, number: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(length)[:number])
 
 
-def _content(found: Drift, card: Card) -> dict[str, Any]:
+def content_of(found: Drift, card: Card) -> dict[str, Any]:
     return {
         "kind": found.kind,
         "advice": found.advice,
@@ -102,7 +108,7 @@ def _content(found: Drift, card: Card) -> dict[str, Any]:
     }
 
 
-def _report(found: dict[str, Drift], card: Card) -> str:
+def report_of(found: dict[str, Drift], card: Card) -> str:
     parts = ["# Drift"]
     for name, each in found.items():
         parts += [f"## The {name}: {each.kind}", each.advice, _tests(each.tests)]

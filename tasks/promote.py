@@ -1,7 +1,7 @@
 """What is in production, and how a model gets there. The flow `retrain` runs it:
 
 python -m tasks.promote snapshot_champion REGISTRY
-python -m tasks.promote promote JUDGED REGISTRY
+python -m tasks.promote promote JUDGED REGISTRY [SPLIT]
 python -m tasks.promote restore REGISTRY
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 from tasks.io import read_json, sync, write_json
 
 MODEL, RECORD = "model.safetensors", "production.json"
+SEEN = "seen.parquet"  # sha256 of each image of the pool that the model learned from
 
 
 def snapshot_champion(registry: Path) -> Path:
@@ -25,11 +26,12 @@ def snapshot_champion(registry: Path) -> Path:
     return _become(registry / "champion", registry / "production")
 
 
-def promote(judged: Path, registry: Path) -> Path:
+def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
     """verdict.json, the winner's model -> registry/production: model.safetensors and production.json, both or neither.
 
-    Twice is once. Raises BadInput, and leaves production as it was, unless the verdict promotes the model, the model is
-    the one that was judged, and it answers.
+    With the split that it was trained on also seen.parquet, by which `watch` knows new images. Twice is once. Raises
+    BadInput, and leaves production as it was, unless the verdict promotes the model, the model is the one that was
+    judged, and it answers.
     """
     verdict = read_json(judged / "verdict.json")
     if not verdict["promote"]:
@@ -44,6 +46,9 @@ def promote(judged: Path, registry: Path) -> Path:
         return production
     with _whole(production) as folder:
         shutil.copyfile(judged / MODEL, folder / MODEL)
+        (folder / SEEN).unlink(missing_ok=True)
+        if split is not None:
+            _write_seen(split, folder / SEEN)
         write_json(folder / RECORD, record | {"git": _revision(registry), "previous": before.get("model")})
     return production
 
@@ -73,11 +78,22 @@ def _become(target: Path, source: Path) -> Path:
     _recover(target)
     if _digests(target) != _digests(source):
         with _whole(target) as folder:
-            for name in (MODEL, RECORD):
+            for name in (MODEL, RECORD, SEEN):
                 (folder / name).unlink(missing_ok=True)
-                if record:
+                if record and (source / name).exists():
                     shutil.copyfile(source / name, folder / name)
     return target
+
+
+def _write_seen(split: Path, path: Path) -> None:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from tutelage.data.manifest import read_split
+
+    table = read_split(split)
+    pool = table.filter(pc.equal(table["role"], "pool")).select(["sha256"]).replace_schema_metadata()
+    pq.write_table(pool, path, compression="zstd")
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -94,7 +110,7 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {name: _sha256(folder / name) for name in (MODEL, RECORD) if (folder / name).exists()}
+    return {name: _sha256(folder / name) for name in (MODEL, RECORD, SEEN) if (folder / name).exists()}
 
 
 @contextmanager

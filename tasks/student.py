@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,24 @@ import pyarrow as pa
 
 from tasks.box_params import BoxRound
 from tasks.io import read_json, whole, write_json
+from tasks.knobs import Train
 from tasks.params import Params, Round
 from tasks.training import every_label, rows_of, run
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_labels import read
+from tutelage.models.backbone import NetworkSpec
 from tutelage.types import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What the student of a round is, and what it learns from beside the pool."""
+
+    name: str  # for people: progress and messages
+    train: Train
+    network: NetworkSpec
+    roles: tuple[str, ...]
+    translator: Path | None = None  # weights of a generator that all labelled images pass through
 
 
 def student(split: Path, teacher: Path, labels: Path, *, params: Params, out: Path) -> Path:
@@ -22,25 +36,33 @@ def student(split: Path, teacher: Path, labels: Path, *, params: Params, out: Pa
     After the guard has stopped the rounds, or where the pool is empty, the teacher's model is passed on, and
     passed.json says why.
     """
-    table = read_split(split)
+    settings = params.rounds[round_of(out)]
+    lesson = Lesson(
+        name=f"student@{out.parent.name}", train=params.student,
+        network=params.resized(settings.network, f"rounds.{round_of(out)}.network"), roles=roles_of(settings),
+    )  # fmt: skip
+    return teach(split, teacher, labels, lesson, params=params, out=out)
+
+
+def teach(split: Path, teacher: Path, labels: Path, lesson: Lesson, *, params: Params, out: Path) -> Path:
+    """A round's student, or its teacher's model where the guard before has stopped or there is no pool."""
+    table, train = read_split(split), lesson.train
     state = read_json(teacher / "guard.json") if (teacher / "guard.json").exists() else {}
-    pool, settings = rows_of(table, "pool"), params.rounds[round_of(out)]
-    stopped = state.get("verdict") == "stop"
-    if stopped or (params.student.method.pool and not len(pool)):
+    pool, stopped = rows_of(table, "pool"), state.get("verdict") == "stop"
+    if stopped or (train.method.pool and not len(pool)):
         reason = f"the guard stopped the rounds: {state['reasons'][0]}" if stopped else "the pool is empty"
         with whole(out) as folder:
             shutil.copy(teacher / "model.safetensors", folder / "model.safetensors")
             write_json(folder / "passed.json", {"reason": reason})
         return out
     job = every_label(
-        f"student@{out.parent.name}", weakened(params.student, state.get("unsupervised_weight", 1.0)),
-        params.resized(settings.network, f"rounds.{round_of(out)}.network"), table,
-        teacher=teacher / "model.safetensors", roles=roles_of(settings),
+        lesson.name, weakened(train, state.get("unsupervised_weight", 1.0)), lesson.network, table,
+        teacher=teacher / "model.safetensors", roles=lesson.roles,
     )  # fmt: skip
     ids = table["id"].take(pa.array(pool)).to_pylist()
-    job = dataclasses.replace(job, pseudo=read(labels, ids, len(classes_of(table))))
-    run(job, table, params, out, notes={"learned_from.json": list(roles_of(settings))})
-    return out
+    pseudo = read(labels, ids, len(classes_of(table)))
+    job = dataclasses.replace(job, pseudo=pseudo, translator=lesson.translator)
+    return run(job, table, params, out, notes={"learned_from.json": list(lesson.roles)})
 
 
 def round_of(out: Path) -> int:

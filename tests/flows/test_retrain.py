@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from prefect import flow, get_client
@@ -27,6 +28,7 @@ from flows.detect import find
 from flows.expand import grow
 from flows.reproduce import checkout
 from tasks.io import write_json
+from tutelage.data.manifest import SPLIT, describe, write_split
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.files import load_model, save_model
 
@@ -69,7 +71,11 @@ def test_every_stage_of_dvc_yaml_is_reached() -> None:
     find(detection)  # type: ignore[arg-type]
     narrowing = Recorder()
     narrow(narrowing)  # type: ignore[arg-type]
-    adaptation = Recorder(adapt_student=[name.partition("@")[2] for name in dag if name[:14] == "adapt_student@"])
+    keys = {
+        stage: [name.partition("@")[2] for name in dag if name.startswith(f"{stage}@")]
+        for stage in ("adapt_student", "adapt_round")
+    }
+    adaptation = Recorder(**keys)
     move(adaptation)  # type: ignore[arg-type]
     stages = {name for name, stage in dag.items() if not stage.source}
     own_images = {name: replace(stage, needs=tuple(set(stage.needs) - {"fetch"})) for name, stage in dag.items()}
@@ -77,8 +83,11 @@ def test_every_stage_of_dvc_yaml_is_reached() -> None:
         grown, shrunk = ancestors(graph, milestones.named), ancestors(graph, compression.named)
         found = ancestors(graph, detection.named)
         adapted, narrowed = ancestors(graph, adaptation.named), ancestors(graph, narrowing.named)
-        assert grown | shrunk | found | adapted | narrowed >= stages
+        watched = ancestors(graph, [story.WATCH, story.DOMAIN_ROUND])
+        assert grown | shrunk | found | adapted | narrowed | watched >= stages
         assert not any("compact" in name for name in found), "the demo of detection waits"
+        demos = grown | shrunk | found | adapted | narrowed
+        assert not any("watch" in name or "domain_" in name for name in demos)
         assert not any("adapt" in name or name in ("drift", "domains", "translate") for name in grown | shrunk | found)
         assert not any("box_" in name or "detector" in name or "scenes" in name for name in grown | shrunk)
         assert not any("compress" in name or "compact" in name or "export" in name for name in grown), "the demo waits"
@@ -89,7 +98,7 @@ def test_every_stage_of_dvc_yaml_is_reached() -> None:
 
 @pytest.fixture
 def shop(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    """A repository under Git whose only stage is a judge that passes on what lies in `candidate/`."""
+    """A repository under Git whose judge passes on what lies in `candidate/`, and its watch what lies in `watching`."""
     monkeypatch.chdir(toy.root)
     monkeypatch.setattr(story, "grow", lambda reproduce: reproduce("judge"))
     for name in (".gitignore", ".dvc/config"):
@@ -99,8 +108,22 @@ def shop(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
         (toy.root / place).mkdir(parents=True)
         (toy.root / place / "README.md").write_text(place)
     judge = {"cmd": "mkdir -p work && cp -r candidate work/judge", "deps": ["candidate", "registry/champion"]}
-    toy.stages(judge=judge | {"outs": ["work/judge"]})
+    watch = {"cmd": "mkdir -p work/watch && cp watching work/watch/drift.json", "deps": ["watching"]}
+    answer = {"cmd": "mkdir -p work/domain && cp work/watch/drift.json work/domain/choice", "deps": ["work/watch"]}
+    toy.stages(
+        judge=judge | {"outs": ["work/judge"]},
+        watch=watch | {"outs": ["work/watch"]},
+        domain_choose=answer | {"outs": ["work/domain/choice"]},
+    )
+    drifted(toy.root, "none", None)
+    split = pa.Table.from_pylist([], SPLIT)
+    (toy.root / "work/split").mkdir(parents=True)
+    write_split(toy.root / "work/split", describe(split, roots={}, classes=[]))
     return toy
+
+
+def drifted(root: Path, kind: str, answer: str | None) -> None:
+    write_json(root / "watching", {"kind": kind, "advice": "Look.", "images": 30, "answer": answer})
 
 
 def candidate(folder: Path, seed: int, promote: bool = True) -> bytes:
@@ -122,14 +145,42 @@ def test_promotes_what_wins_keeps_what_does_not_and_leaves_a_clean_status(shop: 
     assert (state.name, state.message) == ("Promoted", "So it is.")
     assert production.read_bytes() == first
     assert not champion.exists()
-    assert set(runs_of(state.state_details.flow_run_id).values()) == {"Completed"}
+    runs = runs_of(state.state_details.flow_run_id)
+    assert set(runs.values()) == {"Completed"}
+    assert not runs.keys() & {"announce", "domain_choose"}
 
     candidate(shop.root / "candidate", 2, promote=False)
-    assert story.retrain(return_state=True).name == "Kept"
+    drifted(shop.root, "both", "mic")
+    state = story.retrain(return_state=True)
+    assert state.name == "Kept"
+    assert runs_of(state.state_details.flow_run_id).keys() >= {"watch", "announce", "judge", "domain_choose"}
     assert production.read_bytes() == champion.read_bytes() == first
-    assert {f"registry/{place}/model.safetensors.dvc" for place in PLACES} <= load(shop.root).keys(), ".gitignore"
+    files = {f"registry/{place}/{name}.dvc" for place in PLACES for name in ("model.safetensors", "seen.parquet")}
+    assert files <= load(shop.root).keys(), ".gitignore"
     for arguments in (["status"], ["status", "--cloud"]):
         assert shop.dvc(*arguments, "--json").strip() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "says"),
+    [("none", None, None), ("confidence", None, "No round of"), ("both", "mic", "A round of adaptation by `mic`")],
+)
+def test_drift_is_said_and_silence_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, answer: str | None, says: str | None
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(story, "announce", lambda told: shown.append(story.words_of(told)))
+    drifted(tmp_path, kind, answer)
+    (tmp_path / "work/watch").mkdir(parents=True)
+    shutil.copy(tmp_path / "watching", tmp_path / "work/watch/drift.json")
+    watched = Recorder()
+    watched.root = tmp_path  # type: ignore[attr-defined]
+    assert story.look_out(watched) is (answer is not None)  # type: ignore[arg-type]
+    assert watched.named == ["watch"]
+    assert len(shown) == (says is not None)
+    if says:
+        assert f"30 new images have drifted: **{kind}**. Look." in shown[0]
+        assert says in shown[0]
 
 
 def test_a_promotion_that_dvc_cannot_keep_is_taken_back(shop: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,28 @@ from tutelage.data.manifest import read_split, write_split
 from tutelage.models.files import load_model
 
 pytestmark = pytest.mark.slow
-CANDIDATES = ("fda", "adaptsegnet", "translated")
+CANDIDATES: dict[str, dict[str, object]] = {
+    "ruder_adapt": {"learn": {"name": "ruder_adapt"}},
+    "adaptsegnet": {"learn": {"name": "adaptsegnet", "adversarial": 0.1}},
+    "translated": {"learn": {"name": "supervised"}, "pool_batch": 0, "translated": True},
+    "bdl": {"learn": {"name": "bdl", "rounds": 1, "translate": {"width": 2, "blocks": 1, "critic_width": 2}}},
+}
 SPLIT = ("adapt_ingest domains work/adapt/ingest", "adapt_split work/adapt/ingest work/adapt/split")
+TEACHERS = {1: "work/adapt/candidates/translated", 2: "work/adapt/rounds/1/guard"}
+
+
+def round_of(number: int) -> tuple[str, ...]:
+    """calibrate, pseudo_label, adapt_round and adapt_guard of a round."""
+    start, out = f"work/adapt/split {TEACHERS[number]}", f"work/adapt/rounds/{number}"
+    return (
+        f"calibrate {start} {out}/calibration",
+        f"pseudo_label {start} {out}/calibration {out}/labels",
+        f"adapt_round {start} {out}/labels work/adapt/translation {out}/student",
+        f"adapt_guard {start} {out}/labels {out}/student {out}/guard",
+    )
+
+
+ROUNDS = (*round_of(1), *round_of(2))
 TRAIN = (
     "adapt_source work/adapt/split work/adapt/source",
     "translate work/adapt/split work/adapt/source work/adapt/translation",
@@ -24,11 +44,13 @@ TRAIN = (
         for name in CANDIDATES
     ),
     "adapt_features work/adapt/split work/adapt/candidates/translated work/adapt/candidates/cycada",
-    "adapt_choose work/adapt/split work/adapt/source work/adapt/candidates work/adapt/choice",
+    *ROUNDS,
+    "adapt_choose work/adapt/split work/adapt/source work/adapt/candidates work/adapt/rounds work/adapt/choice",
 )
 JUDGE = (
     "drift work/adapt/split work/adapt/source work/adapt/drift",
-    "adapt_report work/adapt/split work/adapt/source work/adapt/candidates work/adapt/choice work/adapt/report",
+    "adapt_report work/adapt/split work/adapt/source work/adapt/candidates work/adapt/rounds work/adapt/choice "
+    "work/adapt/report",
 )
 
 
@@ -44,14 +66,21 @@ def project(root: Path) -> Path:
         shutil.move(path, root / f"domains/target/{number:03d}.png")
     shutil.rmtree(root / "domains/scratch")
     content = yaml.safe_load((root / "params.yaml").read_text())
+    content["compute"]["checkpoint_seconds"] = 1000
+    content["pseudo_label"]["views"] = 2
     adapt = content["adapt"]
     adapt["ingest"] = {"root": "domains", "source": "source", "target": "target", "test": "target_test"}
     adapt["holdout"] = 0.5
     adapt["source"] |= {"steps": 40, "labelled_batch": 8}
     adapt["translate"] = {"steps": 3, "batch": 4, "cyclegan": {"width": 2, "blocks": 1, "critic_width": 2}}
-    adapt["candidates"] = {name: adapt["candidates"][name] for name in CANDIDATES}
-    for each in adapt["candidates"].values():
-        each |= {"steps": 4, "labelled_batch": 4, "pool_batch": min(each["pool_batch"], 4)}
+    few = {"steps": 3, "labelled_batch": 4, "pool_batch": 4}
+    adapt["candidates"] = {name: few | each for name, each in CANDIDATES.items()}
+    adapt["answers"] = {"both": "adaptsegnet", "appearance": "adaptsegnet"}
+    adapt["student"] |= {"steps": 3, "labelled_batch": 4, "pool_batch": 8}
+    adapt["rounds"] = {str(n): {"teacher": teacher, "translated": n == 1} for n, teacher in TEACHERS.items()}
+    content["calibrate"] |= {"target_precision": 0.1, "floor": 0.0}
+    content["guard"] |= {"max_class_divergence": 1.0, "max_flips": 1.0}
+    adapt["choose"]["margin"] = 1.0  # nobody is refused: three steps teach nothing
     adapt["features"] = {"steps": 3, "batch": 8, "cycada": {"lr": 1e-3}}
     (root / "params.yaml").write_text(yaml.safe_dump(content))
     return root
@@ -67,7 +96,9 @@ def done(tmp_path_factory):
 
 def weights(root: Path) -> dict[str, str]:
     folders = [root / "work/adapt/source", root / "work/adapt/choice", *(root / "work/adapt/candidates").iterdir()]
-    return {folder.name: load_model(folder / "model.safetensors")[1].sha256 for folder in folders}
+    named = {folder.name: folder for folder in folders}
+    named |= {f"round {n}": root / f"work/adapt/rounds/{n}/guard" for n in TEACHERS}
+    return {name: load_model(folder / "model.safetensors")[1].sha256 for name, folder in named.items()}
 
 
 def test_roles_follow_from_the_folders(done):
@@ -82,7 +113,7 @@ def test_roles_follow_from_the_folders(done):
 def test_it_ends_with_a_choice_and_a_row_for_each(done):
     choice = json.loads((done / "work/adapt/choice/choice.json").read_text())
     report = json.loads((done / "work/adapt/report/report.json").read_text())
-    known = {"source", "cycada", *CANDIDATES}
+    known = {"source", "cycada", *CANDIDATES, "round 1", "round 2"}
     assert set(choice["candidates"]) == set(report["accuracy"]) == known
     assert set(choice["ranking"]) | set(choice["refused"]) == known
     assert report["chosen"] == choice["chosen"] == choice["ranking"][0]
@@ -94,11 +125,45 @@ def test_it_ends_with_a_choice_and_a_row_for_each(done):
     assert cv2.imread(str(done / "work/adapt/translation/samples.png")).shape[0] == 32
 
 
-def test_labels_of_the_target_reach_neither_training_nor_choice(done, tmp_path, monkeypatch):
-    """With the test's labels moved on by one class all weights and the choice are the same; what they score is not."""
+def test_each_round_has_its_line(done):
+    lines = json.loads((done / "work/adapt/report/report.json").read_text())["rounds"]
+    assert [line["round"] for line in lines] == [1, 2]
+    for line in lines:
+        manifest = json.loads((done / f"work/adapt/rounds/{line['round']}/labels/manifest.json").read_text())
+        assert manifest["round"] == line["round"]
+        assert line["kept"] == manifest["kept"] / manifest["images"] > 0
+        assert line["accepted"]
+    text = (done / "work/adapt/report/report.md").read_text()
+    assert "| round | target images labelled |" in text
+
+
+def test_after_the_guard_has_stopped_rounds_pass_the_last_good_model_on(done, tmp_path, monkeypatch):
+    root = tmp_path / "stopped"
+    shutil.copytree(done, root)
+    monkeypatch.chdir(root)
+    guard = Path("work/adapt/rounds/1/guard/guard.json")
+    told = json.loads(guard.read_text()) | {"verdict": "stop", "accepted": False, "reasons": ["It fell."]}
+    guard.write_text(json.dumps(told))
+    for name in ("student", "guard"):
+        shutil.rmtree(root / f"work/adapt/rounds/2/{name}")
+    shutil.rmtree("work/adapt/choice")
+    shutil.rmtree("work/adapt/report")
+    assert not any(run(*round_of(2)[2:], TRAIN[-1], JUDGE[1]))
+    made = weights(root)
+    assert made["round 2"] == made["round 1"] == weights(done)["round 1"]
+    report = json.loads(Path("work/adapt/report/report.json").read_text())
+    assert not {"round 1", "round 2"} & report["accuracy"].keys()
+    assert [line["verdict"] for line in report["rounds"]] == ["stop", "stop"]
+    assert report["rounds"][1]["reasons"] == ["It fell."]
+
+
+def test_neither_labels_of_the_target_nor_a_cut_change_the_weights_and_the_choice(done, tmp_path, monkeypatch):
+    """All is trained again with the test's labels moved on by one class, and each loop of its own is cut off once. What
+    the models score is not the same.
+    """
     root = tmp_path / "shuffled"
     shutil.copytree(done, root)
-    for name in ("source", "translation", "candidates", "choice", "report"):
+    for name in ("source", "translation", "candidates", "rounds", "choice", "report"):
         shutil.rmtree(root / "work/adapt" / name)
     table = read_split(root / "work/adapt/split")
     moved = [
@@ -108,41 +173,40 @@ def test_labels_of_the_target_reach_neither_training_nor_choice(done, tmp_path, 
     place = table.schema.get_field_index("label")
     write_split(root / "work/adapt/split", table.set_column(place, "label", pa.array(moved, pa.int32())))
     monkeypatch.chdir(root)
-    assert not any(run(*TRAIN, JUDGE[1]))
+    for command in TRAIN:
+        if command.split()[-1].endswith(("translation", "adaptsegnet", "bdl", "cycada")):
+            cut_off(command, monkeypatch)
+        assert run(command) == [0]
+    assert run(JUDGE[1]) == [0]
     assert weights(root) == weights(done)
+    translators = {(x / "work/adapt/translation/translator.safetensors").read_bytes() for x in (root, done)}
+    assert len(translators) == 1
     one, other = (json.loads((x / "work/adapt/report/report.json").read_text())["accuracy"] for x in (root, done))
     assert one != other
 
 
-def test_a_loop_that_is_cut_off_ends_with_the_same_weights(done, tmp_path, monkeypatch):
+def cut_off(command, monkeypatch):
+    """Run a stage in the current folder until its second step, whose checkpoint is not written any more."""
     from tasks import carry
 
-    root = tmp_path / "cut"
-    shutil.copytree(done, root)
-    monkeypatch.chdir(root)
-    whole = carry.Progress.update
-
     def update(self, number, text=""):
-        whole(self, number, text)
         seen.append(number)
-        if len(seen) == 3:
+        if len(seen) == 2:
             raise KeyboardInterrupt
 
-    for command in (TRAIN[1], TRAIN[3], TRAIN[5]):  # translate, adaptsegnet, cycada
-        out, seen = Path(command.split()[-1]), []
-        file = next(out.glob("*.safetensors"))
-        before = file.read_bytes()
-        shutil.rmtree(out)
-        with monkeypatch.context() as patch:
-            patch.setattr(carry.Progress, "update", update)
-            with pytest.raises(KeyboardInterrupt):
-                run(command)
-        assert list(Path(".tutelage/checkpoints").rglob("run.pt"))
-        assert run(command) == [0]
-        assert file.read_bytes() == before
+    seen, params = [], Path("params.yaml")
+    written = params.read_text()
+    params.write_text(written.replace("checkpoint_seconds: 1000", "checkpoint_seconds: 0"))
+    with monkeypatch.context() as patch:
+        patch.setattr(carry.Progress, "update", update)
+        with pytest.raises(KeyboardInterrupt):
+            run(command)
+    params.write_text(written)
+    assert list(Path(".tutelage/checkpoints").rglob("run.pt"))
+    assert not Path(command.split()[-1]).exists()
 
 
 def test_a_folder_that_names_no_candidate_is_refused(done, monkeypatch, capsys):
     monkeypatch.chdir(done)
-    assert run(TRAIN[2].replace("candidates/fda", "candidates/nothing")) == [2]
+    assert run(TRAIN[2].replace("candidates/ruder_adapt", "candidates/nothing")) == [2]
     assert "does not say its candidate" in capsys.readouterr().err

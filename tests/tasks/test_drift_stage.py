@@ -1,10 +1,8 @@
 import json
 from dataclasses import replace
 
-import cv2
-import numpy as np
 import pytest
-from small_work import make_split, new_network, save, small_params, train
+from small_work import darken, make_split, new_network, save, small_params, train
 
 from tasks.drift import drift
 from tutelage.types import BadInput
@@ -24,26 +22,6 @@ def dark(tmp_path):
     split = make_split(tmp_path / "night", ROLES)
     darken(tmp_path / "night")
     return split
-
-
-def darken(folder):
-    import hashlib
-
-    import pyarrow as pa
-
-    from tutelage.data.manifest import read_split, write_split
-
-    table = read_split(folder / "work/split")
-    digests, lengths = [], []
-    for path in (folder / "images" / name for name in table["path"].to_pylist()):
-        pixels = cv2.imread(str(path))
-        data = cv2.imencode(".png", (pixels * np.array([0.5, 0.4, 0.3])).astype(np.uint8))[1].tobytes()
-        path.write_bytes(data)
-        digests.append(hashlib.sha256(data).hexdigest())
-        lengths.append(len(data))
-    for name, values in (("sha256", pa.array(digests)), ("length", pa.array(lengths, pa.int64()))):
-        table = table.set_column(table.schema.get_field_index(name), name, values)
-    write_split(folder / "work/split", table)
 
 
 def test_the_same_kind_of_images_is_no_drift_and_night_is(world, tmp_path):

@@ -73,6 +73,23 @@ def test_the_committed_file_is_valid(pytestconfig):
         ("compare.seeds", [], "compare.seeds"),
         ("detection.rounds.2", {"teacher": "work/detection/rounds/1/student"}, "chained.*rounds/1/guard"),
         ("detection.rounds.1", {"teacher": "work/detection/teacher", "boxes": "agreed"}, "one teacher only"),
+        (
+            "adapt.candidates.mic.learn",
+            {"name": "adaptsegnt"},
+            "Did you mean 'adaptsegnet'.*There are: .*bdl, .*ts_da_p",
+        ),
+        ("adapt.candidates.mic.learn", {"name": "dann"}, "'dann' is no way to adapt. There are: adaptsegnet, bdl"),
+        ("adapt.candidates.mic.learn", {"name": "cycada"}, "see the section adapt.features"),
+        ("adapt.candidates.mic.learn", {"name": "bdl", "steps": 7}, "leave out learn.steps"),
+        ("adapt.candidates.mic.learn", {"name": "bdl", "rounds": 7}, "write a multiple of 21"),
+        ("adapt.candidates.adaptsegnet.translated", True, "leave out `translated`"),
+        ("adapt.candidates.adaptsegnet.pool_batch", 0, "pool_batch of 1 or more"),
+        ("adapt.answers.both", "translated", "needs no translator answers: adamatch, adaptsegnet"),
+        ("adapt.answers.night", "mic", "answers.night"),
+        ("adapt.rounds", {}, "write one at least"),
+        ("adapt.rounds.1.teacher", "work/adapt/candidates/mick", "none of work/adapt/source, .*candidates/mic"),
+        ("adapt.rounds.3.teacher", "work/adapt/rounds/1/guard", "the round before it makes work/adapt/rounds/2/guard"),
+        ("adapt.rounds.4", {"teacher": "work/adapt/rounds/3/student"}, "it makes work/adapt/rounds/3/guard"),
         ("detection.fuse", {"weights": [1.0]}, "1 numbers for a teacher and 1 round"),
         ("detection.guard.boxes", [2.0, 1.0], "write the fewest first"),
     ],
@@ -80,6 +97,13 @@ def test_the_committed_file_is_valid(pytestconfig):
 def test_a_mistake_is_named_before_anything_is_loaded(change, name, value, said):
     with pytest.raises(BadInput, match=said):
         load(change(name, value))
+
+
+@pytest.mark.parametrize("name", ["bdl", "ruder_adapt", "ts_da_parallel", "adaptsegnet", "fda", "mic"])
+def test_ways_to_adapt_are_taken_by_name(change, name):
+    written = {"steps": 90, "labelled_batch": 4, "pool_batch": 4, "learn": {"name": name}}  # bdl: 9 phases
+    learn = load(change("adapt.candidates.mic", written)).adapt.candidates["mic"].learn
+    assert type(learn).__name__.lower() == name.replace("_", "")
 
 
 def test_only_the_last_round_may_learn_from_the_holdout(change):

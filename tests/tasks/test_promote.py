@@ -3,11 +3,14 @@
 import hashlib
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
+from small_work import make_split
 
 from tasks.io import read_json, write_json
-from tasks.promote import main, promote, restore, snapshot_champion
+from tasks.promote import SEEN, main, promote, restore, snapshot_champion
+from tutelage.data.manifest import read_split
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.files import save_model
 from tutelage.types import BadInput
@@ -51,6 +54,18 @@ def test_promotes_the_judged_model_and_says_which_it_replaces(tmp_path: Path, re
     assert read_json(record)["previous"] == sha256(first / "model.safetensors")
     assert sha256(production / "model.safetensors") == sha256(second / "model.safetensors")
     assert (production / "README.md").read_text() == "production"
+
+
+def test_the_pool_that_a_model_learned_from_goes_with_it(tmp_path: Path, registry: Path) -> None:
+    split = make_split(tmp_path / "data", {"labelled": 3, "pool": 6, "test": 3})
+    pool = [row["sha256"] for row in read_split(split).to_pylist() if row["role"] == "pool"]
+    promote(judged(tmp_path / "first", 1), registry, split)
+    snapshot_champion(registry)
+    assert pq.read_table(registry / "champion" / SEEN)["sha256"].to_pylist() == pool
+    promote(judged(tmp_path / "second", 2), registry)  # of which that is not known
+    assert not (registry / "production" / SEEN).exists()
+    restore(registry)
+    assert pq.read_table(registry / "production" / SEEN)["sha256"].to_pylist() == pool
 
 
 def test_twice_is_once(tmp_path: Path, registry: Path) -> None:

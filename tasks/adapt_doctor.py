@@ -1,0 +1,34 @@
+"""What is wrong with the images of two domains, before anything is adapted."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from tasks.doctor import examine
+from tasks.params import Params, Split
+
+WORDS = {
+    "ingest.labelled": "adapt.ingest.source",
+    "ingest.pool": "adapt.ingest.target",
+    "ingest.test, or raise split.test_fraction": "adapt.ingest.test",
+    "dvc repro split": "dvc repro adapt_split",
+    "--force ingest": "--force adapt_ingest",
+}
+
+
+def adapt_doctor(ingested: Path, split: Path, *, params: Params, out: Path) -> Path:
+    """As `doctor`: a class without a labelled image of the source, names that differ, an image in two roles; and a
+    target or a hold-out without images is a problem too.
+    """
+    wanted = Split(labels_per_class=None, holdout=params.adapt.holdout)
+    return examine(ingested, split, params=replace(params, split=wanted), out=out, more=_missing, words=WORDS)
+
+
+def _missing(table: pa.Table) -> Iterator[str]:
+    roles = table["role"].to_pylist()
+    if "pool" not in roles:
+        yield "The target has no image, so there is nothing to adapt to. Set adapt.ingest.target"
+    if "holdout" not in roles:
+        yield "No image of the source is held out, so nothing could be calibrated or guarded. Raise adapt.holdout"

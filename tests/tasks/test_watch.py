@@ -1,0 +1,101 @@
+"""New images against those that production learned from, and the round of adaptation that follows."""
+
+import json
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_work import contents, darken, make_split, new_network, save, small_params, train
+
+from tasks.domain_choose import domain_choose
+from tasks.domain_round import domain_round
+from tasks.promote import SEEN
+from tasks.watch import watch
+from tutelage.data.manifest import read_split
+from tutelage.models.files import load_model
+
+ROLES = {"holdout": 12, "labelled": 12, "pool": 80, "test": 3}  # in the order of the split's rows
+POOL = slice(24, 104)
+NEW = slice(64, 104)  # of all rows
+
+
+def params():
+    known = small_params()
+    few = {name: replace(item, steps=2, labelled_batch=4, pool_batch=4) for name, item in _methods(known).items()}
+    return replace(known, adapt=replace(known.adapt, candidates=known.adapt.candidates | few))
+
+
+def _methods(known):
+    return {name: known.adapt.candidates[name] for name in ("fda", "adamatch", "mic")}
+
+
+def production(folder, split, rows):
+    """registry/champion that has learned from these rows of the split."""
+    folder.mkdir()
+    digests = read_split(split)["sha256"].to_pylist()[rows]
+    pq.write_table(pa.table({"sha256": digests}), folder / SEEN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("day")
+    split = make_split(folder / "day", ROLES)
+    return split, save(folder / "model", train(new_network(0), split, 12))
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory, day):
+    """What `watch` says where the newer half of the pool is dark."""
+    folder = tmp_path_factory.mktemp("night")
+    split = make_split(folder / "night", ROLES)
+    darken(folder / "night", NEW)
+    champion = production(folder / "champion", split, slice(24, 64))
+    return watch(split, day[1], champion, params=params(), out=folder / "watch")
+
+
+def told(folder):
+    return json.loads((folder / "drift.json").read_text())
+
+
+@pytest.mark.parametrize(("rows", "images"), [(slice(24, 64), 40), (POOL, 0)])
+def test_new_images_of_the_same_kind_change_nothing(day, tmp_path, rows, images):
+    out = watch(*day, production(tmp_path / "champion", day[0], rows), params=params(), out=tmp_path / "watch")
+    found = told(out)
+    assert (found["kind"], found["answer"], found["images"]) == ("none", None, images)
+    assert read_split(out).equals(read_split(day[0]))
+    adapted = domain_round(out, day[1], params=params(), out=tmp_path / "candidates/adapted")
+    assert (adapted / "model.safetensors").read_bytes() == (day[1] / "model.safetensors").read_bytes()
+    choice = domain_choose(out, day[1], adapted.parent, params=params(), out=tmp_path / "choice")
+    assert json.loads((choice / "choice.json").read_text())["chosen"] == "source"
+    assert "Nothing was adapted" in (choice / "report.md").read_text()
+
+
+def test_without_production_nothing_is_new(day, tmp_path):
+    (tmp_path / "champion").mkdir()
+    found = told(watch(*day, tmp_path / "champion", params=params(), out=tmp_path / "watch"))
+    assert found["kind"] == "none"
+    assert "says which images production learned from" in found["advice"]
+
+
+def test_night_is_seen_and_the_pool_is_then_the_new_images(night):
+    found = told(night)
+    assert found["kind"] in ("appearance", "both")
+    assert found["answer"] == {"appearance": "fda", "both": "mic"}[found["kind"]]
+    table = read_split(night)
+    roles = table["role"].to_pylist()
+    assert {role: roles.count(role) for role in ROLES} == ROLES | {"pool": 40}
+    assert min(name for name in table["path"].to_pylist() if name.startswith("pool")) == "pool-040.png"
+    assert found["advice"] in (night / "report.md").read_text()
+
+
+def test_the_round_learns_by_the_method_that_the_drift_calls_for_and_may_be_chosen(night, day, tmp_path):
+    first, second = (domain_round(night, day[1], params=params(), out=tmp_path / f"{n}/adapted") for n in (1, 2))
+    assert contents(first) == contents(second)
+    method = {"fda": "FDA(", "mic": "MIC("}[told(night)["answer"]]
+    assert load_model(first / "model.safetensors")[1].method.startswith(method)
+    choice = domain_choose(night, day[1], first.parent, params=params(), out=tmp_path / "choice")
+    found = json.loads((choice / "choice.json").read_text())
+    assert set(found["candidates"]) == {"source", "adapted"}
+    assert found["chosen"] == found["ranking"][0]
