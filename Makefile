@@ -3,13 +3,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo demo-adapt demo-compress demo-detection compare test check ui evidence bench format
+.PHONY: demo demo-adapt demo-compress demo-detection demo-multitask compare test check ui evidence bench format
 
 demo: .venv/ready ## the whole pipeline on Fashion-MNIST: ends with the three-line table and the report's path
 	$(RUN) python -m flows.expand
 
 demo-detection: .venv/ready ## scenes of garments, a few with boxes: ends with a verdict on a detector
 	$(RUN) python -m flows.detect
+
+demo-multitask: .venv/ready ## four teachers, each of one task, and one student of all: ends with a table of both
+	$(RUN) python -m flows.multitask
 
 demo-adapt: .venv/ready ## from garments on black to garments before textures: ends with the choice made without labels
 	$(RUN) python -m flows.adapt

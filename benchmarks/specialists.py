@@ -14,7 +14,8 @@ import torch
 
 from benchmarks.turns import take_turns
 from tutelage.models.detectors import DetectorSpec
-from tutelage.models.multi import MultiNet, MultiSpec
+from tutelage.models.multi import MultiNet
+from tutelage.models.multi_spec import MultiSpec
 from tutelage.types import TASKS, Multi
 
 FLOOR = 0.5  # of the scores of found boxes

@@ -28,6 +28,7 @@ VERBS = (
     "drift", "domains", "adapt_ingest", "adapt_split", "adapt_doctor", "adapt_source", "translate", "adapt_student",
     "adapt_features", "adapt_round", "adapt_guard", "adapt_choose", "adapt_report",
     "watch", "domain_round", "domain_choose",
+    "multi_split", "multi_teacher", "multi_label", "multi_student", "multi_evaluate", "multi_report",
 )  # fmt: skip
 
 

@@ -8,11 +8,11 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 
 from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_method
 from tutelage.methods import METHODS, Method
-from tutelage.metrics.drift import Kind
 from tutelage.train.adaptsegnet import AdaptSegNet
 from tutelage.train.bdl import BDL
 from tutelage.train.cycada import IMAGES, CyCADA
 from tutelage.train.cyclegan import CycleGAN
+from tutelage.types import Shift
 
 LOOPS: dict[str, type[AdaptSegNet] | type[BDL]] = {"adaptsegnet": AdaptSegNet, "bdl": BDL}
 
@@ -142,7 +142,7 @@ class Adapt:
     drift: DriftParams
     translate: Translate
     candidates: dict[str, Candidate]
-    answers: dict[Kind, str]  # which of them answers a kind of drift, when `retrain` sees one; others are only told
+    answers: dict[Shift, str]  # which of them answers a kind of drift, when `retrain` sees one; others are only told
     features: Features
     student: Train  # of each round
     rounds: dict[int, Generation]

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from tasks.loops import LOOPS
 from tutelage.methods import METHODS, Method
 from tutelage.methods.detection import DETECTION_METHODS
+from tutelage.methods.multitask import MULTITASK_METHODS
 
 STRICT: Any = {"extra": "forbid"}
 Count = Annotated[int, Field(gt=0)]
@@ -25,6 +26,11 @@ def parse_method(value: Any) -> Any:
 def parse_detection_method(value: Any) -> Any:
     """{"name": "stac", "weight": 1} -> STAC(weight=1.0)."""
     return parse_named(value, DETECTION_METHODS, "methods")
+
+
+def parse_multitask_method(value: Any) -> Any:
+    """{"name": "must", "depth": 2} -> MuST(depth=2.0)."""
+    return parse_named(value, MULTITASK_METHODS, "methods")
 
 
 def parse_methods(value: Any) -> Any:

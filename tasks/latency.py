@@ -10,14 +10,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tutelage.train.device import accelerator
 from tutelage.train.settings import Compute
-from tutelage.types import Detector, Network
+from tutelage.types import Detector, Multi, Network
 
 BATCHES = (1, 32)
 REPEATS = 15
 DOUBT = 0.15  # a measured ratio this near to the limit may fall on either side of it the next time
 
 
-def operations(network: Network | Detector, size: int) -> int:
+def operations(network: Network | Detector | Multi, size: int) -> int:
     """Floating point operations for one image of `size` pixels, counted and not measured: equal everywhere."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:

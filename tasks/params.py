@@ -12,6 +12,7 @@ from tasks.box_params import Detection
 from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_methods
 from tasks.lesson_params import LessonParams, parse_loop
 from tasks.loops import Loop, NASStudent, UninformedStudents
+from tasks.multi_params import Multitask
 from tutelage.data.views import Views
 from tutelage.methods import Method
 from tutelage.models.backbone import NetworkSpec
@@ -211,6 +212,7 @@ class Params:
     lesson: LessonParams
     detection: Detection
     adapt: Adapt
+    multitask: Multitask
     rounds: dict[int, Round]
     last: int
 

@@ -3,7 +3,8 @@
 import torch
 
 from tutelage.models.detectors import DetectorSpec
-from tutelage.models.multi import MultiNet, MultiSpec
+from tutelage.models.multi import MultiNet
+from tutelage.models.multi_spec import MultiSpec
 from tutelage.types import (
     TASKS,
     Annotated,

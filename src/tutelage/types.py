@@ -200,6 +200,7 @@ class DetectorNets(NamedTuple):
     extra: nn.Module  # what the method's init returned
 
 
+Shift = Literal["none", "appearance", "class mix", "both", "confidence"]  # what has moved between two sets of images
 Task = Literal["classification", "detection", "segmentation", "depth"]
 TASKS: tuple[Task, ...] = get_args(Task)
 IGNORE = -1  # in place of a class: nobody says what the pixel is

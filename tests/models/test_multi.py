@@ -5,7 +5,8 @@ import torch
 
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.fcos import Fcos, fcos_losses
-from tutelage.models.multi import DenseHead, MultiNet, MultiSpec, instance_masks
+from tutelage.models.multi import DenseHead, MultiNet, instance_masks
+from tutelage.models.multi_spec import MultiSpec
 from tutelage.types import TASKS, BadInput, Boxes, DenseObjects, Detections
 
 SMALL = DetectorSpec(width=8, channels=8, head_convs=1, image_size=32)

@@ -8,7 +8,6 @@ Letters in shapes: n and m images, d width, c classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,11 +15,10 @@ from scipy.optimize import nnls
 from scipy.spatial.distance import cdist
 from scipy.stats import ks_2samp
 
-from tutelage.types import BadInput
+from tutelage.types import BadInput, Shift
 
-Kind = Literal["none", "appearance", "class mix", "both", "confidence"]
 MIX, CONFIDENCE = "class mix", "confidence"
-ADVICE: dict[Kind, str] = {
+ADVICE: dict[Shift, str] = {
     "none": "Nothing has moved: go on as before.",
     "appearance": "Looks have moved: translate the source's images (cycada, bdl), or by their amplitude (fda).",
     "class mix": "Other classes are frequent: align predictions with the new mix (adamatch, pseudo_label.align).",
@@ -67,7 +65,7 @@ class Finding:
 class Drift:
     """What was seen, and what to do."""
 
-    kind: Kind
+    kind: Shift
     tests: list[Finding]  # on the windows as they are
     again: list[Finding]  # where looks and classes both seemed to move: each once more without the other's part
     mix: Float[np.ndarray, " c"]  # share of each class in the new window, where looks have not moved
@@ -204,7 +202,7 @@ def _p(statistics: Sequence[float] | Float[np.ndarray, " k"]) -> float:
     return float(np.mean(values >= values[0] - 1e-9 * abs(values[0])))
 
 
-def _kind(looks: bool, mix: bool, confidence: bool) -> Kind:
+def _kind(looks: bool, mix: bool, confidence: bool) -> Shift:
     if looks or mix:
         return "both" if looks and mix else "appearance" if looks else "class mix"
     return "confidence" if confidence else "none"

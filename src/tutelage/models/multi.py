@@ -4,7 +4,6 @@ Ghiasi et al. Multi-Task Self-Training for Learning General Representations. ICC
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -12,32 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from tutelage.models.detectors import DetectorSpec
 from tutelage.models.fcos import Fcos
+from tutelage.models.multi_spec import MultiSpec
 from tutelage.models.pyramids import Pyramid
-from tutelage.types import TASKS, Answers, BadInput, Detections, Multi, MultiOutputs, Task
+from tutelage.types import TASKS, Answers, Detections, Multi, MultiOutputs, Task
 
 Maps = dict[str, Float[Tensor, "n _ _ _"]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MultiSpec:
-    """What a network is made from. Its pyramid is that of `detector`, whether it detects or not."""
-
-    __pydantic_config__ = {"extra": "forbid"}
-    tasks: tuple[Task, ...] = TASKS  # a head each; one that is left out costs nothing
-    detector: DetectorSpec = field(default_factory=DetectorSpec)  # of kind fcos
-    dense_width: int = 32  # channels of the heads that answer for every pixel, a multiple of 8
-
-    def __post_init__(self) -> None:
-        unknown = [task for task in self.tasks if task not in TASKS]
-        if unknown or not self.tasks or len(set(self.tasks)) < len(self.tasks):
-            raise BadInput(f"multi.tasks is {list(self.tasks)}: name some of {', '.join(TASKS)}, each once")
-        object.__setattr__(self, "tasks", tuple(task for task in TASKS if task in self.tasks))
-        if self.detector.kind != "fcos":
-            raise BadInput(f"multi.detector.kind is {self.detector.kind!r}, and the shared pyramid takes heads of fcos")
-        if self.dense_width < 8 or self.dense_width % 8:
-            raise BadInput(f"multi.dense_width is {self.dense_width}: it must be a multiple of 8")
 
 
 class MultiNet(Multi):

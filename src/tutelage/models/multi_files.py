@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.models.files import load_net, read_detector_spec, write_weights
-from tutelage.models.multi import MultiNet, MultiSpec
+from tutelage.models.multi import MultiNet
+from tutelage.models.multi_spec import MultiSpec
 
 _TASK = "several tasks"
 

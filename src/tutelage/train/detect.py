@@ -32,7 +32,7 @@ def detect(
         # Not around the yield: who asks for the next batch must not find gradients switched off.
         with torch.inference_mode(), engine.autocast():
             found = net(pixels.to(engine.device, non_blocking=True).float().div_(255))
-        yield [_original(each, sizes[row], images.size) for each, row in zip(found, rows, strict=True)]
+        yield [in_original(each, sizes[row], images.size) for each, row in zip(found, rows, strict=True)]
 
 
 def detect_all(
@@ -44,7 +44,8 @@ def detect_all(
     return [found for chunk in detect(net, images, chunks, sizes, compute=compute) for found in chunk]
 
 
-def _original(found: Detections, wide_high: Int[np.ndarray, " 2"], size: int) -> Found:
+def in_original(found: Detections, wide_high: Int[np.ndarray, " 2"], size: int) -> Found:
+    """Boxes of a letterbox of `size` pixels as boxes of the image, whose width and height are `wide_high`."""
     places, labels, scores = (field.cpu().numpy() for field in found)
     places = np.clip(places * (wide_high.max() / size), 0, np.tile(wide_high, 2)).astype(np.float32)
     seen = (places[:, 2:] > places[:, :2]).all(1)

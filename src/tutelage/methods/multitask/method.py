@@ -11,7 +11,6 @@ from torch import Tensor
 from tutelage.losses.dense import multilabel_cross_entropy, pixel_cross_entropy, trusted_mean
 from tutelage.losses.depth import affine_invariant, log_difference, silog, without_worst
 from tutelage.methods.method import Verbs
-from tutelage.models.fcos import fcos_losses
 from tutelage.types import (
     TASKS,
     DenseObjects,
@@ -111,6 +110,8 @@ def _named(logits: Float[Tensor, "m d h w"], truth: Segments) -> Float[Tensor, "
 
 
 def _found(dense: DenseObjects, own: slice, truth: Objects) -> Float[Tensor, ""]:
+    from tutelage.models.fcos import fcos_losses  # with torchvision, which takes seconds and most stages do without
+
     said = {name: value[own] for name, value in dense.said.items()}
     terms = fcos_losses(dense._replace(said=said), truth.boxes, truth.weight, truth.known)
     return torch.stack(list(terms.values())).sum()

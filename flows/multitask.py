@@ -1,0 +1,39 @@
+"""Four teachers, each of one task, and one student of all:  python -m flows.multitask"""
+
+import sys
+from pathlib import Path
+
+from prefect import flow
+
+from flows.reproduce import Reproduce, Run, checkout
+from flows.server import by_hand, command_line
+
+FOLDER = Path("work/multitask/report")
+
+
+def teach(reproduce: Reproduce) -> list[Run]:
+    """Scenes shared out among the tasks, teachers side by side, a student of what they say; all tested and shown."""
+    reproduce("fetch", "compose", "scenes_split", "multi_split")
+    with reproduce.beside("multi_test@union"):
+        reproduce(*(f"multi_label@{task}" for task in reproduce.each("multi_teacher")))
+        reproduce("multi_student")
+    return reproduce("multi_report")
+
+
+@flow
+def multitask(workers: int = 2) -> None:
+    """Train a teacher a task, label the pool with all of them, train one student, compare it with them."""
+    with checkout(workers=workers) as reproduce:
+        teach(reproduce)
+
+
+def main() -> int:
+    workers = command_line(multitask).parse_args().workers
+    if failed := by_hand(lambda: multitask(workers=workers)):
+        return failed
+    print(f"\n{(FOLDER / 'summary.md').read_text()}\nReport: {(FOLDER / 'report.html').resolve()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

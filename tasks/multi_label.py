@@ -1,0 +1,83 @@
+"""The pool, as one specialist sees it."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.box_training import sizes_of
+from tasks.io import whole
+from tasks.multi_said import SCHEMAS, Maker, shard, write_manifest
+from tasks.multi_teacher import task_of
+from tasks.params import Params
+from tasks.progress import Progress
+from tasks.training import rows_of
+from tutelage.data.images import Images
+from tutelage.data.manifest import classes_of, read_split
+from tutelage.data.pseudo_labels import shard_name, write_shards
+from tutelage.models.multi import MultiNet
+from tutelage.models.multi_files import MultiCard, load_multi
+from tutelage.train.answers import Said, answers
+from tutelage.types import BadInput
+
+UNFINISHED = Path(".tutelage/multi")
+
+
+def multi_label(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
+    """Pool and the specialist for the task that `out` names -> shards of that task's store, manifest.
+
+    A shard that is finished is never labelled again: a run that was killed goes on with the next one.
+    """
+    table, task = read_split(split), task_of(out, params)
+    net, card = load_multi(teacher / "model.safetensors")
+    if task not in net.tasks:
+        raise BadInput(f"{teacher} has heads for {', '.join(net.tasks)}, and {out} is to hold answers for {task}")
+    maker, pool = Maker(task, card.sha256, card.classes), rows_of(table, "pool")
+    scratch = UNFINISHED / _fingerprint(table, maker, params)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with Progress(f"multi_label@{task}", len(pool)) as bar:
+        made = _shards(table, pool, (net, card), maker, params=params, done=scratch)
+        for rows in write_shards(scratch, made, schema=SCHEMAS[task]):
+            bar.update(rows)
+    with whole(out) as folder:
+        for path in scratch.glob("shard-*.parquet"):
+            shutil.copy(path, folder / path.name)
+        write_manifest(folder, maker)
+    shutil.rmtree(scratch)
+    return out
+
+
+def say(
+    table: pa.Table, rows: np.ndarray, model: tuple[MultiNet, MultiCard], params: Params, batch: int
+) -> Iterator[Said]:
+    """What a network says of `rows`, in order. BadInput where the split has other classes than it was trained on."""
+    net, card = model
+    if card.classes != classes_of(table):
+        raise BadInput(f"the network knows the classes {card.classes}, the split {classes_of(table)}. Train it again")
+    images = Images.open(table, card.image_size, letterbox=True)
+    chunks = [rows[first : first + batch] for first in range(0, len(rows), batch)]
+    for chunk in answers(net, images, chunks, sizes_of(table), compute=params.compute):
+        yield from chunk
+
+
+def _shards(
+    table: pa.Table, pool: np.ndarray, model: tuple[MultiNet, MultiCard], maker: Maker, *, params: Params, done: Path
+) -> Iterator[tuple[int, pa.Table]]:
+    """The shards that are not in `done` yet. Batches never cross a shard: its bytes do not depend on the others."""
+    wanted = params.multitask.label
+    for place, first in enumerate(range(0, len(pool), wanted.shard_size)):
+        if (done / shard_name(place)).exists():
+            continue
+        rows = pool[first : first + wanted.shard_size]
+        ids = table["id"].take(pa.array(rows)).to_pylist()
+        yield place, shard(ids, list(say(table, rows, model, params, wanted.batch)), maker, wanted)
+
+
+def _fingerprint(table: pa.Table, maker: Maker, params: Params) -> str:
+    digest = hashlib.sha256(f"{maker} {params.multitask.label} {params.compute}".encode())
+    for name in table["sha256"]:
+        digest.update(name.as_py().encode())
+    return digest.hexdigest()[:16]

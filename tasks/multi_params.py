@@ -1,0 +1,81 @@
+"""The section `multitask` of params.yaml as typed values."""
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from tasks.knobs import STRICT, Count, Open, Share, parse_multitask_method
+from tutelage.data.scene_views import SceneViews
+from tutelage.methods.multitask import MultiMethod
+from tutelage.models.multi_spec import MultiSpec
+from tutelage.train.settings import Optimiser
+from tutelage.types import TASKS, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainMulti:
+    """One training run: how long, on how much at a time, by which method."""
+
+    __pydantic_config__ = STRICT
+    steps: Count
+    labelled_batch: Count
+    pool_batch: Annotated[int, Field(ge=0)] = 0
+    method: Annotated[MultiMethod, BeforeValidator(parse_multitask_method)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMulti:
+    """What of a teacher's answers a student is to believe."""
+
+    __pydantic_config__ = STRICT
+    box_score: Share = 0.5  # of a kept box; Ghiasi et al. 2021, sec. 3.1
+    box_doubt: Share = 0.4  # score from which a box is at least no background
+    pixel_confidence: Share = 0.5  # of a pixel that is given a class; the others are left out
+    unit: Annotated[float, Field(gt=0)] = (
+        1000.0  # steps of the stored depth in one of the data's: millimetres in metres
+    )
+    shard_size: Count = 1000
+    batch: Count = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateMulti:
+    __pydantic_config__ = STRICT
+    batch: Count = 32
+    max_detections: Count = 100  # an image
+    present: Open = 0.5  # probability from which a class counts as named
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportMulti:
+    __pydantic_config__ = STRICT
+    gallery: Annotated[int, Field(ge=0)] = 8  # images of the pool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multitask:
+    """All of `multitask`. Images and splits are those of `detection`."""
+
+    __pydantic_config__ = STRICT
+    tasks: list[Task] = field(default_factory=lambda: list(TASKS))
+    depth_unit: Annotated[float, Field(gt=0)] = 1000.0  # steps of the depth PNG in one metre
+    network: MultiSpec
+    views: SceneViews
+    optimiser: Optimiser
+    teacher: TrainMulti
+    union: TrainMulti
+    student: TrainMulti
+    label: LabelMulti = field(default_factory=LabelMulti)
+    evaluate: EvaluateMulti = field(default_factory=EvaluateMulti)
+    report: ReportMulti = field(default_factory=ReportMulti)
+
+    def __post_init__(self) -> None:
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks is {self.tasks}: name some of {', '.join(TASKS)}, each once")
+        if self.student.pool_batch == 0:
+            raise ValueError("student.pool_batch is 0, so the student would see no pseudo-label. Write at least 1")
+
+    def shaped(self, tasks: tuple[Task, ...]) -> MultiSpec:
+        """The network with heads for these tasks alone."""
+        return replace(self.network, tasks=tasks)

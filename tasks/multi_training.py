@@ -1,0 +1,112 @@
+"""What the training stages of several tasks share: from shares of labels to weights, continued where it was cut off."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from tasks.carry import CHECKPOINTS, carry_out, results
+from tasks.multi_params import TrainMulti
+from tasks.multi_said import Told, nothing_told
+from tasks.multi_split import read_shares
+from tasks.multi_truth import Given, Truth
+from tasks.params import Params
+from tutelage.data.images import Images
+from tutelage.data.manifest import classes_of
+from tutelage.data.multi_batches import MultiSource, multi_batches
+from tutelage.data.scene_views import strong_scene
+from tutelage.data.scenes import read_boxes
+from tutelage.models.multi import MultiNet
+from tutelage.models.multi_files import save_multi
+from tutelage.models.multi_spec import MultiSpec
+from tutelage.train.loop import Run, begin
+from tutelage.types import BadInput, Multi, MultiNets, Sizes, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiJob:
+    """One training run of a network with heads, as data."""
+
+    name: str  # for people: progress and messages
+    train: TrainMulti
+    network: MultiSpec
+    given: Given
+    told: Told
+    stores: tuple[Path, ...] = ()  # that `told` was read from
+
+
+def train_multi(job: MultiJob, table: pa.Table, params: Params, out: Path) -> Path:
+    """Train `job` on rows of `table`, write model.safetensors and curve.csv. Continues where it was cut off."""
+    if not len(job.given.rows):
+        raise BadInput(f"{job.name} has no labelled image. Annotate some, or leave the task out of multitask.tasks")
+    state, scratch = _start(job, table, params), CHECKPOINTS / fingerprint(job, table, params)
+    made, stop, wanted = _source(job, table, params), job.train.steps, params.multitask
+    carry_out(
+        job.name, job.train.method, state,
+        lambda step: multi_batches(made, start=step, stop=stop, workers=params.compute.workers),
+        steps=stop, optimiser=wanted.optimiser, compute=params.compute, scratch=scratch,
+    )  # fmt: skip
+    with results(out, scratch) as folder:
+        assert isinstance(state.average, MultiNet)
+        save_multi(folder / "model.safetensors", state.average, classes=classes_of(table), method=str(job.train.method))
+    return out
+
+
+def job_of(
+    name: str, train: TrainMulti, tasks: Sequence[Task], table: pa.Table, truth: Truth, *, shares: Path,
+    params: Params,
+) -> MultiJob:  # fmt: skip
+    """A run on the labelled images whose share belongs to one of `tasks`, without a pool."""
+    owner = dict(zip(*(read_shares(shares)[column].to_pylist() for column in ("id", "task")), strict=True))
+    of_row = [owner.get(image, "") for image in table["id"].to_pylist()]
+    rows = [row for row, task in enumerate(of_row) if task in tasks]
+    own: list[Any] = [of_row[row] for row in rows]
+    network = params.multitask.shaped(tuple(tasks))
+    given = Given(truth, np.array(rows, np.int64), own)
+    return MultiJob(name=name, train=train, network=network, given=given, told=nothing_told(truth))
+
+
+def truth_of(split: Path, shares: Path, table: pa.Table, params: Params) -> Truth:
+    """What people gave, at the network's size."""
+    size = params.multitask.network.detector.image_size
+    return Truth.of(table, read_boxes(split), read_shares(shares), size=size, unit=params.multitask.depth_unit)
+
+
+def fingerprint(job: MultiJob, table: pa.Table, params: Params) -> str:
+    """A name for a run's checkpoints that no other data, params or teacher shares."""
+    wanted = params.multitask
+    told = [asdict(part) for part in (wanted.views, wanted.optimiser, job.network, job.train)]
+    truth = job.given.truth
+    about = [job.name, params.seed, str(job.train.method), told, list(job.given.tasks), truth.unit]
+    about += [sorted(truth.masks.items()), sorted(truth.depths.items())]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for column in ("id", "sha256"):
+        digest.update("\n".join(table[column].to_pylist()).encode())
+    for array in (*asdict(truth.objects).values(), job.given.rows, job.told.rows):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for store in job.stores:
+        digest.update((store / "manifest.json").read_bytes())  # with the hashes of its shards
+    return digest.hexdigest()[:16]
+
+
+def _start(job: MultiJob, table: pa.Table, params: Params) -> Run[Multi, MultiNets]:
+    torch.manual_seed(params.seed)
+    classes = len(classes_of(table))
+    sizes = Sizes(len(job.given.rows), len(job.told.rows), classes, job.train.steps)
+    return begin(job.train.method, MultiNet(job.network, classes), None, sizes, params.multitask.optimiser)
+
+
+def _source(job: MultiJob, table: pa.Table, params: Params) -> MultiSource:
+    size, views = job.network.detector.image_size, params.multitask.views
+    return MultiSource(
+        images=Images.open(table, size, letterbox=True), classes=len(classes_of(table)), labeled=job.given.rows,
+        pool=job.told.rows, given=job.given, said=job.told, view=strong_scene(views, size), visible=views.visible,
+        labeled_batch=job.train.labelled_batch, pool_batch=job.train.pool_batch if len(job.told.rows) else 0,
+        seed=params.seed,
+    )  # fmt: skip

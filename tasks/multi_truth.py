@@ -1,0 +1,120 @@
+"""What people gave for the scenes of a split, task by task, as networks and measures take it."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Float, Int
+
+from tasks.box_training import sizes_of
+from tutelage.data import masks
+from tutelage.data.decoding import letterbox_factor
+from tutelage.data.manifest import classes_of
+from tutelage.data.multi_batches import Known, KnownDepth, KnownObjects, KnownPresent, KnownSegments
+from tutelage.data.scenes import Annotations
+from tutelage.types import IGNORE, BadInput, Boxes, Task
+
+Masks = list[tuple[int, bool, str]]  # class, crowd, run lengths
+
+
+@dataclass(frozen=True)
+class Truth:
+    """By row of a split. Answers for pixels are those of the letterbox of `size` pixels."""
+
+    size: int
+    classes: int
+    sizes: Int[np.ndarray, "r 2"]  # width and height of the images
+    objects: Annotations
+    masks: Mapping[int, Masks]
+    depths: Mapping[int, tuple[str, str]]  # path and sha256
+    unit: float  # steps of a depth PNG in one metre
+
+    @classmethod
+    def of(cls, table: pa.Table, boxes: pa.Table, shares: pa.Table, *, size: int, unit: float) -> "Truth":
+        """`boxes` as scenes.BOXES, `shares` as multi_split.SHARES."""
+        rows = {name: row for row, name in enumerate(table["id"].to_pylist())}
+        found: dict[int, Masks] = {}
+        for name, label, crowd, mask in zip(*(boxes[k].to_pylist() for k in ("id", "label", "crowd", "mask")),
+                                            strict=True):  # fmt: skip
+            if name in rows:
+                found.setdefault(rows[name], []).append((label, crowd, mask))
+        depths = {
+            rows[name]: (path, digest)
+            for name, path, digest in zip(*(shares[k].to_pylist() for k in ("id", "depth", "sha256")), strict=True)
+            if path
+        }
+        return cls(size, len(classes_of(table)), sizes_of(table), Annotations.of(table, boxes), found, depths, unit)
+
+    def known(self, row: int, tasks: Sequence[Task]) -> Known:
+        """What is known of an image where only these tasks were annotated."""
+        whole = np.ones((self.size, self.size), np.float32)
+        return Known(
+            classification=KnownPresent(self.present(row), np.ones(self.classes, np.float32))
+            if "classification" in tasks else None,
+            detection=KnownObjects(self.boxes(row), np.ones(self.classes, bool)) if "detection" in tasks else None,
+            segmentation=KnownSegments(self.segments(row), whole, np.ones(self.classes + 1, bool))
+            if "segmentation" in tasks else None,
+            depth=KnownDepth(self.depth(row), whole) if "depth" in tasks else None,
+        )  # fmt: skip
+
+    def present(self, row: int) -> Float[np.ndarray, " c"]:
+        """1 for each class that is somewhere in the image."""
+        found = np.zeros(self.classes, np.float32)
+        found[self.objects[row].labels] = 1
+        return found
+
+    def boxes(self, row: int) -> Boxes:
+        """In pixels of the letterbox; crowds have no weight."""
+        given = self.objects[row]
+        believed = torch.from_numpy(~given.crowd).float()
+        places = torch.from_numpy(given.places * np.float32(self.factor(row)))
+        return Boxes(places, torch.from_numpy(given.labels), believed, believed)
+
+    def segments(self, row: int) -> Int[np.ndarray, "s s"]:
+        """0 background, else the class + 1; IGNORE beyond the image and in crowds. Smaller objects lie on top."""
+        wide, high = (int(side) for side in self.sizes[row])
+        classes = np.zeros((high, wide), np.int16)
+        shapes = [(masks.decode(mask, wide, high), label, crowd) for label, crowd, mask in self.masks.get(row, [])]
+        for shape, label, crowd in sorted(shapes, key=lambda each: -int(each[0].sum())):
+            classes[shape] = IGNORE if crowd else label + 1
+        return self.framed(row, classes, IGNORE).astype(np.int64)
+
+    def depth(self, row: int) -> Float[np.ndarray, "s s"]:
+        """In metres, 0 where the sensor was blind. Raises BadInput where the file is not what was shared out."""
+        path, digest = self.depths[row]
+        data = Path(path).read_bytes() if Path(path).is_file() else b""
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise BadInput(f"{path} is not the depth that was shared out. Run `dvc repro multi_split`")
+        steps: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        wide, high = (int(side) for side in self.sizes[row])
+        if steps is None or steps.dtype != np.uint16 or steps.shape != (high, wide):
+            raise BadInput(f"{path} is no 16-bit grey PNG of its image's {wide} x {high} pixels. Save it as one")
+        return self.framed(row, steps.astype(np.float32) / np.float32(self.unit), 0)
+
+    def factor(self, row: int) -> float:
+        """Pixels of the letterbox for each of the image."""
+        return letterbox_factor(int(self.sizes[row, 0]), int(self.sizes[row, 1]), self.size)
+
+    def framed(self, row: int, values: np.ndarray, beyond: int) -> np.ndarray:
+        """Values of the image's pixels as those of the letterbox: of each the nearest, for a mean of two is a third."""
+        high, wide = (max(1, round(side * self.factor(row))) for side in values.shape)
+        square = np.full((self.size, self.size), beyond, values.dtype)
+        square[:high, :wide] = cv2.resize(values, (wide, high), interpolation=cv2.INTER_NEAREST_EXACT)
+        return square
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is known of labelled images, by their place: of each its own task's labels alone."""
+
+    truth: Truth
+    rows: Int[np.ndarray, " n"]
+    tasks: Sequence[Task]  # of each row
+
+    def __call__(self, place: int) -> Known:
+        return self.truth.known(int(self.rows[place]), (self.tasks[place],))

@@ -1,0 +1,255 @@
+"""The stages of several tasks, from shared labels to a table; what a student is told, and by whom."""
+
+import dataclasses
+import os
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from multi_work import FOLDER, SHARES, SPLIT, params_of, prepare, taught
+
+import tasks.multi_label as labelling
+from tasks import carry
+from tasks.io import read_json
+from tasks.multi_evaluate import multi_evaluate
+from tasks.multi_label import multi_label
+from tasks.multi_lines import lines_of
+from tasks.multi_report import multi_report
+from tasks.multi_said import Maker, read_told, shard
+from tasks.multi_split import read_shares, shared_out
+from tasks.multi_student import multi_student
+from tasks.multi_teacher import multi_teacher
+from tasks.multi_training import job_of, truth_of
+from tasks.training import rows_of
+from tutelage.data.boxes import Found
+from tutelage.data.manifest import read_split
+from tutelage.models.multi_files import load_multi
+from tutelage.train.answers import Said
+from tutelage.types import TASKS, BadInput
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return prepare(tmp_path)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def evaluated(params, models):
+    for name, model in models.items():
+        multi_evaluate(SPLIT, SHARES, model, params=params, out=FOLDER / "evaluation" / name)
+
+
+def test_from_shares_to_a_table(params):
+    taught(params, *TASKS)
+    union = multi_student(SPLIT, SHARES, params=params, out=FOLDER / "union")
+    student = multi_student(SPLIT, SHARES, FOLDER / "labels", params=params, out=FOLDER / "student")
+    evaluated(params, {task: FOLDER / "teachers" / task for task in TASKS} | {"union": union, "student": student})
+    report = multi_report(SPLIT, SHARES, FOLDER, params=params, out=FOLDER / "report")
+    specialists = [load_multi(FOLDER / "teachers" / task / "model.safetensors")[1] for task in TASKS]
+    assert [card.spec.tasks for card in specialists] == [(task,) for task in TASKS]
+    told = read_json(report / "summary.json")
+    assert told["specialists"]["parameters"] == sum(card.parameters for card in specialists)
+    assert told["student"]["parameters"] < told["specialists"]["parameters"]
+    assert told["student"]["operations"] < told["specialists"]["operations"]
+    assert load_multi(student / "model.safetensors")[1].sha256 != load_multi(union / "model.safetensors")[1].sha256
+    assert "specialists, together" in (report / "summary.md").read_text()
+    html = (report / "report.html").read_text()
+    assert all(f'<section id="{part}">' in html for part in ("lines", "measures", "scenes", "settings"))
+    assert html.count("<img") == 2 * (1 + 2 * len(TASKS))
+    plain = re.sub(r"data:image/\w+;base64,[\w+/=]*", "", html)
+    assert "None" not in plain
+    assert not re.search(r"//|http|@import|<script|<link|<iframe", plain)
+
+
+def test_each_task_has_its_own_images_and_only_its_own_labels(params):
+    table = read_split(SPLIT)
+    truth = truth_of(SPLIT, SHARES, table, params)
+    seen = []
+    for task in TASKS:
+        job = job_of("job", params.multitask.teacher, (task,), table, truth, shares=SHARES, params=params)
+        assert len(job.given.rows) == 2  # a quarter of eight
+        for place in range(2):
+            known = dataclasses.asdict(job.given(place))
+            assert [name for name, value in known.items() if value is not None] == [task]
+        seen += job.given.rows.tolist()
+    assert sorted(seen) == sorted([*rows_of(table, "labelled"), *rows_of(table, "holdout")])
+    depths = [row["depth"] != "" for row in read_shares(SHARES).to_pylist() if row["task"] not in ("depth", "")]
+    assert not any(depths)
+
+
+def test_truth_is_what_the_files_say(params):
+    table = read_split(SPLIT)
+    truth, row = truth_of(SPLIT, SHARES, table, params), int(rows_of(table, "test")[0])
+    # Boxes of 16 pixels a side, seen at 32: the dog (class 1, 1 2 6 5) is larger than the cat (class 0, 0 2 6 4).
+    segments = truth.segments(row)
+    assert segments[8, 4] == 1
+    assert segments[13, 4] == 2  # below the cat
+    assert segments[8, 13] == 2  # right of it
+    assert segments[20, 20] == segments[2, 2] == 0
+    assert truth.boxes(row).places.tolist() == [[0, 4, 12, 12], [2, 4, 14, 14]]
+    assert truth.present(row).tolist() == [1, 1]
+    assert truth.depth(row)[0, [0, -1]].tolist() == [1.0, 2.0]
+    path = Path(truth.depths[row][0])
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BadInput, match="not the depth that was shared out"):
+        truth.depth(row)
+
+
+def test_what_is_beyond_the_image_is_nobodys_business(params):
+    table = read_split(SPLIT)
+    truth, row = truth_of(SPLIT, SHARES, table, params), int(rows_of(table, "test")[0])
+    wide = dataclasses.replace(truth, sizes=np.full_like(truth.sizes, (16, 8)), masks={})
+    assert (wide.segments(row)[:16] == 0).all()
+    assert (wide.segments(row)[16:] == -1).all()
+
+
+def test_images_are_shared_out_by_what_they_have():
+    able = {"classification": set("abcdef"), "detection": set("abcdef"), "depth": set("ef")}
+    assert shared_out("abcdef", able) == {
+        "a": "classification", "b": "classification", "c": "detection", "d": "detection", "e": "depth", "f": "depth",
+    }  # fmt: skip
+    with pytest.raises(BadInput, match="'depth', but of 6 labelled images none"):
+        shared_out("abcdef", able | {"depth": set()})
+
+
+def killed(task):
+    """Run `task` in a process of its own: the signal that ended it."""
+    child = os.fork()
+    if not child:
+        try:
+            task()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_pool_has_the_same_bytes_after_a_kill(params, monkeypatch, task):
+    taught(params, task)
+    once, say, asked = FOLDER / "labels" / task, labelling.say, []
+    again, teacher = FOLDER / "again" / task, FOLDER / "teachers" / task
+    assert len(list(once.glob("shard-*.parquet"))) == 3
+
+    def dies(table, rows, *others):
+        asked.append(len(rows))
+        if len(asked) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return say(table, rows, *others)
+
+    monkeypatch.setattr(labelling, "say", dies)
+    assert killed(lambda: multi_label(SPLIT, teacher, params=params, out=again)) == -signal.SIGKILL
+    assert not again.exists()
+    monkeypatch.setattr(labelling, "say", lambda table, rows, *some: asked.append(len(rows)) or say(table, rows, *some))
+    assert contents(multi_label(SPLIT, teacher, params=params, out=again)) == contents(once)
+    assert asked == [3, 1]  # the first shard was not labelled again
+
+
+def test_a_student_that_is_cut_off_ends_with_the_same_weights(params, monkeypatch):
+    params = dataclasses.replace(params, compute=dataclasses.replace(params.compute, checkpoint_seconds=0.0))
+    taught(params, "segmentation", "depth")
+    params = dataclasses.replace(
+        params, multitask=dataclasses.replace(params.multitask, tasks=["segmentation", "depth"])
+    )
+    update, seen = carry.Progress.update, []
+
+    def train(out):
+        return multi_student(SPLIT, SHARES, FOLDER / "labels", params=params, out=out / "student")
+
+    def cut(self, number, text=""):
+        update(self, number, text)
+        seen.append(number)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(carry.Progress, "update", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(FOLDER)
+    assert len(list(Path(".tutelage/checkpoints").rglob("run.pt"))) == 1
+    whole = (train(FOLDER) / "model.safetensors").read_bytes()
+    assert (train(FOLDER / "other") / "model.safetensors").read_bytes() == whole
+
+
+def test_a_task_without_labels_is_left_out_and_the_rest_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"4 test images.*leave segmentation out of multitask\.tasks"):
+        prepare(tmp_path, masks=False)
+    with pytest.raises(BadInput, match=r"4 test images.*leave depth out of multitask\.tasks"):
+        prepare(tmp_path, depth=False)
+    tasks = ("classification", "detection")
+    params = prepare(tmp_path, tasks, masks=False, depth=False)
+    taught(params, *tasks)
+    student = multi_student(SPLIT, SHARES, FOLDER / "labels", params=params, out=FOLDER / "student")
+    union = multi_student(SPLIT, SHARES, params=params, out=FOLDER / "union")
+    assert load_multi(student / "model.safetensors")[1].spec.tasks == tasks
+    evaluated(params, {task: FOLDER / "teachers" / task for task in tasks} | {"union": union, "student": student})
+    report = multi_report(SPLIT, SHARES, FOLDER, params=params, out=FOLDER / "report")
+    assert list(read_json(report / "summary.json")["student"]["scores"]) == list(tasks)
+
+
+def test_wrong_names_and_missing_stores_are_refused(params):
+    with pytest.raises(BadInput, match="names no task: call it after one of"):
+        multi_teacher(SPLIT, SHARES, params=params, out=FOLDER / "teachers/poses")
+    with pytest.raises(BadInput, match="names no network"):
+        multi_student(SPLIT, SHARES, params=params, out=FOLDER / "pupil")
+    for name, labels in (("student", None), ("union", FOLDER)):
+        with pytest.raises(BadInput, match="`union` takes none"):
+            multi_student(SPLIT, SHARES, labels, params=params, out=FOLDER / name)
+    taught(params, "classification")
+    with pytest.raises(BadInput, match=r"labels/detection holds no pseudo-labels.*multi_label@detection"):
+        multi_student(SPLIT, SHARES, FOLDER / "labels", params=params, out=FOLDER / "student")
+    with pytest.raises(BadInput, match="has heads for classification, and"):
+        multi_label(SPLIT, FOLDER / "teachers/classification", params=params, out=FOLDER / "labels/depth")
+
+
+def test_a_student_is_told_of_sure_boxes_and_hears_nothing_where_none_is_sure(params):
+    table = read_split(SPLIT)
+    truth, pool = truth_of(SPLIT, SHARES, table, params), rows_of(table, "pool")
+    ids = table["id"].take(pool).to_pylist()
+    label = dataclasses.replace(params.multitask.label, box_score=0.5, box_doubt=0.2)
+    places = np.array([[0, 0, 4, 4], [4, 4, 8, 8], [8, 8, 12, 12]], np.float32)
+    sure, unsure = (Found(places, np.array([0, 1, 1]), np.array(s, np.float32)) for s in ([0.9, 0.3, 0.1], [0.4] * 3))
+    chance = np.array([0.75, 0.5], np.float32)
+    said = [Said(chance, sure if n == 0 else unsure, None, None) for n in range(len(ids))]
+    for task in ("classification", "detection"):
+        folder = FOLDER / "labels" / task
+        folder.mkdir(parents=True)
+        pq.write_table(shard(ids, said, Maker(task, "someone", ["cat", "dog"]), label), folder / "shard-00000.parquet")
+        (folder / "manifest.json").write_text("{}")
+    told = read_told(FOLDER / "labels", ["classification", "detection"], ids, truth, pool)
+    first, second = told(0), told(1)
+    assert first.classification.target.tolist() == [0.75, 0.5]  # each class has its own probability
+    assert first.detection.boxes.places.tolist() == [[0, 0, 8, 8], [8, 8, 16, 16]]  # at 32 pixels, not 16
+    assert first.detection.boxes.weight.tolist() == [1, 0]  # the doubtful one is neither an object nor background
+    assert second.detection is None
+    assert first.segmentation is None
+    assert first.depth is None
+
+
+def test_normalised_scores_are_shares_of_the_specialists():
+    both = ["detection", "depth"]
+    metrics = {
+        "detection": {"scores": {"detection": 0.2}, "parameters": 10, "operations": 100},
+        "depth": {"scores": {"depth": 0.8}, "parameters": 20, "operations": 300},
+        "union": {"scores": {"detection": 0.0, "depth": 0.8}, "parameters": 12, "operations": 150},
+        "student": {"scores": {"detection": 0.3, "depth": 0.4}, "parameters": 12, "operations": 150},
+    }
+    lines = lines_of(metrics, both, {"specialists": 1.0, "union": 0.4, "student": 0.4})
+    assert [lines[name].mean for name in ("specialists", "union", "student")] == pytest.approx([1.0, 0.5, 1.0])
+    assert (lines["specialists"].parameters, lines["specialists"].operations) == (30, 400)
+    metrics["detection"]["scores"]["detection"] = 0.0
+    assert lines_of(metrics, both, {"specialists": 1.0, "union": 0.4, "student": 0.4})["student"].mean is None
+
+
+def test_params_name_tasks_once():
+    found = params_of().multitask
+    for tasks in ([], ["depth", "depth"]):
+        with pytest.raises(ValueError, match="each once"):
+            dataclasses.replace(found, tasks=tasks)
