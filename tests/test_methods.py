@@ -86,6 +86,20 @@ def test_gradient_reaches_all_of_student_and_extra_and_none_of_teacher(method, m
 
 
 @every_method
+def test_the_teacher_is_asked_about_an_image_once_and_under_inference_mode(method, make_nets, batch):
+    if method.teacher == "self":
+        pytest.skip("it has no teacher but itself")
+    nets, asked = make_nets(method), []
+    nets.teacher.net.register_forward_pre_hook(
+        lambda _, images: asked.append((images[0], torch.is_inference_mode_enabled()))
+    )
+    method.loss(nets, batch)
+    assert all(inference for _, inference in asked)
+    seen = torch.cat([images for images, _ in asked]) if asked else torch.zeros(0, 3, 8, 8)
+    assert len(seen.unique(dim=0)) == len(seen)
+
+
+@every_method
 def test_learns_one_batch_by_heart(method, make_nets, batch):
     nets = make_nets(method, steps=1)  # after one step every ramp is over, and the sum means the same from then on
     optimizer = torch.optim.Adam(itertools.chain(nets.student.parameters(), nets.extra.parameters()), lr=1e-2)

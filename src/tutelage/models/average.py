@@ -20,9 +20,12 @@ class Frozen(Network):
     def train(self, mode: bool = True) -> "Frozen":
         return self  # model.train() on a parent must not wake batch norm or dropout up
 
-    @torch.no_grad()
     def forward(self, images: Tensor) -> Outputs:
-        return self.net(images)
+        with torch.inference_mode():
+            said = self.net(images)
+        # Autograd may save copies for the student's way back, but not what was made under inference mode.
+        features = {name: features.clone() for name, features in said.features.items()}
+        return Outputs(said.logits.clone(), said.embedding.clone(), features)
 
 
 class FrozenDetector(Detector):
