@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 from box_work import labelled, prepare, small
-from fresh import fresh
+from fresh import fresh, killed
 from project import ROOT
 from scene_work import coco_set, write
 
@@ -85,17 +85,6 @@ def contents(folder):
 
 def with_workers(params, workers):
     return dataclasses.replace(params, compute=dataclasses.replace(params.compute, workers=workers))
-
-
-def killed(task):
-    """Run `task` in a process of its own: the signal that ended it."""
-    child = os.fork()
-    if not child:
-        try:
-            task()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_a_narrower_student_is_taught_by_kd_and_judged_by_its_size_and_time(work):

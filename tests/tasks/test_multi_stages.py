@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from fresh import killed
 from multi_work import FOLDER, SHARES, SPLIT, params_of, prepare, taught
 
 import tasks.multi_label as labelling
@@ -117,17 +118,6 @@ def test_images_are_shared_out_by_what_they_have():
     }  # fmt: skip
     with pytest.raises(BadInput, match="'depth', but of 6 labelled images none"):
         shared_out("abcdef", able | {"depth": set()})
-
-
-def killed(task):
-    """Run `task` in a process of its own: the signal that ended it."""
-    child = os.fork()
-    if not child:
-        try:
-            task()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.parametrize("task", TASKS)
