@@ -53,7 +53,10 @@ def forget_the_dead(root: Path) -> None:
     if not record.exists():
         return
     with held(record.with_name("rwlock.lock")):  # as DVC does
-        found = json.loads(record.read_text())
+        try:
+            found = json.loads(record.read_text())
+        except json.JSONDecodeError:
+            return  # the first stage says what to do: DVC names the file
         writers = {path: info for path, info in found.get("write", {}).items() if _works(info)}
         readers = {path: [info for info in infos if _works(info)] for path, infos in found.get("read", {}).items()}
         alive = {"write": writers, "read": {path: infos for path, infos in readers.items() if infos}}
@@ -68,3 +71,5 @@ def _works(info: dict[str, Any]) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE and info["cmd"].partition(" ")[2] in " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        return True  # another user's, of which nothing is known

@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.reproduce import Reproduce, Run, checkout
-from flows.server import by_hand, command_line
+from flows.server import main_of
 
 FOLDER = Path("work/multitask/report")
 
@@ -27,13 +27,9 @@ def multitask(workers: int = 2) -> None:
         teach(reproduce)
 
 
-def main() -> int:
-    workers = command_line(multitask).parse_args().workers
-    if failed := by_hand(lambda: multitask(workers=workers)):
-        return failed
-    print(f"\n{(FOLDER / 'summary.md').read_text()}\nReport: {(FOLDER / 'report.html').resolve()}")
-    return 0
+def told() -> str:
+    return f"{(FOLDER / 'summary.md').read_text()}\nReport: {(FOLDER / 'report.html').resolve()}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(multitask, told))

@@ -4,9 +4,9 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic import BeforeValidator, Field
 
-from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_method
+from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_method, parse_named
 from tutelage.methods import METHODS, Method
 from tutelage.train.adaptsegnet import AdaptSegNet
 from tutelage.train.bdl import BDL
@@ -21,10 +21,9 @@ def parse_learner(value: Any) -> Any:
     """{"name": "adaptsegnet", "form": "bce"} -> AdaptSegNet(form="bce"); else a method."""
     name = value.get("name") if isinstance(value, dict) else None
     if name in LOOPS:
-        fields = {key: content for key, content in value.items() if key != "name"}
-        if name == "bdl" and "steps" in fields:
+        if name == "bdl" and "steps" in value:
             raise ValueError("bdl takes its steps from the candidate's: leave out learn.steps")
-        return TypeAdapter(LOOPS[name]).validate_python(fields)
+        return parse_named(value, LOOPS, "loops")
     if name == "cycada":
         raise ValueError("cycada goes on from `translated` and is always a candidate: see the section adapt.features")
     if name is not None and name not in METHODS:

@@ -121,3 +121,10 @@ def test_a_stage_that_another_dvc_works_on_stays_busy(toy: Toy) -> None:
         with pytest.raises(Failed, match=f"(?s)busy.*PID {other.pid}"):
             story(toy.root, [["a"]])
         other.kill()
+
+
+def test_a_record_that_was_cut_off_is_left_to_dvc_which_names_it(toy: Toy) -> None:
+    toy.stages(a=step("a"))
+    (toy.root / ".dvc/tmp/rwlock").write_text('{"write": {')
+    with pytest.raises(Failed, match="rwlock"):
+        story(toy.root, [["a"]])
