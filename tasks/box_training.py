@@ -46,6 +46,10 @@ def train_detector(
     """Train `job` on rows of `table`, write model.safetensors and curve.csv. Continues where it was cut off."""
     if not len(job.labeled):
         raise BadInput(f"{job.name} has no image with boxes to train on. Mark some, or raise detection.split.images")
+    if not classes_of(table):
+        raise BadInput(
+            "the labelled JSON has no category, so there is nothing to find. Name the classes in `categories`"
+        )
     state, scratch = _start(job, table, params), CHECKPOINTS / fingerprint(job, table, params)
     made, stop = _source(job, table, params), job.train.steps
     carry_out(

@@ -66,6 +66,7 @@ class Multitask:
     teacher: TrainMulti
     union: TrainMulti
     student: TrainMulti
+    start: Task | None = None  # the specialist whose backbone, pyramid and head union and student begin with
     label: LabelMulti = field(default_factory=LabelMulti)
     evaluate: EvaluateMulti = field(default_factory=EvaluateMulti)
     report: ReportMulti = field(default_factory=ReportMulti)
@@ -73,6 +74,8 @@ class Multitask:
     def __post_init__(self) -> None:
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks is {self.tasks}: name some of {', '.join(TASKS)}, each once")
+        if self.start is not None and self.start not in self.tasks:
+            raise ValueError(f"start is {self.start!r}: it names one of tasks, or is null for a start from scratch")
         if self.student.pool_batch == 0:
             raise ValueError("student.pool_batch is 0, so the student would see no pseudo-label. Write at least 1")
 

@@ -16,7 +16,7 @@ from tasks.io import whole
 from tasks.params import Params
 from tasks.text import table as markdown
 from tutelage.data.folders import locate
-from tutelage.data.manifest import read_split
+from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.scenes import read_boxes
 from tutelage.types import BadInput, Task
 
@@ -40,6 +40,11 @@ def multi_split(root: Path, split: Path, *, params: Params, out: Path) -> Path:
     depths, roles = dict(_depths(root, params)), np.array(table["role"].to_pylist())
     unmasked = set(read_boxes(split).filter(pc.equal(pc.field("mask"), ""))["id"].to_pylist())
     test = table["id"].filter(pa.array(roles == "test")).to_pylist()
+    if not classes_of(table) and set(wanted.tasks) != {"depth"}:
+        raise BadInput(
+            f"multitask.tasks is {wanted.tasks}, and the labelled JSON has no category: without classes there is depth "
+            "alone. Name the classes in `categories`, or write tasks: [depth]"
+        )
     _check_test(test, unmasked, depths, wanted.tasks)
     part = table.filter(pa.array(np.isin(roles, ("labelled", "holdout"))))
     ids = _ranked(part["id"].to_pylist(), part["sha256"].to_pylist(), params.seed)

@@ -13,11 +13,14 @@ from tutelage.data.manifest import read_split
 from tutelage.types import BadInput
 
 
-def multi_student(split: Path, shares: Path, labels: Path | None = None, *, params: Params, out: Path) -> Path:
+def multi_student(
+    split: Path, shares: Path, teachers: Path, labels: Path | None = None, *, params: Params, out: Path
+) -> Path:
     """Train the network that `out` names: model.safetensors, curve.csv.
 
     `student` learns from the true labels of all shares and from what each specialist said of the pool (labels/TASK);
-    `union`, what it must beat, from the true labels alone: name no `labels` for it.
+    `union`, what it must beat, from the true labels alone: name no `labels` for it. Both begin with what the specialist
+    teachers/TASK of `multitask.start` knows, or from scratch.
     """
     table, wanted = read_split(split), params.multitask
     if out.name not in ("student", "union"):
@@ -27,6 +30,8 @@ def multi_student(split: Path, shares: Path, labels: Path | None = None, *, para
     truth = truth_of(split, shares, table, params)
     train = wanted.student if out.name == "student" else wanted.union
     job = job_of(f"multi_student@{out.name}", train, wanted.tasks, table, truth, shares=shares, params=params)
+    if wanted.start is not None:
+        job = replace(job, start=teachers / wanted.start)
     if labels is not None:
         pool = rows_of(table, "pool")
         if not len(pool):

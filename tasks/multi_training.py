@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from tutelage.data.multi_batches import MultiSource, multi_batches
 from tutelage.data.scene_views import strong_scene
 from tutelage.data.scenes import read_boxes
 from tutelage.models.multi import MultiNet
-from tutelage.models.multi_files import save_multi
+from tutelage.models.multi_files import load_multi, save_multi
 from tutelage.models.multi_spec import MultiSpec
 from tutelage.train.loop import Run, begin
 from tutelage.types import BadInput, Multi, MultiNets, Sizes, Task
+
+MODEL = "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class MultiJob:
     given: Given
     told: Told
     stores: tuple[Path, ...] = ()  # that `told` was read from
+    start: Path | None = None  # a network of the same shape with fewer heads, whose weights this one begins with
 
 
 def train_multi(job: MultiJob, table: pa.Table, params: Params, out: Path) -> Path:
@@ -54,7 +57,7 @@ def train_multi(job: MultiJob, table: pa.Table, params: Params, out: Path) -> Pa
     )  # fmt: skip
     with results(out, scratch) as folder:
         assert isinstance(state.average, MultiNet)
-        save_multi(folder / "model.safetensors", state.average, classes=classes_of(table), method=str(job.train.method))
+        save_multi(folder / MODEL, state.average, classes=classes_of(table), method=str(job.train.method))
     return out
 
 
@@ -85,6 +88,7 @@ def fingerprint(job: MultiJob, table: pa.Table, params: Params) -> str:
     truth = job.given.truth
     about = [job.name, params.seed, str(job.train.method), told, list(job.given.tasks), truth.unit]
     about += [sorted(truth.masks.items()), sorted(truth.depths.items())]
+    about += [load_multi(job.start / MODEL)[1].sha256] if job.start else []
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for column in ("id", "sha256"):
         digest.update("\n".join(table[column].to_pylist()).encode())
@@ -99,7 +103,26 @@ def _start(job: MultiJob, table: pa.Table, params: Params) -> Run[Multi, MultiNe
     torch.manual_seed(params.seed)
     classes = len(classes_of(table))
     sizes = Sizes(len(job.given.rows), len(job.told.rows), classes, job.train.steps)
-    return begin(job.train.method, MultiNet(job.network, classes), None, sizes, params.multitask.optimiser)
+    net = MultiNet(job.network, classes)
+    if job.start is not None:
+        take_over(net, job.start, classes_of(table))
+    return begin(job.train.method, net, None, sizes, params.multitask.optimiser)
+
+
+def take_over(net: MultiNet, folder: Path, classes: list[str]) -> None:
+    """Give `net` the backbone, the pyramid and the heads of the network in `folder`; heads it lacks keep theirs.
+
+    Raises BadInput where that network was made for other classes or has another shape.
+    """
+    other, card = load_multi(folder / MODEL)
+    if card.classes != classes or replace(card.spec, tasks=net.tasks) != net.spec:
+        raise BadInput(
+            f"{folder} holds {card.spec} for the classes {card.classes}, and {net.spec} for {classes} cannot begin "
+            "with it. Train it again, or write multitask.start: null"
+        )
+    net.body.load_state_dict(other.body.state_dict())
+    for task in other.tasks:
+        net.heads[task].load_state_dict(other.heads[task].state_dict())
 
 
 def _source(job: MultiJob, table: pa.Table, params: Params) -> MultiSource:

@@ -230,7 +230,7 @@ UNUSABLE = {
     "nested": ("[" * 100_000, "no JSON"),
     "a list": ([], "no list images, annotations, categories"),
     "another format": ({"images": [], "boxes": []}, "no list annotations, categories"),
-    "no category": (BASE | {"categories": []}, "has no category"),
+    "no category": (BASE | {"categories": []}, "annotations and no category"),
     "one id, two names": (changed("categories", None, name="cow"), "two categories have the id 5: 'dog' and 'cow'"),
     "no file there": (
         BASE | {"images": [{"id": 1, "file_name": "train/a.png"}]},
@@ -244,6 +244,12 @@ def test_a_file_that_cannot_be_used_says_why(root, case):
     content, fragment = UNUSABLE[case]
     with pytest.raises(BadInput, match=fragment):
         read(root, content)
+
+
+def test_images_may_be_listed_without_any_class(root):
+    coco = read(root, BASE | {"annotations": [], "categories": []})
+    assert coco.classes == coco.annotations == []
+    assert len(coco.images) == len(BASE["images"])
 
 
 def test_classes_of_another_source_are_compared_by_name(root):

@@ -32,7 +32,7 @@ def params_of(tasks=TASKS):
     )
     run = {"steps": 3, "labelled_batch": 2}
     multitask = dataclasses.replace(
-        found, tasks=list(tasks), network=MultiSpec(detector=detector, dense_width=8),
+        found, tasks=list(tasks), start=None, network=MultiSpec(detector=detector, dense_width=8),
         teacher=dataclasses.replace(found.teacher, **run), union=dataclasses.replace(found.union, **run),
         student=dataclasses.replace(found.student, pool_batch=2, **run),
         label=dataclasses.replace(
@@ -46,7 +46,7 @@ def params_of(tasks=TASKS):
     )
 
 
-def scenes(root, name, number, *, start, masks=True, depth=True):
+def scenes(root, name, number, *, start, masks=True, depth=True, classes=True):
     """NAME.json as coco_set, its boxes filled masks, and a slope of 1 to 2 m as depth of each image."""
     content = coco_set(root, name, number, start=start)
     for each in content["annotations"] if masks else []:
@@ -56,7 +56,7 @@ def scenes(root, name, number, *, start, masks=True, depth=True):
     for image in content["images"] if depth else []:
         image["depth"] = f"depth-{name}-{image['id']}.png"
         cv2.imwrite(str(root / image["depth"]), slope)
-    write(root, name, content)
+    write(root, name, content if classes else content | {"annotations": [], "categories": []})
 
 
 def prepare(root, tasks=TASKS, **kinds):

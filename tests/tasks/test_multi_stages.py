@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from fresh import killed
 from multi_work import FOLDER, SHARES, SPLIT, params_of, prepare, taught
 
@@ -23,10 +24,11 @@ from tasks.multi_said import Maker, read_told, shard
 from tasks.multi_split import read_shares, shared_out
 from tasks.multi_student import multi_student
 from tasks.multi_teacher import multi_teacher
-from tasks.multi_training import job_of, truth_of
+from tasks.multi_training import job_of, take_over, truth_of
 from tasks.training import rows_of
 from tutelage.data.boxes import Found
-from tutelage.data.manifest import read_split
+from tutelage.data.manifest import classes_of, read_split
+from tutelage.models.multi import MultiNet
 from tutelage.models.multi_files import load_multi
 from tutelage.train.answers import Said
 from tutelage.types import TASKS, BadInput
@@ -49,8 +51,10 @@ def evaluated(params, models):
 
 def test_from_shares_to_a_table(params):
     taught(params, *TASKS)
-    union = multi_student(SPLIT, SHARES, params=params, out=FOLDER / "union")
-    student = multi_student(SPLIT, SHARES, FOLDER / "labels", params=params, out=FOLDER / "student")
+    union = multi_student(SPLIT, SHARES, FOLDER / "teachers", params=params, out=FOLDER / "union")
+    student = multi_student(
+        SPLIT, SHARES, FOLDER / "teachers", FOLDER / "labels", params=params, out=FOLDER / "student"
+    )
     evaluated(params, {task: FOLDER / "teachers" / task for task in TASKS} | {"union": union, "student": student})
     report = multi_report(SPLIT, SHARES, FOLDER, params=params, out=FOLDER / "report")
     specialists = [load_multi(FOLDER / "teachers" / task / "model.safetensors")[1] for task in TASKS]
@@ -150,7 +154,7 @@ def test_a_student_that_is_cut_off_ends_with_the_same_weights(params, monkeypatc
     update, seen = carry.Progress.update, []
 
     def train(out):
-        return multi_student(SPLIT, SHARES, FOLDER / "labels", params=params, out=out / "student")
+        return multi_student(SPLIT, SHARES, FOLDER / "teachers", FOLDER / "labels", params=params, out=out / "student")
 
     def cut(self, number, text=""):
         update(self, number, text)
@@ -167,6 +171,25 @@ def test_a_student_that_is_cut_off_ends_with_the_same_weights(params, monkeypatc
     assert (train(FOLDER / "other") / "model.safetensors").read_bytes() == whole
 
 
+def test_a_network_begins_with_what_a_specialist_knows(params):
+    taught(params, "depth")
+    params = dataclasses.replace(params, multitask=dataclasses.replace(params.multitask, start="depth"))
+    folder, classes = FOLDER / "teachers/depth", classes_of(read_split(SPLIT))
+    teacher, _ = load_multi(folder / "model.safetensors")
+    net = MultiNet(params.multitask.shaped(TASKS), len(classes))
+    kept = net.heads["segmentation"].last.weight.clone()
+    take_over(net, folder, classes)
+    for mine, theirs in ((net.body, teacher.body), (net.heads["depth"], teacher.heads["depth"])):
+        assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
+    assert torch.equal(net.heads["segmentation"].last.weight, kept)
+    with pytest.raises(BadInput, match=r"for the classes.*multitask\.start: null"):
+        take_over(net, folder, classes[:1])
+    begun = multi_student(SPLIT, SHARES, FOLDER / "teachers", params=params, out=FOLDER / "union")
+    params = dataclasses.replace(params, multitask=dataclasses.replace(params.multitask, start=None))
+    scratch = multi_student(SPLIT, SHARES, FOLDER / "teachers", params=params, out=FOLDER / "scratch/union")
+    assert contents(begun) != contents(scratch)
+
+
 def test_a_task_without_labels_is_left_out_and_the_rest_goes_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match=r"4 test images.*leave segmentation out of multitask\.tasks"):
@@ -176,25 +199,42 @@ def test_a_task_without_labels_is_left_out_and_the_rest_goes_on(tmp_path, monkey
     tasks = ("classification", "detection")
     params = prepare(tmp_path, tasks, masks=False, depth=False)
     taught(params, *tasks)
-    student = multi_student(SPLIT, SHARES, FOLDER / "labels", params=params, out=FOLDER / "student")
-    union = multi_student(SPLIT, SHARES, params=params, out=FOLDER / "union")
+    student = multi_student(
+        SPLIT, SHARES, FOLDER / "teachers", FOLDER / "labels", params=params, out=FOLDER / "student"
+    )
+    union = multi_student(SPLIT, SHARES, FOLDER / "teachers", params=params, out=FOLDER / "union")
     assert load_multi(student / "model.safetensors")[1].spec.tasks == tasks
     evaluated(params, {task: FOLDER / "teachers" / task for task in tasks} | {"union": union, "student": student})
     report = multi_report(SPLIT, SHARES, FOLDER, params=params, out=FOLDER / "report")
     assert list(read_json(report / "summary.json")["student"]["scores"]) == list(tasks)
 
 
+def test_depth_alone_takes_images_without_any_class(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"no category.*write tasks: \[depth\]"):
+        prepare(tmp_path, classes=False)
+    params = prepare(tmp_path, ("depth",), classes=False)
+    taught(params, "depth")
+    union = multi_student(SPLIT, SHARES, FOLDER / "teachers", params=params, out=FOLDER / "union")
+    student = multi_student(
+        SPLIT, SHARES, FOLDER / "teachers", FOLDER / "labels", params=params, out=FOLDER / "student"
+    )
+    evaluated(params, {"depth": FOLDER / "teachers/depth", "union": union, "student": student})
+    report = multi_report(SPLIT, SHARES, FOLDER, params=params, out=FOLDER / "report")
+    assert list(read_json(report / "summary.json")["student"]["scores"]) == ["depth"]
+
+
 def test_wrong_names_and_missing_stores_are_refused(params):
     with pytest.raises(BadInput, match="names no task: call it after one of"):
         multi_teacher(SPLIT, SHARES, params=params, out=FOLDER / "teachers/poses")
     with pytest.raises(BadInput, match="names no network"):
-        multi_student(SPLIT, SHARES, params=params, out=FOLDER / "pupil")
+        multi_student(SPLIT, SHARES, FOLDER / "teachers", params=params, out=FOLDER / "pupil")
     for name, labels in (("student", None), ("union", FOLDER)):
         with pytest.raises(BadInput, match="`union` takes none"):
-            multi_student(SPLIT, SHARES, labels, params=params, out=FOLDER / name)
+            multi_student(SPLIT, SHARES, FOLDER / "teachers", labels, params=params, out=FOLDER / name)
     taught(params, "classification")
     with pytest.raises(BadInput, match=r"labels/detection holds no pseudo-labels.*multi_label@detection"):
-        multi_student(SPLIT, SHARES, FOLDER / "labels", params=params, out=FOLDER / "student")
+        multi_student(SPLIT, SHARES, FOLDER / "teachers", FOLDER / "labels", params=params, out=FOLDER / "student")
     with pytest.raises(BadInput, match="has heads for classification, and"):
         multi_label(SPLIT, FOLDER / "teachers/classification", params=params, out=FOLDER / "labels/depth")
 

@@ -117,8 +117,10 @@ def _categories(coco: Coco, content: dict[str, Any], classes: list[str] | None) 
             coco.repair(f"{where} is called {name!r} as category {firsts[name]} is; both are taken for one class")
         names[key] = name
     _tell_strings(coco, content, "categories", "id")
-    if not names:
-        raise BadInput(f"{coco.name} has no category, so there is nothing to find. Name the classes in `categories`")
+    if not names and content["annotations"]:  # without any, it may list images with a depth alone
+        raise BadInput(
+            f"{coco.name} has annotations and no category, so they are of nothing. Name the classes in `categories`"
+        )
     coco.classes = sorted(firsts) if classes is None else classes
     strange = sorted(set(firsts) - set(coco.classes))
     if strange:

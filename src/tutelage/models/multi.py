@@ -95,14 +95,18 @@ class DenseHead(nn.Module):
 
 
 class PresenceHead(nn.Module):
-    """A linear layer on the means of all levels."""
+    """A linear layer on the strongest answer of each channel at any place of each level.
+
+    An object is a small part of an image, and a mean over all places is about the rest. Oquab et al. Is object
+    localization for free? CVPR 2015, sec. 3.2. https://doi.org/10.1109/CVPR.2015.7298668
+    """
 
     def __init__(self, levels: int, channels: int, classes: int):
         super().__init__()
         self.linear = nn.Linear(levels * channels, classes)
 
     def forward(self, maps: Maps) -> Float[Tensor, "n c"]:
-        logits: Tensor = self.linear(torch.cat([m.mean((2, 3)) for m in maps.values()], dim=1))
+        logits: Tensor = self.linear(torch.cat([m.amax((2, 3)) for m in maps.values()], dim=1))
         return logits
 
 
