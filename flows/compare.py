@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.child import Failed
 from flows.reproduce import Reproduce, checkout
 from flows.server import by_hand
+from tasks.closed_pipe import quiet
 
 OURS = ("work/split", "work/teacher", "work/rounds/1/labels")  # what the pipeline makes, and the stages that make it
 STAGES = ("teacher", "pseudo_label@1")
@@ -56,6 +57,7 @@ def show(reproduce: Reproduce, paths: Sequence[str]) -> None:
     create_markdown_artifact((reproduce.root / paths[-1] / "compare.md").read_text(), key="compare")
 
 
+@quiet
 def main() -> int:
     arguments = argparse.ArgumentParser(prog="python -m flows.compare", description=compare.description)
     arguments.add_argument("inputs", nargs="*", help="SPLIT TEACHER [LABELS] (default: the pipeline's, by DVC)")

@@ -19,6 +19,7 @@ from flows.child import Failed
 from flows.expand import grow
 from flows.reproduce import Reproduce, Run, checkout
 from flows.server import by_hand, command_line
+from tasks.closed_pipe import quiet
 from tasks.io import read_json
 
 DAY, POLL = 24 * 3600, 5  # seconds
@@ -146,6 +147,7 @@ def track(reproduce: Reproduce, place: str) -> None:
         reproduce.run("dvc", "--wait-for-lock", "add", *found)
 
 
+@quiet
 def main() -> int:
     arguments = command_line(retrain)
     arguments.add_argument("--ask", action="store_true", help="wait for an answer in Prefect's UI before promoting")

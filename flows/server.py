@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.child import GRACE, Child, Failed, bound
 from flows.lock import Busy, held
+from tasks.closed_pipe import quiet
 
 FIRST_PORT = 4200
 
@@ -29,6 +30,7 @@ def command_line(story: Flow[..., Any]) -> argparse.ArgumentParser:
     return parser
 
 
+@quiet
 def main_of(story: Flow[..., Any], told: Callable[[], str]) -> int:
     """`python -m flows.NAME`: runs the flow to its end, then prints what `told` reads of its files. An exit code."""
     workers = command_line(story).parse_args().workers

@@ -6,8 +6,10 @@ import sys
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from flows.server import FIRST_PORT, address, answers, free_port, variables
+from tasks.closed_pipe import quiet
 
 
+@quiet
 def main() -> int:
     url = PREFECT_API_URL.value() or address(FIRST_PORT)
     if answers(url):

@@ -20,6 +20,8 @@ from typing import Any
 
 import psutil
 
+from tasks.closed_pipe import quiet, reader_left
+
 VERBS = (
     "fetch", "ingest", "split", "doctor", "teacher", "baseline", "oracle", "calibrate", "pseudo_label", "student",
     "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare", "lesson",
@@ -32,6 +34,7 @@ VERBS = (
 )  # fmt: skip
 
 
+@quiet
 def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
@@ -60,8 +63,14 @@ def main(arguments: list[str]) -> int:
         print(f"{verb}: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"{verb}: {error.strerror or error}: {error.filename or ''}\nNothing was written.", file=sys.stderr)
-        return 1
+        return _unread_or_failed(verb, error)
+
+
+def _unread_or_failed(verb: str, error: OSError) -> int:
+    if isinstance(error, BrokenPipeError) and reader_left():
+        raise error
+    print(f"{verb}: {error.strerror or error}: {error.filename or ''}\nNothing was written.", file=sys.stderr)
+    return 1
 
 
 def usage(verb: str) -> str:

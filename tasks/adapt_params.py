@@ -141,7 +141,7 @@ class Adapt:
     drift: DriftParams
     translate: Translate
     candidates: dict[str, Candidate]
-    answers: dict[Shift, str]  # which of them answers a kind of drift, when `retrain` sees one; others are only told
+    answers: dict[Shift, str | None]  # which of them answers a kind of drift that `retrain` sees; null, none: only told
     features: Features
     student: Train  # of each round
     rounds: dict[int, Generation]
@@ -149,7 +149,7 @@ class Adapt:
 
     def __post_init__(self) -> None:
         for kind, name in self.answers.items():
-            if name not in self.candidates or self.candidates[name].translated:
+            if name is not None and (name not in self.candidates or self.candidates[name].translated):
                 free = [known for known, item in self.candidates.items() if not item.translated]
                 raise ValueError(
                     f"answers.{kind} is {name!r}; a candidate that needs no translator answers: {', '.join(free)}"

@@ -70,7 +70,8 @@ def _probe(teaching: Teaching, number: int) -> torch.Tensor:
 
 def grow_student(teaching: Teaching, learn: OracleGrowth, out: Path) -> Path:
     """A network, what a controller added behind its stages, trained from scratch by oracle_kd_nas."""
-    architecture, scratch = _grown(teaching, learn), teaching.scratch()
+    scratch = teaching.scratch()
+    architecture = _grown(teaching, learn, scratch)
     network: NetworkSpec = replace(teaching.network, added=architecture)
     notes = {"search.json": {"added": [list(layer) for layer in architecture]}}
     run(teaching.job(learn.search.method, network), teaching.table, teaching.params, out, notes)
@@ -78,8 +79,8 @@ def grow_student(teaching: Teaching, learn: OracleGrowth, out: Path) -> Path:
     return out
 
 
-def _grown(teaching: Teaching, learn: OracleGrowth) -> Architecture:
-    params, steps, scratch = teaching.params, learn.search_steps, teaching.scratch()
+def _grown(teaching: Teaching, learn: OracleGrowth, scratch: Path) -> Architecture:
+    params, steps = teaching.params, learn.search_steps
     device = accelerator(params.compute).device
     teacher = teaching.teacher()
     torch.manual_seed(params.seed)

@@ -19,6 +19,8 @@ from tutelage.models.backbone import NetworkSpec
 from tutelage.train.settings import Compute, Optimiser
 from tutelage.types import BadInput
 
+LONGEST = 80  # characters of a value that an error repeats
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fetch:
@@ -271,7 +273,11 @@ def _explain(problem: Any) -> str:
         return f"{where} is not a parameter{nearest(problem['loc'][-1], _siblings(problem['loc']))}"
     if problem["type"] in ("missing", "missing_argument"):
         return f"{where} is missing"
-    return f"{where} is {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+    said, value = problem["msg"].removeprefix("Value error, "), problem["input"]
+    if problem["type"] == "value_error" and isinstance(value, dict | list):
+        return f"{where}: {said}"  # our own words name the entry of the section
+    written = repr(value)
+    return f"{where} is {written if len(written) <= LONGEST else f'{written[:LONGEST]} ...'}: {said}"
 
 
 def _siblings(location: tuple[Any, ...]) -> list[str]:

@@ -15,7 +15,7 @@ from scene_work import coco_set, write
 
 import tasks.box_answers as box_answers
 import tasks.box_label as box_labels
-import tutelage.train.detect as detecting
+import tutelage.train.predict as predicting
 from tasks.box_calibrate import box_calibrate
 from tasks.box_evaluate import box_evaluate
 from tasks.box_fuse import box_fuse
@@ -124,12 +124,12 @@ def test_kd_cannot_begin_with_the_weights_of_a_wider_teacher(work):
 
 def labelled_by_workers(params, folder):
     """Labels by one worker and by two, and the numbers of workers that loaders were asked for."""
-    started, loader = [], detecting.DataLoader
+    started, loader = [], predicting.DataLoader
     with pytest.MonkeyPatch.context() as patch:
         # Images that lie decoded in memory are read without workers; these are read from their files.
         patch.setattr(box_answers.Images, "open", partial(box_answers.Images.open, cache_bytes=0))
         patch.setattr(
-            detecting, "DataLoader", lambda *some, **more: started.append(more["num_workers"]) or loader(*some, **more)
+            predicting, "DataLoader", lambda *some, **more: started.append(more["num_workers"]) or loader(*some, **more)
         )
         made = [labelled(with_workers(params, n), folder, folder / f"by{n}/1/labels") for n in (1, 2)]
     return *made, set(started)

@@ -111,6 +111,10 @@ def test_ways_to_adapt_are_taken_by_name(change, name):
     assert type(learn).__name__.lower() == name.replace("_", "")
 
 
+def test_a_drift_may_have_no_answer(change):
+    assert load(change("adapt.answers", {"appearance": None, "both": "mic"})).adapt.answers["appearance"] is None
+
+
 def test_only_the_last_round_may_learn_from_the_holdout(change):
     rounds = {"1": {"teacher": "work/teacher", "holdout": True}, "2": {"teacher": "work/rounds/1/guard"}}
     path = change("rounds", rounds)
@@ -126,6 +130,25 @@ def test_all_mistakes_are_named_at_once(change, tmp_path):
     path.write_text(path.read_text().replace("seed: 0", "seed: -1"))
     with pytest.raises(BadInput, match="2 problem"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("adapt.answers.both", "translated", "adapt: answers.both is 'translated'; "),
+        ("compare.methods", ["kd", "kd"], "compare.methods: methods names one of them twice"),
+        ("last", 7, "params: last is 7, but the last round is 1"),
+        ("student.method", "adamatch", "student.method is 'adamatch': one of the methods"),
+        ("student.steps", "a" * 999, f"student.steps is '{'a' * 79} ...: Input should be a valid integer"),
+        ("student.steps", [1] * 999, f"student.steps is [{'1, ' * 26}1 ...: Input should be a valid integer"),
+    ],
+)
+def test_an_error_repeats_a_value_and_no_section(change, name, value, said):
+    with pytest.raises(BadInput) as caught:
+        load(change(name, value))
+    (_, line) = str(caught.value).splitlines()
+    assert line.startswith(f"  {said}")
+    assert len(line) < 250
 
 
 def test_what_is_not_yaml_or_not_there(tmp_path):

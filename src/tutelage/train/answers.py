@@ -6,13 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch.utils.data import DataLoader
 
 from tutelage.data.boxes import Found
 from tutelage.data.images import Images
 from tutelage.train.detect import in_original
 from tutelage.train.device import accelerator
-from tutelage.train.predict import Plain
+from tutelage.train.predict import batches_of
 from tutelage.train.settings import Compute
 from tutelage.types import Multi
 
@@ -36,10 +35,9 @@ def answers(
     """
     engine = accelerator(compute)
     net = net.eval().to(engine.device)
-    loader = DataLoader(Plain(images, chunks), batch_size=None, num_workers=0 if images.cached else compute.workers)
-    for rows, pixels in zip(chunks, loader, strict=True):
+    for rows, seen in zip(chunks, batches_of(images, chunks, compute=compute, device=engine.device), strict=True):
         with torch.inference_mode(), engine.autocast():
-            said = net.answers(pixels.to(engine.device, non_blocking=True).float().div_(255))
+            said = net.answers(seen)
         present, segments, depth = (
             None if each is None else each.float().cpu().numpy()
             for each in (said.classification, said.segmentation, said.depth)

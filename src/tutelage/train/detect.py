@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch.utils.data import DataLoader
 
 from tutelage.data.boxes import Found
 from tutelage.data.images import Images
 from tutelage.train.device import accelerator
-from tutelage.train.predict import Plain
+from tutelage.train.predict import batches_of
 from tutelage.train.settings import Compute
 from tutelage.types import Detections, Detector
 
@@ -26,12 +25,10 @@ def detect(
     """
     engine = accelerator(compute)
     net = net.eval().to(engine.device)
-    # Images that lie decoded in memory are faster read here than sent from another process.
-    loader = DataLoader(Plain(images, chunks), batch_size=None, num_workers=0 if images.cached else compute.workers)
-    for rows, pixels in zip(chunks, loader, strict=True):
+    for rows, seen in zip(chunks, batches_of(images, chunks, compute=compute, device=engine.device), strict=True):
         # Not around the yield: who asks for the next batch must not find gradients switched off.
         with torch.inference_mode(), engine.autocast():
-            found = net(pixels.to(engine.device, non_blocking=True).float().div_(255))
+            found = net(seen)
         yield [in_original(each, sizes[row], images.size) for each, row in zip(found, rows, strict=True)]
 
 

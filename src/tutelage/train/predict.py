@@ -68,7 +68,7 @@ def logits(
     engine = accelerator(compute)
     network = network.eval().to(engine.device)
     with torch.inference_mode(), engine.autocast():
-        for seen in _pixels(images, chunks, compute, engine.device):
+        for seen in batches_of(images, chunks, compute=compute, device=engine.device):
             said = [network(look(seen)).logits.float() for look in views]
             yield (torch.stack(said).mean(0) if len(said) > 1 else said[0]).cpu().numpy()
 
@@ -83,7 +83,7 @@ def describe(
     chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
     parts = []
     with torch.inference_mode(), engine.autocast():
-        for seen in _pixels(images, chunks, compute, engine.device):
+        for seen in batches_of(images, chunks, compute=compute, device=engine.device):
             outputs = network(look(seen))
             parts.append((outputs.logits.float().cpu().numpy(), outputs.embedding.float().cpu().numpy()))
     if not parts:
@@ -92,9 +92,10 @@ def describe(
     return np.concatenate(said), np.concatenate(embedded)
 
 
-def _pixels(
-    images: Images, chunks: Sequence[Int[np.ndarray, " _"]], compute: Compute, device: torch.device
+def batches_of(
+    images: Images, chunks: Sequence[Int[np.ndarray, " _"]], *, compute: Compute, device: torch.device
 ) -> Iterator[Float[Tensor, "n 3 h w"]]:
+    """The images of each chunk of rows, in order, in 0..1 and on `device`."""
     # Images that lie decoded in memory are faster read here than sent from another process.
     workers = 0 if images.cached else compute.workers
     for pixels in DataLoader(Plain(images, chunks), batch_size=None, num_workers=workers):
