@@ -6,9 +6,11 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from tasks.knobs import STRICT, Count, Open, Share, parse_multitask_method
+from tasks.turn_params import PlanTurns
 from tutelage.data.scene_views import SceneViews
 from tutelage.methods.multitask import MultiMethod
 from tutelage.models.multi_spec import MultiSpec
+from tutelage.train.multilingual_nmt import MultilingualNMT
 from tutelage.train.settings import Optimiser
 from tutelage.types import TASKS, Task
 
@@ -22,6 +24,21 @@ class TrainMulti:
     labelled_batch: Count
     pool_batch: Annotated[int, Field(ge=0)] = 0
     method: Annotated[MultiMethod, BeforeValidator(parse_multitask_method)]
+    holdout: bool = True  # also learn from the hold-out; a student in turns never does
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentMulti(TrainMulti):
+    """The run of the student, whose tasks may have turns."""
+
+    __pydantic_config__ = STRICT
+    turns: PlanTurns | None = None  # null: all tasks at every step, from labels and from all specialists
+
+    def __post_init__(self) -> None:
+        if self.turns is not None and self.steps % self.turns.every:
+            raise ValueError(
+                f"student.steps is {self.steps}, no whole number of turns of {self.turns.every} steps. Write a multiple"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +82,7 @@ class Multitask:
     optimiser: Optimiser
     teacher: TrainMulti
     union: TrainMulti
-    student: TrainMulti
+    student: StudentMulti
     start: Task | None = None  # the specialist whose backbone, pyramid and head union and student begin with
     label: LabelMulti = field(default_factory=LabelMulti)
     evaluate: EvaluateMulti = field(default_factory=EvaluateMulti)
@@ -78,6 +95,11 @@ class Multitask:
             raise ValueError(f"start is {self.start!r}: it names one of tasks, or is null for a start from scratch")
         if self.student.pool_batch == 0:
             raise ValueError("student.pool_batch is 0, so the student would see no pseudo-label. Write at least 1")
+        if self.student.turns and isinstance(self.student.turns.learn, MultilingualNMT) and self.teacher.holdout:
+            raise ValueError(
+                "student.turns.learn compares the student with its teachers on the hold-out, and teacher.holdout is "
+                "true: teachers would know the answers. Write teacher.holdout: false"
+            )
 
     def shaped(self, tasks: tuple[Task, ...]) -> MultiSpec:
         """The network with heads for these tasks alone."""

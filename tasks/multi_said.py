@@ -1,7 +1,7 @@
 """What teachers said of the pool: rows for the stores of each task, and what a student is told of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,9 +73,20 @@ class Told:
     boxes: PseudoBoxes | None
     segments: PseudoDense | None
     depth: PseudoDense | None
+    trust: np.ndarray | None = None  # of each of `present` [m, c]; None: all alike
+
+    def only(self, tasks: Collection[Task]) -> "Told":
+        """Of these tasks alone."""
+        return replace(
+            self,
+            present=self.present if "classification" in tasks else None,
+            boxes=self.boxes if "detection" in tasks else None,
+            segments=self.segments if "segmentation" in tasks else None,
+            depth=self.depth if "depth" in tasks else None,
+        )
 
     def __call__(self, place: int) -> Known:
-        every = np.ones(self.truth.classes, np.float32)
+        every = np.ones(self.truth.classes, np.float32) if self.trust is None else self.trust[place]
         segments, far = (None if store is None else store[place] for store in (self.segments, self.depth))
         for dense in (segments, far):
             if dense is not None and dense[0].shape != (self.truth.size, self.truth.size):

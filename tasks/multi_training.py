@@ -48,8 +48,8 @@ def train_multi(job: MultiJob, table: pa.Table, params: Params, out: Path) -> Pa
     """Train `job` on rows of `table`, write model.safetensors and curve.csv. Continues where it was cut off."""
     if not len(job.given.rows):
         raise BadInput(f"{job.name} has no labelled image. Annotate some, or leave the task out of multitask.tasks")
-    state, scratch = _start(job, table, params), CHECKPOINTS / fingerprint(job, table, params)
-    made, stop, wanted = _source(job, table, params), job.train.steps, params.multitask
+    state, scratch = begun(job, table, params), CHECKPOINTS / fingerprint(job, table, params)
+    made, stop, wanted = source_of(job, table, params), job.train.steps, params.multitask
     carry_out(
         job.name, job.train.method, state,
         lambda step: multi_batches(made, start=step, stop=stop, workers=params.compute.workers),
@@ -66,13 +66,22 @@ def job_of(
     params: Params,
 ) -> MultiJob:  # fmt: skip
     """A run on the labelled images whose share belongs to one of `tasks`, without a pool."""
+    roles = ("labelled", "holdout") if train.holdout else ("labelled",)
+    given = given_of(tasks, table, truth, shares=shares, roles=roles)
+    network = params.multitask.shaped(tuple(tasks))
+    return MultiJob(name=name, train=train, network=network, given=given, told=nothing_told(truth))
+
+
+def given_of(tasks: Sequence[Task], table: pa.Table, truth: Truth, *, shares: Path, roles: Sequence[str]) -> Given:
+    """The images of these roles whose share belongs to one of `tasks`, each with its own task's labels."""
     owner = dict(zip(*(read_shares(shares)[column].to_pylist() for column in ("id", "task")), strict=True))
-    of_row = [owner.get(image, "") for image in table["id"].to_pylist()]
+    of_row = [
+        owner.get(image, "") if role in roles else ""
+        for image, role in zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True)
+    ]
     rows = [row for row, task in enumerate(of_row) if task in tasks]
     own: list[Any] = [of_row[row] for row in rows]
-    network = params.multitask.shaped(tuple(tasks))
-    given = Given(truth, np.array(rows, np.int64), own)
-    return MultiJob(name=name, train=train, network=network, given=given, told=nothing_told(truth))
+    return Given(truth, np.array(rows, np.int64), own)
 
 
 def truth_of(split: Path, shares: Path, table: pa.Table, params: Params) -> Truth:
@@ -99,7 +108,8 @@ def fingerprint(job: MultiJob, table: pa.Table, params: Params) -> str:
     return digest.hexdigest()[:16]
 
 
-def _start(job: MultiJob, table: pa.Table, params: Params) -> Run[Multi, MultiNets]:
+def begun(job: MultiJob, table: pa.Table, params: Params) -> Run[Multi, MultiNets]:
+    """The run of `job` at step 0."""
     torch.manual_seed(params.seed)
     classes = len(classes_of(table))
     sizes = Sizes(len(job.given.rows), len(job.told.rows), classes, job.train.steps)
@@ -125,7 +135,8 @@ def take_over(net: MultiNet, folder: Path, classes: list[str]) -> None:
         net.heads[task].load_state_dict(other.heads[task].state_dict())
 
 
-def _source(job: MultiJob, table: pa.Table, params: Params) -> MultiSource:
+def source_of(job: MultiJob, table: pa.Table, params: Params) -> MultiSource:
+    """What the batches of `job` are made of."""
     size, views = job.network.detector.image_size, params.multitask.views
     return MultiSource(
         images=Images.open(table, size, letterbox=True), classes=len(classes_of(table)), labeled=job.given.rows,

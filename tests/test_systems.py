@@ -13,7 +13,9 @@ from tutelage.methods import METHODS
 from tutelage.methods.detection import DETECTION_METHODS
 from tutelage.methods.multitask import MULTITASK_METHODS
 from tutelage.systems import SYSTEMS
+from tutelage.train.multilingual_nmt import MultilingualNMT
 from tutelage.train.sftn import SFTN
+from tutelage.train.tscl import TSCL
 
 TABLES = {"method": METHODS, "detection": DETECTION_METHODS, "multitask": MULTITASK_METHODS}
 MODULES = {"loop": "tutelage.train", "analysis": "tutelage.analysis"}  # where each kind is found
@@ -76,7 +78,7 @@ def test_recipes_are_sections_of_params(pytestconfig):
     for name, path in recipes(pytestconfig).items():
         recipe = yaml.safe_load(path.read_text())
         assert set(recipe) <= set(known), name
-        if "compress" in recipe:
+        if "compress" in recipe or "multitask" in recipe:
             continue
         own, all_of = (content.get("detection", content) if "detection" in recipe else content
                        for content in (recipe, known))  # fmt: skip
@@ -119,6 +121,19 @@ def test_the_phases_of_dug_are_params(pytestconfig, tmp_path):
     assert [(one.easiest, one.boxes) for one in found.rounds.values()] == [(0.5, "teacher"), (1.0, "agreed")]
     assert found.fuse.weights == (0.9, 1.0, 1.4)
     assert found.baseline.steps == found.teacher.steps + len(found.rounds) * found.student.steps
+
+
+def test_turns_of_tasks_are_params(pytestconfig, tmp_path):
+    text = recipes(pytestconfig)["turns"].read_text()
+    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
+    assert load(pytestconfig.rootpath / "params.yaml").multitask.student.turns is None
+    known["multitask"] |= yaml.safe_load(text)["multitask"]
+    (bandit,) = [yaml.safe_load(line[1:])["turns"] for line in text.splitlines() if line.startswith("#   turns: ")]
+    for turns in (known["multitask"]["student"]["turns"], bandit):
+        known["multitask"]["student"]["turns"] = turns
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
+        found = load(tmp_path / "params.yaml").multitask.student.turns
+        assert type(found.learn) is {"multilingual_nmt": MultilingualNMT, "tscl": TSCL}[turns["learn"]["name"]]
 
 
 def test_assistants_shrink(pytestconfig):

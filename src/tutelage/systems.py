@@ -171,7 +171,7 @@ SYSTEMS: dict[str, System] = {
         "KE", "response", "online(moving average)", "method:mean_teacher"),
     # I. Knowledge adaptation
     "tscl": System("[11]", "Teacher-Student Curriculum Learning (Matiisen et al. 2017)",
-        "KA(curriculum)", "", "online"),
+        "KA(curriculum)", "", "online", "loop:tscl"),
     "adaptsegnet": System("[26]", "Learning to Adapt Structured Output Space (Tsai et al., CVPR 2018)",
         "KA", "response(output space)", "online(adversarial)", "loop:adaptsegnet"),
     "cycada": System("[27]", "CyCADA (Hoffman et al., ICML 2018)",
@@ -196,7 +196,7 @@ SYSTEMS: dict[str, System] = {
         "MTL", "response(rank)", "joint", "loop:crossdistil"),
     "multilingual_nmt": System("[90]",
         "Multilingual Neural Machine Translation with Knowledge Distillation (Tan et al., ICLR 2019)",
-        "KD+MTL", "response", "offline"),
+        "KD+MTL", "response", "offline", "loop:multilingual_nmt"),
     # K. Regression
     "tor_regression": System("[62]",
         "Efficient training of small regression models by distillation (Takamoto et al., MIPR 2020)",

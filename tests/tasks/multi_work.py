@@ -59,9 +59,9 @@ def scenes(root, name, number, *, start, masks=True, depth=True, classes=True):
     write(root, name, content if classes else content | {"annotations": [], "categories": []})
 
 
-def prepare(root, tasks=TASKS, **kinds):
+def prepare(root, tasks=TASKS, *, params=None, **kinds):
     """Shares of 8 labelled scenes in the working directory `root`, beside a pool of 7 and a test of 4: the params."""
-    params = params_of(tasks)
+    params = params or params_of(tasks)
     for name, number, start in (("labelled", 8, 0), ("pool", 7, 20), ("test", 4, 40)):
         scenes(root / "images", name, number, start=start, **kinds)
     scenes_split(

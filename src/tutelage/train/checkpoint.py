@@ -11,7 +11,12 @@ from tutelage.train.loop import Run
 
 def save(run: Run[Any, Any], path: Path) -> None:
     """Write under a temporary name, sync, rename: there is always one whole checkpoint."""
-    state: dict[str, Any] = {
+    write(state_of(run), path)
+
+
+def state_of(run: Run[Any, Any]) -> dict[str, Any]:
+    """All of `run` and torch's random state, as tensors and numbers."""
+    return {
         "step": run.step,
         "skipped": run.skipped,
         "optimizer": run.optimizer.state_dict(),
@@ -19,7 +24,6 @@ def save(run: Run[Any, Any], path: Path) -> None:
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         **{name: module.state_dict() for name, module in _modules(run).items()},
     }
-    write(state, path)
 
 
 def write(state: dict[str, Any], path: Path) -> None:
@@ -37,7 +41,12 @@ def restore(run: Run[Any, Any], path: Path) -> bool:
     """Put `run`, and torch's random state, back to where `path` left them. False where there is no such file."""
     if not path.exists():
         return False
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    put_back(run, torch.load(path, map_location="cpu", weights_only=True))
+    return True
+
+
+def put_back(run: Run[Any, Any], state: dict[str, Any]) -> None:
+    """Put `run`, and torch's random state, back to where `state` was taken."""
     for name, module in _modules(run).items():
         module.load_state_dict(state[name])
     run.optimizer.load_state_dict(state["optimizer"])
@@ -45,7 +54,6 @@ def restore(run: Run[Any, Any], path: Path) -> bool:
     torch.set_rng_state(state["random"])
     if state["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["random_cuda"])
-    return True
 
 
 def _modules(run: Run[Any, Any]) -> dict[str, torch.nn.Module]:

@@ -1,0 +1,216 @@
+"""One student of several tasks, in turns: before each it is decided which tasks are taught, after each how that went.
+
+By the bandit of tutelage.train.tscl, or by the comparison with specialists of tutelage.train.multilingual_nmt.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tutelage.data.batches import to_float
+from tutelage.methods.multitask import MultiMethod
+from tutelage.methods.multitask.method import DepthLoss, asked, lost
+from tutelage.train import checkpoint, loop, tscl
+from tutelage.train.multilingual_nmt import MultilingualNMT, Teaching
+from tutelage.train.settings import Optimiser
+from tutelage.train.tscl import TSCL, Curriculum
+from tutelage.types import TASKS, BadInput, Diverged, Losses, Multi, MultiBatch, MultiNets, Sizes, Task
+
+Guide = TSCL | MultilingualNMT
+Scores = Mapping[str, float]  # higher is better
+Feed = Callable[["Plan", int, int], Iterable[MultiBatch]]  # the batches of steps from one to before another
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a turn teaches, and what its guide remembers."""
+
+    labels: tuple[Task, ...]  # taught by what people gave
+    pool: tuple[Task, ...]  # taught by what specialists said of the pool
+    memory: Curriculum | Teaching
+
+
+class Turn(NamedTuple):
+    """A turn that is over."""
+
+    step: int  # its last
+    labels: tuple[Task, ...]
+    pool: tuple[Task, ...]
+    scores: dict[str, float]  # of the student then
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """How long a turn is, by what it is planned, and what scores a student."""
+
+    every: int  # steps
+    guide: Guide
+    tasks: tuple[Task, ...]
+    score: Callable[[Multi], Scores]  # on images that nobody trains on
+    specialists: Scores | None = None  # by the same measure; of MultilingualNMT
+
+    def __post_init__(self) -> None:
+        gap_of(self.guide, self.every)
+        if isinstance(self.guide, MultilingualNMT) and self.specialists is None:
+            raise BadInput(
+                "multilingual_nmt compares the student with its teachers, and none has a score. Give `specialists`"
+            )
+
+    def first(self, *, seed: int) -> Plan:
+        """The plan of the first turn."""
+        if isinstance(self.guide, TSCL):
+            return self._open(tscl.begin(len(self.tasks), seed=seed))
+        return self._open(Teaching.begin([*self.tasks]))
+
+    def next(self, plan: Plan, scores: list[Scores]) -> Plan:
+        """The plan after a turn in which the student had these scores, newest last."""
+        if isinstance(plan.memory, Curriculum):
+            assert isinstance(self.guide, TSCL)
+            (task,) = plan.labels
+            own = [each[task] for each in scores]
+            return self._open(tscl.learn(self.guide, plan.memory, self.tasks.index(task), own))
+        assert isinstance(self.guide, MultilingualNMT)
+        assert self.specialists is not None
+        return self._open(plan.memory.judged(self.guide, scores[-1], self.specialists))
+
+    def _open(self, memory: Curriculum | Teaching) -> Plan:
+        if isinstance(memory, Curriculum):
+            assert isinstance(self.guide, TSCL)
+            number, memory = tscl.choose(self.guide, memory)
+            return Plan((self.tasks[number],), (self.tasks[number],), memory)
+        return Plan(self.tasks, tuple(task for task in self.tasks if memory.active[task]), memory)
+
+
+def gap_of(guide: Guide, every: int) -> int:
+    """Steps from one score of a student to the next. Raises BadInput where a turn of `every` steps has no room."""
+    tries = guide.window if isinstance(guide, TSCL) and guide.variant == "naive" else 1
+    if every < 1 or every % tries:
+        raise BadInput(f"turns.every is {every}, and a turn takes {tries} score(s). Write a multiple of {tries}")
+    return every // tries
+
+
+@dataclass
+class Run(loop.Run[Multi, MultiNets]):
+    """All that changes while training, the plan and the turns that are over among it."""
+
+    plan: Plan = field(kw_only=True)
+    scores: list[dict[str, float]] = field(default_factory=list)  # of the turn that is under way
+    over: list[Turn] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors, numbers, lists and words."""
+        memory = self.plan.memory
+        told = memory.state() if isinstance(memory, Curriculum) else dict(memory.active)
+        plan = {"labels": [*self.plan.labels], "pool": [*self.plan.pool], "memory": told}
+        turns = [[turn.step, [*turn.labels], [*turn.pool], dict(turn.scores)] for turn in self.over]
+        return {**checkpoint.state_of(self), "plan": plan, "scores": [*self.scores], "over": turns}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put the run, and torch's random state, back to where `state` was taken."""
+        checkpoint.put_back(self, state)
+        plan, bandit = state["plan"], isinstance(self.plan.memory, Curriculum)
+        memory = Curriculum.of(plan["memory"]) if bandit else Teaching(plan["memory"])
+        self.plan = Plan(tuple(plan["labels"]), tuple(plan["pool"]), memory)
+        self.scores = state["scores"]
+        self.over = [Turn(step, tuple(own), tuple(pool), scores) for step, own, pool, scores in state["over"]]
+
+
+def begin(made: loop.Run[Multi, MultiNets], turns: Turns, *, seed: int) -> Run:
+    """A run at step 0, as loop.begin made it, whose first turn is planned."""
+    return Run(made.nets, made.average, made.optimizer, plan=turns.first(seed=seed))
+
+
+def fit(
+    method: MultiMethod, run: Run, turns: Turns, feed: Feed, settings: Optimiser, *, steps: int,
+    accelerator: Accelerator, diary: Path | None = None,
+) -> Iterator[loop.Step]:  # fmt: skip
+    """As loop.fit, on the batches that `feed` gives for the plan of each turn. The last turn is judged too.
+
+    Raises Diverged where a score is not finite, and BadInput where `steps` is no whole number of turns.
+    """
+    if steps % turns.every:
+        raise BadInput(f"{steps} steps are no whole number of turns of {turns.every}. Write a multiple of it")
+    if isinstance(turns.guide, MultilingualNMT):
+        method = Shared(of=method, share=turns.guide.share)
+    fed = _fed(run, turns, feed, steps)
+    return loop.fit(method, run, fed, settings, steps=steps, accelerator=accelerator, diary=diary)
+
+
+def _fed(run: Run, turns: Turns, feed: Feed, steps: int) -> Iterator[MultiBatch]:
+    """Asked for the next batch, a turn that is full is judged first: a checkpoint always lies before that, and a run
+    that continues there judges again what it then has."""
+    gap = gap_of(turns.guide, turns.every)
+    while True:
+        if run.step and run.step % gap == 0:
+            _judge(run, turns)
+        if run.step >= steps:
+            return
+        yield from feed(run.plan, run.step, run.step - run.step % gap + gap)
+
+
+def _judge(run: Run, turns: Turns) -> None:
+    scores = {task: float(score) for task, score in turns.score(run.average).items()}
+    bad = [task for task, score in scores.items() if not math.isfinite(score)]
+    if bad:
+        raise Diverged(f"the score of {bad[0]} is {scores[bad[0]]} after step {run.step}. Lower optimiser.lr")
+    run.scores.append(scores)
+    if run.step % turns.every == 0:
+        run.over.append(Turn(run.step, run.plan.labels, run.plan.pool, scores))
+        run.plan, run.scores = turns.next(run.plan, [*run.scores]), []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared(MultiMethod):
+    """A method of which a task's labels have 1 - share and its teacher the rest, eq. 3 of Tan et al. 2019.
+
+    Where a batch has nothing from a task's teacher, its labels count whole, as in alg. 1.
+    """
+
+    teacher = "self"
+    of: MultiMethod
+    share: float
+
+    def init(self, student: Multi, teacher: Multi, sizes: Sizes) -> nn.Module:
+        return self.of.init(student, teacher, sizes)
+
+    def loss(self, nets: MultiNets, batch: MultiBatch) -> Losses:
+        terms = self.of.loss(nets, batch)
+        for task in TASKS:
+            if task in terms and len(getattr(batch.pool.truth, task).rows):
+                terms[task] = (1 - self.share) * terms[task]
+                terms[f"pool_{task}"] = self.share * terms[f"pool_{task}"]
+        return terms
+
+    def after_step(self, nets: MultiNets, step: int) -> None:
+        self.of.after_step(nets, step)
+
+
+@torch.no_grad()
+def score(net: Multi, held: Mapping[Task, Iterable[MultiBatch]], *, depth: DepthLoss) -> dict[str, float]:
+    """Of each task minus the logarithm of its loss on its held-out images, the mean over these.
+
+    The logarithm makes tasks comparable: whatever the unit of a loss, one that halves gains ln 2. A batch has labeled
+    images alone, each annotated for that task.
+    """
+    device = next(net.parameters()).device
+    return {task: -float(_mean_loss(net, task, own, device, depth).clamp_min(1e-8).log()) for task, own in held.items()}
+
+
+def _mean_loss(
+    net: Multi, task: Task, batches: Iterable[MultiBatch], device: torch.device, depth: DepthLoss
+) -> Float[Tensor, ""]:
+    losses, images = [], []
+    for batch in batches:
+        batch = to_float(batch, device)
+        found = lost(net(*asked(batch)), batch, depth=depth, drop=0.0)[task].labeled
+        assert found is not None
+        losses.append(found * len(batch.labeled.images))
+        images.append(len(batch.labeled.images))
+    return torch.stack(losses).sum() / sum(images)
