@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo demo-adapt demo-compress demo-detection demo-multitask compare test check ui evidence bench format
+.PHONY: demo demo-adapt demo-adapt-scenes demo-compress demo-detection demo-multitask compare test check ui evidence bench format
 
 demo: .venv/ready ## the whole pipeline on Fashion-MNIST: ends with the three-line table and the report's path
 	$(RUN) python -m flows.expand
@@ -16,6 +16,9 @@ demo-multitask: .venv/ready ## four teachers, each of one task, and one student 
 
 demo-adapt: .venv/ready ## from garments on black to garments before textures: ends with the choice made without labels
 	$(RUN) python -m flows.adapt
+
+demo-adapt-scenes: .venv/ready ## pixels of garments at night and in fog from scenes by day: ends with three lines
+	$(RUN) python -m flows.adapt_scenes
 
 demo-compress: .venv/ready ## a large network into a compact one, as ONNX: ends with a verdict on accuracy, size and speed
 	$(RUN) python -m flows.compress

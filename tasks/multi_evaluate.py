@@ -70,13 +70,14 @@ def _measure(
             )
             return {"ap": told.ap or 0.0, "ap50": told.ap50 or 0.0}
         case "segmentation":
-            return _segmentation(truth, rows, said, classes)
+            return segmented(truth, rows, said, classes)
         case "depth":
             each = [_depth(truth, int(row), _some(one.depth)) for row, one in zip(rows, said, strict=True)]
             return mean_errors(each)._asdict()
 
 
-def _segmentation(truth: Truth, rows: np.ndarray, said: Sequence[Said], classes: list[str]) -> dict[str, Any]:
+def segmented(truth: Truth, rows: np.ndarray, said: Sequence[Said], classes: list[str]) -> dict[str, Any]:
+    """mIoU, mean boundary F and the IoU of each class, null for a class that nobody has."""
     names = ["background", *classes]
     pairs = [(truth.segments(int(row)), _some(one.segmentation).argmax(0)) for row, one in zip(rows, said, strict=True)]
     matrix = np.sum([count(*pair, len(names)) for pair in pairs], axis=0)

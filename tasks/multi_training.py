@@ -15,7 +15,7 @@ from tasks.carry import CHECKPOINTS, carry_out, results
 from tasks.multi_params import TrainMulti
 from tasks.multi_said import Told, nothing_told
 from tasks.multi_split import read_shares
-from tasks.multi_truth import Given, Truth
+from tasks.multi_truth import Given, Truth, Unlabelled
 from tasks.params import Params
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
@@ -39,7 +39,7 @@ class MultiJob:
     train: TrainMulti
     network: MultiSpec
     given: Given
-    told: Told
+    told: Told | Unlabelled
     stores: tuple[Path, ...] = ()  # that `told` was read from
     start: Path | None = None  # a network of the same shape with fewer heads, whose weights this one begins with
 

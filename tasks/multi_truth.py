@@ -109,6 +109,21 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Unlabelled:
+    """Of images without labels, by their place, only which pixels are the image's."""
+
+    truth: Truth  # for the frames of images alone
+    rows: Int[np.ndarray, " m"]
+
+    def __call__(self, place: int) -> Known:
+        size, row = self.truth.size, int(self.rows[place])
+        wide, high = (int(side) for side in self.truth.sizes[row])
+        inside = self.truth.framed(row, np.ones((high, wide), np.float32), 0)
+        nobody = np.full((size, size), IGNORE, np.int64)
+        return Known(segmentation=KnownSegments(nobody, inside, np.ones(self.truth.classes + 1, bool)))
+
+
+@dataclass(frozen=True)
 class Given:
     """What is known of labelled images, by their place: of each its own task's labels alone."""
 

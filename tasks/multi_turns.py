@@ -53,6 +53,7 @@ def train_in_turns(job: MultiJob, held: Given, table: pa.Table, params: Params, 
     run = turns.begin(begun(job, table, params), turn, seed=params.seed)
     scratch = CHECKPOINTS / f"{fingerprint(job, table, params)}-{_digest(held, turn)}"
     source, told = source_of(job, table, params), job.told
+    assert isinstance(told, Told)
     if isinstance(turn.guide, MultilingualNMT):
         told = with_likeliest(told, turn.guide.top)
 

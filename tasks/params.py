@@ -8,6 +8,7 @@ import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from tasks.adapt_params import Adapt
+from tasks.adapt_scenes_params import AdaptScenes
 from tasks.box_params import Detection
 from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_methods
 from tasks.lesson_params import LessonParams, parse_loop
@@ -214,6 +215,7 @@ class Params:
     lesson: LessonParams
     detection: Detection
     adapt: Adapt
+    adapt_scenes: AdaptScenes
     multitask: Multitask
     rounds: dict[int, Round]
     last: int

@@ -2,6 +2,7 @@
 
 import torch
 
+from tutelage.models.average import FrozenMulti
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_spec import MultiSpec
@@ -62,4 +63,5 @@ def multi_batch(labeled=2, pool=3, **rows):
 def multi_nets(method, student=None):
     """Networks for a method, as the engine would hand them over, in train mode."""
     student = multi_net() if student is None else student
-    return MultiNets(student, student, method.init(student, student, Sizes(2, 3, CLASSES, 60)))
+    teacher = FrozenMulti(student) if method.teacher == "copy" else student
+    return MultiNets(student, teacher, method.init(student, teacher, Sizes(2, 3, CLASSES, 60)))

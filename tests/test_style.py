@@ -16,7 +16,8 @@ EXEMPT |= {
     "multitask/__init__",
     "multitask/method",
     "multitask/balance",
-}  # the same of several tasks, and their weights
+    "multitask/pixels",
+}  # the same of several tasks, their weights, and what is believed of pixels
 ALL = METHODS | {f"detection/{name}": cls for name, cls in DETECTION_METHODS.items()}  # by file
 ALL |= {f"multitask/{name}": cls for name, cls in MULTITASK_METHODS.items()}
 BASES = {"": Method, "detection": DetectionMethod, "multitask": MultiMethod}

@@ -78,7 +78,7 @@ def test_recipes_are_sections_of_params(pytestconfig):
     for name, path in recipes(pytestconfig).items():
         recipe = yaml.safe_load(path.read_text())
         assert set(recipe) <= set(known), name
-        if "compress" in recipe or "multitask" in recipe:
+        if {"compress", "multitask", "adapt_scenes"} & set(recipe):
             continue
         own, all_of = (content.get("detection", content) if "detection" in recipe else content
                        for content in (recipe, known))  # fmt: skip
@@ -111,6 +111,19 @@ def test_a_chain_over_a_student_friendly_teacher_is_params(pytestconfig, tmp_pat
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
         load(tmp_path / "params.yaml")
     assert [link["learn"]["name"] for link in others] == ["metadistil", "nas_student", "oracle_search"]
+
+
+def test_more_ways_to_adapt_pixels_are_params(pytestconfig, tmp_path):
+    text = recipes(pytestconfig)["adapt_scenes"].read_text()
+    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
+    own = yaml.safe_load(text.replace("\n  # ", "\n  "))["adapt_scenes"]  # with the data of one's own
+    known["adapt_scenes"] |= own
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
+    found = load(tmp_path / "params.yaml").adapt_scenes
+    assert found.ingest.root == "nuclei"
+    assert {"mean_teacher", "fda", "class_mix", "mic", "adaptsegnet", "adaptsegnet_2"} == set(found.candidates)
+    assert len({(str(way.learn), way.levels) for way in found.candidates.values()}) == len(found.candidates)
+    assert {way.steps for way in found.candidates.values()} == {found.source.steps} == {found.oracle.steps}
 
 
 def test_the_phases_of_dug_are_params(pytestconfig, tmp_path):

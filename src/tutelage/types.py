@@ -310,5 +310,5 @@ class Multi(nn.Module, ABC):
 
 class MultiNets(NamedTuple):
     student: Multi
-    teacher: Multi  # the student itself: teachers have labelled before
+    teacher: Multi  # the student itself where teachers have labelled before
     extra: nn.Module  # what the method's init returned

@@ -63,6 +63,12 @@ def test_workers_change_nothing(source):
     assert all(equal(a, b) for a, b in zip(alone, helped, strict=True))
 
 
+def test_a_run_that_goes_on_finds_the_random_numbers_of_one_that_was_not_cut(source):
+    before = torch.get_rng_state()
+    list(batches(source, start=0, stop=2, workers=0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_labels_and_pseudo_labels_stay_with_their_images(source):
     batch = source[0]
     centre = batch.labeled.weak[:, 0, 6, 6]

@@ -150,6 +150,12 @@ def test_a_batch_depends_on_seed_and_step_alone_and_not_on_processes():
     assert any(not torch.equal(source(seed=1)[k].pool.images, source()[k].pool.images) for k in range(6))
 
 
+def test_a_run_that_goes_on_finds_the_random_numbers_of_one_that_was_not_cut():
+    before = torch.get_rng_state()
+    list(multi_batches(source(), start=0, stop=2, workers=0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_box_that_left_the_view_is_not_asked_for():
     away = strong_scene(SceneViews(**QUIET, flip=False, scale=0.0, translate=1.0, erasing=0.0), SIZE)
     made = source(view=away, labeled=np.array([2]), labeled_batch=1, given=lambda place: known(*TASKS), visible=1.0)

@@ -90,6 +90,12 @@ def test_workers_change_nothing(source):
     assert all(equal(a, b) for a, b in zip(alone, helped, strict=True))
 
 
+def test_a_run_that_goes_on_finds_the_random_numbers_of_one_that_was_not_cut(source):
+    before = torch.get_rng_state()
+    list(scene_batches(source, start=0, stop=2, workers=0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_boxes_lie_where_the_objects_are_in_both_views(source):
     found = 0
     for step in range(6):

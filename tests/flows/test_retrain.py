@@ -20,6 +20,7 @@ from toy import Server, Toy, runs_of
 
 from flows import retrain as story
 from flows.adapt import move
+from flows.adapt_scenes import cross
 from flows.child import Failed
 from flows.compress import shrink
 from flows.compress_detector import narrow
@@ -57,16 +58,22 @@ class Recorder:
         return self.keys[template]
 
 
-STORIES = {"grow": grow, "shrink": shrink, "find": find, "narrow": narrow, "move": move, "teach": teach}
+STORIES = {"grow": grow, "shrink": shrink, "find": find, "narrow": narrow, "move": move, "teach": teach, "cross": cross}
 OWN = {  # what stages of a story are called; those of another never run it
     "shrink": ("compress", "compact", "export"),
     "find": ("box_", "detector", "scenes"),
     "narrow": ("box_compact",),
     "move": ("adapt", "drift", "domains", "translate"),
+    "cross": ("adapt_scenes",),
     "teach": ("multi_",),
     "watch": ("watch", "domain_"),
 }
-BUILT_ON = {"narrow": {"find", "shrink"}, "teach": {"find"}, "watch": {"move"}}  # whose stages it runs too
+BUILT_ON = {
+    "narrow": {"find", "shrink"},
+    "teach": {"find"},
+    "watch": {"move"},
+    "cross": {"move"},
+}  # whose stages it runs too
 
 
 def reached(dag: Dag, graph: Dag) -> dict[str, set[str]]:
@@ -93,6 +100,9 @@ def test_every_stage_of_dvc_yaml_is_reached() -> None:
             for name in set(found) - {owner} - {n for n, others in BUILT_ON.items() if owner in others}:
                 assert not [stage for stage in found[name] if stage.startswith(words)], f"{name} runs what is {owner}'s"
     assert not any("student@" in name or name == "judge" for name in found["shrink"])
+    assert {name.partition("@")[0] for name in found["cross"] if name.startswith("adapt")} == {
+        f"adapt_scenes_{part}" for part in ("ingest", "split", "train", "student", "report")
+    }
     for n in rounds:
         assert {name.removesuffix(f"@{n}") for name in found["grow"] if name.endswith(f"@{n}")} == ROUND
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tutelage.losses.dense import (
+    counted_mean,
     hard_pixels,
     multilabel_cross_entropy,
     pixel_cross_entropy,
@@ -65,6 +66,14 @@ def test_mean_by_hand_counts_only_what_is_trusted():
     nothing.backward()
     assert nothing == 0
     assert not loss.grad.any()
+
+
+def test_what_is_counted_takes_part_in_the_mean_whatever_it_weighs():
+    loss, weight = torch.tensor([4.0, 2.0, math.inf]), torch.tensor([0.5, 0.0, 1.0])
+    assert counted_mean(loss, weight, torch.tensor([True, True, False])).item() == 2 / 2
+    nothing = counted_mean(loss.requires_grad_(), weight, torch.zeros(3, dtype=torch.bool))
+    nothing.backward()
+    assert nothing == 0
 
 
 def test_hard_pixels_are_those_above_the_threshold():

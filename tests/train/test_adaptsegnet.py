@@ -3,13 +3,15 @@ import math
 
 import pytest
 import torch
+from multi_fixtures import multi_batch, multi_net
 from tiny import Tiny
 from torch import nn
 
+from tutelage.models.multi_levels import MapLevels
 from tutelage.train.adaptsegnet import AdaptSegNet, Levels, begin, fit
-from tutelage.train.adversarial import IGNORED, Pair, known_cross_entropy, pairs
+from tutelage.train.adversarial import IGNORED, Pair, dense_pairs, known_cross_entropy, pairs
 from tutelage.train.settings import Optimiser
-from tutelage.types import BadInput, Diverged
+from tutelage.types import IGNORE, BadInput, Diverged
 
 SETTINGS, CPU = Optimiser(lr=0.05, warmup_steps=1), torch.device("cpu")
 
@@ -146,6 +148,34 @@ def test_the_targets_labels_are_not_in_what_a_step_sees(batch):
     (pair,) = pairs([batch], device=CPU)
     assert (pair.pseudo == IGNORED).all()
     assert len(pair.labels) == 2 * len(batch.labeled.labels)
+
+
+def test_pixels_of_the_source_are_labelled_where_they_are_given_and_trusted_and_the_targets_nowhere():
+    batch = multi_batch(labeled=2, pool=3, segmentation=[1])
+    given = batch.labeled.truth.segmentation
+    given.target[:, 0], given.weight[:, 1] = IGNORE, 0.0
+    pair = next(dense_pairs([batch], device=CPU))
+    assert (pair.labels[0] == IGNORED).all()
+    assert (pair.labels[1, :2] == IGNORED).all()
+    assert torch.equal(pair.labels[1, 2:], given.target[0, 2:])
+    assert (pair.pseudo == IGNORED).all()
+    assert pair.pseudo.shape == (3, 32, 32)
+    assert torch.equal(pair.target, batch.pool.images)
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_network_that_names_pixels_learns_with_a_critic_a_level(second):
+    net = multi_net(("segmentation",)).eval()
+    student, batch = MapLevels(net, second=second), multi_batch()
+    levels = student(batch.pool.images)
+    assert [tuple(level.shape) for level in levels] == [(3, 4, 32, 32)] * (1 + second)
+    assert torch.equal(levels[0], net(batch.pool.images).segmentation)
+    method = AdaptSegNet(critic_width=4)
+    run = begin(method, student.train(), batch.pool.images, SETTINGS)
+    assert len(run.critics) == 1 + second
+    before = [p.clone() for p in student.parameters()]
+    steps(method, run, next(dense_pairs([batch], device=CPU)), 1)
+    assert not any(torch.equal(*pair) for pair in zip(before, student.parameters(), strict=True))
 
 
 def test_what_is_not_finite_is_an_error(batch):

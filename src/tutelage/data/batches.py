@@ -73,6 +73,7 @@ def batches(source: Source, *, start: int, stop: int, workers: int) -> Iterator[
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else a loader draws from torch's own, and a run that goes on draws once more
     )
     yield from loader
 

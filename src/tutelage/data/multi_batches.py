@@ -146,6 +146,7 @@ def multi_batches(source: MultiSource, *, start: int, stop: int, workers: int) -
     loader = DataLoader(
         _Packed(source), batch_size=None, sampler=range(start, stop), num_workers=workers,
         prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else a loader draws from torch's own, and a run that goes on draws once more
     )  # fmt: skip
     for labeled, pool in loader:
         yield MultiBatch(_unpacked(labeled), _unpacked(pool))

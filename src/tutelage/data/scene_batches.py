@@ -123,6 +123,7 @@ def scene_batches(source: SceneSource, *, start: int, stop: int, workers: int) -
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else a loader draws from torch's own, and a run that goes on draws once more
     )
     for labeled, pool in loader:
         yield SceneBatch(Scenes(*_unpacked(labeled)), PoolScenes(*_unpacked(pool)))

@@ -44,6 +44,16 @@ def trusted_mean(loss: Float[Tensor, "*shape"], weight: Float[Tensor, "*shape"])
     return (torch.where(counted, loss, 0) * weight).sum() / counted.sum().clamp(min=1)
 
 
+def counted_mean(
+    loss: Float[Tensor, "*shape"], weight: Float[Tensor, "*shape"], counted: Bool[Tensor, "*shape"]
+) -> Float[Tensor, ""]:
+    """sum(weight * loss) / number of those that are counted, whatever they weigh; zero, in the graph, where none is.
+
+    So an image that a teacher is sure of nowhere takes its part of the mean with it. See `trusted_mean`.
+    """
+    return (torch.where(counted, loss * weight, 0)).sum() / counted.sum().clamp(min=1)
+
+
 def hard_pixels(
     probabilities: Float[Tensor, "n c h w"], *, threshold: float = 0.5
 ) -> tuple[Int[Tensor, "n h w"], Float[Tensor, "n h w"]]:

@@ -1,12 +1,24 @@
 """Moving averages of networks, and networks that only watch."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from tutelage.types import Boxes, Detections, Detector, Look, Losses, Network, Outputs
+from tutelage.types import (
+    Answers,
+    Boxes,
+    Detections,
+    Detector,
+    Look,
+    Losses,
+    Multi,
+    MultiOutputs,
+    Network,
+    Outputs,
+    Task,
+)
 
 
 class Frozen(Network):
@@ -62,6 +74,25 @@ class FrozenDetector(Detector):
     @torch.no_grad()
     def roi_logits(self, images: Tensor, rois: Sequence[Tensor]) -> Tensor:
         return self.net.roi_logits(images, rois)
+
+
+class FrozenMulti(Multi):
+    """A network with several heads that is read and never trained: always in eval mode, never in a graph."""
+
+    def __init__(self, net: Multi):
+        super().__init__()
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.tasks, self.classes = net.tasks, net.classes
+
+    def train(self, mode: bool = True) -> "FrozenMulti":
+        return self
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, rows: Mapping[Task, Tensor] | None = None) -> MultiOutputs:
+        return self.net(images, rows)
+
+    def answers(self, images: Tensor) -> Answers:
+        return self.net.answers(images)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from tutelage.data.batches import on_device
 from tutelage.losses.adversarial import Form, critic_loss
 from tutelage.train.lessons import move
 from tutelage.train.settings import Optimiser
-from tutelage.types import Batch, Losses
+from tutelage.types import IGNORE, Batch, Losses, MultiBatch
 
 IGNORED = -100  # a label that is not counted
 
@@ -33,6 +33,18 @@ def pairs(batches: Iterable[Batch], *, device: torch.device) -> Iterator[Pair]:
         weak, strong, labels = (on_device(x, device) for x in batch.labeled)
         target, ids = (on_device(x, device) for x in (batch.unlabeled.weak, batch.unlabeled.ids))
         yield Pair(torch.cat([weak, strong]), torch.cat([labels, labels]), target, torch.full_like(ids, IGNORED), ids)
+
+
+def dense_pairs(batches: Iterable[MultiBatch], *, device: torch.device) -> Iterator[Pair]:
+    """Segmentation: images that people annotated are the source, those of the pool the target. A pixel is labelled
+    where somebody gave its class and it is trusted; what may be known of the pool is not read."""
+    for batch in batches:
+        source, target = (on_device(part.images, device) for part in batch)
+        given = batch.labeled.truth.segmentation
+        blank = [torch.full((len(part), *part.shape[2:]), IGNORED, device=device) for part in (source, target)]
+        known = (given.target != IGNORE) & (given.weight > 0)
+        blank[0][given.rows] = torch.where(known, given.target, IGNORED).to(device)
+        yield Pair(source, blank[0], target, blank[1], torch.zeros(len(target), dtype=torch.int64, device=device))
 
 
 def known_cross_entropy(logits: Float[Tensor, "n c ..."], labels: Int[Tensor, "n ..."]) -> Float[Tensor, ""]:

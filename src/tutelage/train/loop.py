@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tutelage.data.batches import to_float
 from tutelage.methods.method import Fed, Net, Together, Verbs
-from tutelage.models.average import Frozen, FrozenDetector, average_into
+from tutelage.models.average import Frozen, FrozenDetector, FrozenMulti, average_into
 from tutelage.train.settings import Optimiser
 from tutelage.types import (
     Batch,
@@ -77,6 +77,8 @@ def _together(student: nn.Module) -> Any:
 
 
 def _frozen(net: Any) -> Any:
+    if isinstance(net, Multi):
+        return FrozenMulti(net)
     return FrozenDetector(net) if isinstance(net, Detector) else Frozen(net)
 
 

@@ -1,0 +1,64 @@
+"""The section `adapt_scenes` of params.yaml: the pixels of a target without labels, from a labelled source."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from tasks.box_params import ScenesIngest
+from tasks.knobs import STRICT, Count, parse_named
+from tasks.multi_params import EvaluateMulti, TrainMulti
+from tutelage.data.scene_views import SceneViews
+from tutelage.methods.multitask import MULTITASK_METHODS, MultiMethod
+from tutelage.models.multi_spec import MultiSpec
+from tutelage.train.adaptsegnet import AdaptSegNet
+from tutelage.train.settings import Optimiser
+
+
+def parse_scene_learner(value: Any) -> Any:
+    """{"name": "mic", "mixed": 0} -> MIC(mixed=0.0); {"name": "adaptsegnet"} -> AdaptSegNet()."""
+    return parse_named(value, {**MULTITASK_METHODS, "adaptsegnet": AdaptSegNet}, "ways to adapt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneCandidate:
+    """One way to adapt, from a network that has seen nothing."""
+
+    __pydantic_config__ = STRICT
+    steps: Count
+    labelled_batch: Count
+    pool_batch: Count
+    learn: Annotated[MultiMethod | AdaptSegNet, BeforeValidator(parse_scene_learner)]
+    levels: Literal[1, 2] = 1  # of adaptsegnet: how many maps critics see
+
+    def __post_init__(self) -> None:
+        if self.levels == 2 and not isinstance(self.learn, AdaptSegNet):
+            raise ValueError(f"levels is 2, but {type(self.learn).__name__} has no critics: leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptScenes:
+    """Labelled scenes are the source, the pool and the test are the target's."""
+
+    __pydantic_config__ = STRICT
+    ingest: ScenesIngest
+    network: MultiSpec  # with a head for segmentation, whatever its `tasks`
+    views: SceneViews
+    optimiser: Optimiser
+    source: TrainMulti  # the source alone: what a candidate must beat
+    oracle: TrainMulti  # the target's hidden labels alone
+    candidates: Annotated[dict[str, SceneCandidate], Field(min_length=1)]
+    adapted: str  # which candidate is the line between source and oracle, said before the test is seen
+    evaluate: EvaluateMulti = field(default_factory=EvaluateMulti)
+
+    def __post_init__(self) -> None:
+        for name in ("pool", "test"):
+            if getattr(self.ingest, name) is None:
+                raise ValueError(f"ingest.{name} is null, but pool and test are the target: name both")
+        if self.adapted not in self.candidates:
+            raise ValueError(f"adapted is {self.adapted!r}: write one of the candidates, {', '.join(self.candidates)}")
+        for name in ("source", "oracle"):
+            if getattr(self, name).pool_batch:
+                raise ValueError(
+                    f"{name}.pool_batch is {getattr(self, name).pool_batch}: it sees no pool, so leave it out"
+                )

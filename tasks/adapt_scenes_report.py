@@ -1,0 +1,103 @@
+"""What adaptation of pixels was worth. Only this and the oracle read labels of the target."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.adapt_scenes import as_scenes, truth_of
+from tasks.io import whole, write_json
+from tasks.multi_evaluate import segmented
+from tasks.multi_label import say
+from tasks.multi_truth import Truth
+from tasks.params import Params
+from tasks.text import percent
+from tasks.text import table as markdown
+from tasks.training import rows_of
+from tutelage.data.manifest import read_split
+from tutelage.models.multi_files import load_multi
+from tutelage.types import BadInput
+
+
+def adapt_scenes_report(
+    split: Path, source: Path, oracle: Path, candidates: Path, *, params: Params, out: Path
+) -> Path:  # fmt: skip
+    """Source, oracle and each candidate on the target's test -> summary.json, summary.md.
+
+    mIoU over the classes and background, and the share of the gap between source and oracle that each candidate
+    closes; null where there is no oracle, or no gap.
+    """
+    table, known, wanted = read_split(split), as_scenes(params), params.adapt_scenes
+    truth, rows = truth_of(split, table, known), rows_of(table, "test")
+    folders = {"source": source, "oracle": oracle} | {name: candidates / name for name in wanted.candidates}
+    measured = {
+        name: _measured(folder, table, truth, rows, known)
+        for name, folder in folders.items()
+        if not (folder / "unavailable.json").exists()
+    }
+    content = summary(measured, list(wanted.candidates), wanted.adapted) | {"images": len(rows)}
+    with whole(out) as folder:
+        write_json(folder / "summary.json", content)
+        (folder / "summary.md").write_text(_markdown(content))
+    return out
+
+
+def summary(measured: dict[str, dict[str, Any]], candidates: list[str], adapted: str) -> dict[str, Any]:
+    """The three lines, and a row a candidate."""
+    lines = {"source": measured["source"], "adapted": measured[adapted], "oracle": measured.get("oracle")}
+    low, high = measured["source"]["miou"], measured["oracle"]["miou"] if "oracle" in measured else None
+    return {
+        "adapted": adapted,
+        "lines": lines,
+        "gap": None if high is None else high - low,
+        "closed": {name: closed(measured[name]["miou"], low, high) for name in candidates},
+        "candidates": {name: measured[name] for name in candidates},
+    }
+
+
+def closed(score: float, low: float, high: float | None) -> float | None:
+    """Share of the way from `low` to `high`; below 0 where it went the other way."""
+    return None if high is None or high <= low else (score - low) / (high - low)
+
+
+def _measured(folder: Path, table: pa.Table, truth: Truth, rows: np.ndarray, params: Params) -> dict[str, Any]:
+    net, card = load_multi(folder / "model.safetensors")
+    if card.image_size != truth.size:
+        raise BadInput(f"{folder} sees {card.image_size} pixels, adapt_scenes.network {truth.size}. Train it again")
+    said = list(say(table, rows, (net, card), params, params.multitask.evaluate.batch))
+    return segmented(truth, rows, said, card.classes)
+
+
+def _markdown(content: dict[str, Any]) -> str:
+    lines = [
+        [_title(name, content["adapted"]), *_cells(measured)] for name, measured in content["lines"].items() if measured
+    ]
+    rows = [
+        [name, *_cells(measured), percent(content["closed"][name])]
+        for name, measured in sorted(content["candidates"].items(), key=lambda item: -item[1]["miou"])
+    ]
+    gap = content["gap"]
+    said = "The target has no hidden masks, so there is no oracle and no gap." if gap is None else (
+        f"The gap is {100 * gap:.1f} points, of which `{content['adapted']}` closes "
+        f"{percent(content['closed'][content['adapted']])}."
+    )  # fmt: skip
+    parts = [
+        "# Pixels of another domain",
+        f"{content['images']:,} test images of the target.",
+        markdown(["network", "mIoU", "boundary F"], lines),
+        said,
+        "## Ways to adapt",
+        markdown(["way", "mIoU", "boundary F", "of the gap"], rows),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(line: str, adapted: str) -> str:
+    return {
+        "source": "source alone", "adapted": f"adapted ({adapted})", "oracle": "oracle, taught the target"
+    }[line]  # fmt: skip
+
+
+def _cells(measured: dict[str, Any]) -> list[str]:
+    return [percent(measured[name]) for name in ("miou", "boundary_f")]

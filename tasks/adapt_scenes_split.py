@@ -1,0 +1,27 @@
+"""Who may see which masks of source and target."""
+
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from tasks.adapt_scenes import as_scenes, own_names, unmasked
+from tasks.params import Params
+from tasks.scenes_split import scenes_split
+from tutelage.data.scenes import read_boxes
+from tutelage.types import BadInput
+
+
+def adapt_scenes_split(ingested: Path, *, params: Params, out: Path) -> Path:
+    """What `adapt_scenes_ingest` wrote -> what `scenes_split` writes: the target's labels are in truth.parquet alone.
+
+    Objects of the source and of the test must have masks.
+    """
+    boxes = read_boxes(ingested)
+    bare = sorted(unmasked(boxes.filter(pc.invert(pc.starts_with(boxes["id"], "pool/")))))
+    if bare:
+        raise BadInput(
+            f"{len(bare)} images of the source or the test have objects without a mask, such as {bare[0]}. Give each "
+            "its `segmentation` in the COCO JSON, or take the image out"
+        )
+    with own_names():
+        return scenes_split(ingested, params=as_scenes(params), out=out)

@@ -1,0 +1,179 @@
+"""Pixels of a target without labels, through every stage on small files; what is hidden stays hidden."""
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from fresh import killed
+from multi_work import params_of, scenes
+from scene_work import coco_set
+
+from tasks import carry
+from tasks.adapt_scenes_ingest import adapt_scenes_ingest
+from tasks.adapt_scenes_params import SceneCandidate
+from tasks.adapt_scenes_report import adapt_scenes_report, closed, summary
+from tasks.adapt_scenes_split import adapt_scenes_split
+from tasks.adapt_scenes_student import adapt_scenes_student
+from tasks.adapt_scenes_train import adapt_scenes_train
+from tasks.io import read_json
+from tutelage.data.manifest import read_split
+from tutelage.methods.multitask.mic import MIC
+from tutelage.models.multi_files import load_multi
+from tutelage.train.adaptsegnet import AdaptSegNet
+from tutelage.types import BadInput
+
+FOLDER = Path("work/adapt_scenes")
+SPLIT = FOLDER / "split"
+MIX = MIC(styled=1.0, entropy=0.1, confidence=0.0, block=0.25)
+FEW = {"steps": 3, "labelled_batch": 2, "pool_batch": 2}
+CANDIDATES = {
+    "mix": SceneCandidate(learn=MIX, **FEW),
+    "critics": SceneCandidate(learn=AdaptSegNet(critic_width=2), levels=2, **FEW),
+}
+
+
+def small():
+    params = params_of()
+    own = params.adapt_scenes
+    run = {"steps": 3, "labelled_batch": 2}
+    adapt = dataclasses.replace(
+        own,
+        ingest=dataclasses.replace(own.ingest, root="images", pool="pool.json", test="test.json"),
+        network=dataclasses.replace(params.multitask.network, tasks=("segmentation",)),
+        optimiser=dataclasses.replace(own.optimiser, warmup_steps=1),
+        source=dataclasses.replace(own.source, **run),
+        oracle=dataclasses.replace(own.oracle, **run),
+        candidates=CANDIDATES,
+        adapted="mix",
+    )
+    return dataclasses.replace(params, adapt_scenes=adapt)
+
+
+def prepare(root, params, pool=scenes, **kinds):
+    for name, number, start in (("labelled", 8, 0), ("test", 4, 40)):
+        scenes(root / "images", name, number, start=start, depth=False, **kinds)
+    pool(root / "images", "pool", 7, start=20)
+    ingested = adapt_scenes_ingest(Path("images"), params=params, out=FOLDER / "ingest")
+    return adapt_scenes_split(ingested, params=params, out=SPLIT)
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = small()
+    prepare(tmp_path, found)
+    return found
+
+
+def trained(params, *names, folder=FOLDER):
+    """Bytes of each network's file."""
+    found = {}
+    for name in names:
+        verb, out = (
+            (adapt_scenes_train, folder / name)
+            if name in ("source", "oracle")
+            else (adapt_scenes_student, folder / "candidates" / name)
+        )
+        found[name] = (verb(SPLIT, params=params, out=out) / "model.safetensors").read_bytes()
+    return found
+
+
+def report(params):
+    out = FOLDER / "report"
+    return adapt_scenes_report(
+        SPLIT, FOLDER / "source", FOLDER / "oracle", FOLDER / "candidates", params=params, out=out
+    )
+
+
+def test_from_scenes_to_three_lines_and_labels_of_the_target_reach_the_oracle_alone(params):
+    """Masks of the target get other classes, those of the test are taken away: only the oracle minds."""
+    names = ("source", "oracle", *CANDIDATES)
+    before = trained(params, *names)
+    assert len(set(before.values())) == 4
+    told = read_json(report(params) / "summary.json")
+    assert told["images"] == 4
+    assert list(told["candidates"]) == sorted(CANDIDATES)
+    assert told["lines"]["adapted"] == told["candidates"]["mix"]
+    assert told["gap"] == told["lines"]["oracle"]["miou"] - told["lines"]["source"]["miou"]
+    text = (FOLDER / "report/summary.md").read_text()
+    assert all(word in text for word in ("source alone", "adapted (mix)", "oracle, taught the target", "| critics |"))
+    net, card = load_multi(FOLDER / "candidates/critics/model.safetensors")
+    assert net.tasks == ("segmentation",)
+    assert card.method.startswith("AdaptSegNet(")
+
+    hidden = pq.read_table(SPLIT / "truth.parquet")
+    assert set(hidden["id"].to_pylist()) == {i for i in read_split(SPLIT)["id"].to_pylist() if i.startswith("pool/")}
+    moved = hidden.set_column(1, "label", pc.subtract(pa.scalar(1, hidden["label"].type), hidden["label"]))
+    pq.write_table(moved.cast(hidden.schema), SPLIT / "truth.parquet")
+    seen = pq.read_table(SPLIT / "boxes.parquet")
+    pq.write_table(seen.filter(pc.invert(pc.starts_with(seen["id"], "test/"))), SPLIT / "boxes.parquet")
+    after = trained(params, *names, folder=Path("again"))
+    assert {name for name in names if after[name] != before[name]} == {"oracle"}
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_a_candidate_that_is_killed_goes_on_and_ends_with_the_same_weights(params, monkeypatch, name):
+    params = dataclasses.replace(params, compute=dataclasses.replace(params.compute, checkpoint_seconds=0.0))
+    update, seen = carry.Progress.update, []
+
+    def dies(self, number, text=""):
+        update(self, number, text)
+        seen.append(number)
+        if len(seen) == 3:  # the second step is in a checkpoint, the third was lost
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(carry.Progress, "update", dies)
+        assert killed(lambda: trained(params, name)) == -signal.SIGKILL
+    assert not (FOLDER / "candidates" / name).exists()
+    assert len(list(Path(".tutelage/checkpoints").rglob("run.pt"))) == 1
+    continued = trained(params, name)
+    assert not list(Path(".tutelage/checkpoints").iterdir())
+    assert continued == trained(params, name, folder=Path("other"))
+
+
+def test_a_target_without_masks_has_no_oracle_and_the_rest_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params = small()
+    prepare(tmp_path, params, pool=coco_set)
+    assert (
+        "hidden"
+        in read_json(adapt_scenes_train(SPLIT, params=params, out=FOLDER / "oracle") / "unavailable.json")["reason"]
+    )
+    trained(params, "source", *CANDIDATES)
+    told = read_json(report(params) / "summary.json")
+    assert (told["gap"], told["lines"]["oracle"], told["closed"]) == (None, None, dict.fromkeys(CANDIDATES))
+    assert "there is no oracle" in (FOLDER / "report/summary.md").read_text()
+
+
+def test_objects_of_the_source_without_a_mask_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"12 images of the source or the test.*such as labelled/"):
+        prepare(tmp_path, small(), masks=False)
+
+
+def test_refusals_name_the_section_that_was_read(params):
+    own = dataclasses.replace(params.adapt_scenes.ingest, labelled="labelled")
+    wrong = dataclasses.replace(params, adapt_scenes=dataclasses.replace(params.adapt_scenes, ingest=own))
+    with pytest.raises(BadInput, match=r"^adapt_scenes\.ingest\.labelled is 'labelled'"):
+        adapt_scenes_ingest(Path("images"), params=wrong, out=FOLDER / "ingest")
+    with pytest.raises(BadInput, match="names no network: write work/adapt_scenes/source or oracle"):
+        adapt_scenes_train(SPLIT, params=params, out=FOLDER / "teacher")
+    with pytest.raises(BadInput, match=r"does not say its candidate.*mix, critics"):
+        adapt_scenes_student(SPLIT, params=params, out=FOLDER / "candidates/mike")
+
+
+def test_the_share_of_the_gap_by_hand():
+    measured = {name: {"miou": score} for name, score in {"source": 0.2, "oracle": 0.6, "a": 0.5, "b": 0.1}.items()}
+    told = summary(measured, ["a", "b"], "a")
+    assert told["closed"] == pytest.approx({"a": 0.75, "b": -0.25})
+    assert told["gap"] == pytest.approx(0.4)
+    assert closed(0.5, 0.6, 0.6) is None  # no gap
+    assert closed(0.5, 0.6, None) is None
+    assert json.dumps(summary({k: measured[k] for k in ("source", "a")}, ["a"], "a"))  # without an oracle
