@@ -14,8 +14,9 @@ FOLDER = Path("work/multitask/report")
 def teach(reproduce: Reproduce) -> list[Run]:
     """Scenes shared out among the tasks, teachers side by side, a student of what they say; all tested and shown."""
     reproduce("fetch", "compose", "scenes_split", "multi_split")
-    with reproduce.beside("multi_test@union"):
-        reproduce(*(f"multi_label@{task}" for task in reproduce.each("multi_teacher")))
+    tasks = reproduce.each("multi_teacher")
+    with reproduce.beside("multi_test@union", *(f"multi_evaluate@{task}" for task in tasks)):
+        reproduce(*(f"multi_label@{task}" for task in tasks))
         reproduce("multi_student")
     return reproduce("multi_report")
 

@@ -72,7 +72,7 @@ def test_the_committed_file_is_valid(pytestconfig):
         ("multitask.student.method", {"name": "musst"}, "'musst' is not one of.*'must'"),
         ("multitask.network.detector.kind", "retinanet", "takes heads of fcos"),
         ("multitask.student.turns", {"every": 50, "learn": {"name": "tscll"}}, "guides of turns. Did you mean 'tscl'"),
-        ("multitask.student.turns", {"every": 60, "learn": {"name": "tscl"}}, "steps is 500, no whole number of turns"),
+        ("multitask.student.turns", {"every": 60, "learn": {"name": "tscl"}}, "steps is 450, no whole number of turns"),
         (
             "multitask.student.turns",
             {"every": 25, "learn": {"name": "tscl", "variant": "naive"}},
