@@ -31,7 +31,7 @@ def as_scenes(params: Params) -> Params:
         network=replace(params.detection.network, image_size=own.network.detector.image_size),
     )  # fmt: skip
     multitask = replace(
-        params.multitask, tasks=["segmentation"], network=network, views=own.views, optimiser=own.optimiser,
+        params.multitask, tasks=["segmentation"], start=None, network=network, views=own.views, optimiser=own.optimiser,
         evaluate=own.evaluate,
     )  # fmt: skip
     return replace(params, detection=detection, multitask=multitask)

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from fresh import killed
 from multi_work import params_of, scenes
+from project import ROOT
 from scene_work import coco_set
 
 from tasks import carry
+from tasks.adapt_scenes import as_scenes
 from tasks.adapt_scenes_ingest import adapt_scenes_ingest
 from tasks.adapt_scenes_params import SceneCandidate
 from tasks.adapt_scenes_report import adapt_scenes_report, closed, summary
@@ -22,6 +24,7 @@ from tasks.adapt_scenes_split import adapt_scenes_split
 from tasks.adapt_scenes_student import adapt_scenes_student
 from tasks.adapt_scenes_train import adapt_scenes_train
 from tasks.io import read_json
+from tasks.params import load
 from tutelage.data.manifest import read_split
 from tutelage.methods.multitask.mic import MIC
 from tutelage.models.multi_files import load_multi
@@ -167,6 +170,12 @@ def test_refusals_name_the_section_that_was_read(params):
         adapt_scenes_train(SPLIT, params=params, out=FOLDER / "teacher")
     with pytest.raises(BadInput, match=r"does not say its candidate.*mix, critics"):
         adapt_scenes_student(SPLIT, params=params, out=FOLDER / "candidates/mike")
+
+
+def test_the_committed_params_can_be_read_as_scenes():
+    own = as_scenes(load(ROOT / "params.yaml"))
+    assert own.multitask.tasks == ["segmentation"]
+    assert own.detection.ingest.pool == "target/pool.json"
 
 
 def test_the_share_of_the_gap_by_hand():
