@@ -8,6 +8,7 @@ import cv2
 import pyarrow as pa
 import pytest
 import yaml
+from interrupted import interrupted
 from project import fill, make, run
 
 from tutelage.data.manifest import read_split, write_split
@@ -175,7 +176,7 @@ def test_neither_labels_of_the_target_nor_a_cut_change_the_weights_and_the_choic
     monkeypatch.chdir(root)
     for command in TRAIN:
         if command.split()[-1].endswith(("translation", "adaptsegnet", "bdl", "cycada")):
-            cut_off(command, monkeypatch)
+            cut_off(command)
         assert run(command) == [0]
     assert run(JUDGE[1]) == [0]
     assert weights(root) == weights(done)
@@ -185,22 +186,13 @@ def test_neither_labels_of_the_target_nor_a_cut_change_the_weights_and_the_choic
     assert one != other
 
 
-def cut_off(command, monkeypatch):
+def cut_off(command):
     """Run a stage in the current folder until its second step, whose checkpoint is not written any more."""
-    from tasks import carry
-
-    def update(self, number, text=""):
-        seen.append(number)
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-
-    seen, params = [], Path("params.yaml")
+    params = Path("params.yaml")
     written = params.read_text()
     params.write_text(written.replace("checkpoint_seconds: 1000", "checkpoint_seconds: 0"))
-    with monkeypatch.context() as patch:
-        patch.setattr(carry.Progress, "update", update)
-        with pytest.raises(KeyboardInterrupt):
-            run(command)
+    with interrupted(2):
+        run(command)
     params.write_text(written)
     assert list(Path(".tutelage/checkpoints").rglob("run.pt"))
     assert not Path(command.split()[-1]).exists()

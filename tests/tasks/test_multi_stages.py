@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from fresh import killed
+from interrupted import interrupted
 from multi_work import FOLDER, SHARES, SPLIT, params_of, prepare, taught
 
 import tasks.multi_label as labelling
-from tasks import carry
 from tasks.io import read_json
 from tasks.multi_evaluate import multi_evaluate
 from tasks.multi_label import multi_label
@@ -145,27 +145,18 @@ def test_a_pool_has_the_same_bytes_after_a_kill(params, monkeypatch, task):
     assert asked == [3, 1]  # the first shard was not labelled again
 
 
-def test_a_student_that_is_cut_off_ends_with_the_same_weights(params, monkeypatch):
+def test_a_student_that_is_cut_off_ends_with_the_same_weights(params):
     params = dataclasses.replace(params, compute=dataclasses.replace(params.compute, checkpoint_seconds=0.0))
     taught(params, "segmentation", "depth")
     params = dataclasses.replace(
         params, multitask=dataclasses.replace(params.multitask, tasks=["segmentation", "depth"])
     )
-    update, seen = carry.Progress.update, []
 
     def train(out):
         return multi_student(SPLIT, SHARES, FOLDER / "teachers", FOLDER / "labels", params=params, out=out / "student")
 
-    def cut(self, number, text=""):
-        update(self, number, text)
-        seen.append(number)
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(carry.Progress, "update", cut)
-        with pytest.raises(KeyboardInterrupt):
-            train(FOLDER)
+    with interrupted(2):
+        train(FOLDER)
     assert len(list(Path(".tutelage/checkpoints").rglob("run.pt"))) == 1
     whole = (train(FOLDER) / "model.safetensors").read_bytes()
     assert (train(FOLDER / "other") / "model.safetensors").read_bytes() == whole

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupted import interrupted
 from multi_work import FOLDER, SHARES, SPLIT, params_of, prepare, taught
 
 import tasks.multi_student as stage
-from tasks import carry
 from tasks.io import read_json
 from tasks.multi_student import multi_student
 from tasks.multi_training import given_of, source_of, truth_of
@@ -75,19 +75,10 @@ def handed(params, monkeypatch):
 
 
 @pytest.mark.parametrize("name", GUIDES)
-def test_a_student_in_turns_that_is_cut_off_ends_with_the_same_bytes(params, monkeypatch, name, tmp_path):
-    params, update, seen = with_turns(params, GUIDES[name]), carry.Progress.update, []
-
-    def cut(self, number, text=""):
-        update(self, number, text)
-        seen.append(number)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(carry.Progress, "update", cut)
-        with pytest.raises(KeyboardInterrupt):
-            student(params, tmp_path)
+def test_a_student_in_turns_that_is_cut_off_ends_with_the_same_bytes(params, name, tmp_path):
+    params = with_turns(params, GUIDES[name])
+    with interrupted(3):
+        student(params, tmp_path)
     assert len(list(Path(".tutelage/checkpoints").rglob("run.pt"))) == 1
     continued, whole = student(params, tmp_path), student(params, tmp_path / "other")
     for file in ("model.safetensors", "turns.json", "curve.csv"):
