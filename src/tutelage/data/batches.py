@@ -66,6 +66,11 @@ class Source(Dataset[Batch]):
 
 def batches(source: Source, *, start: int, stop: int, workers: int) -> Iterator[Batch]:
     """The batches of steps start..stop-1, made ahead of use by `workers` processes; pixels are float32 in 0..1."""
+    yield from ahead(source, start=start, stop=stop, workers=workers)
+
+
+def ahead(source: Dataset[Any], *, start: int, stop: int, workers: int) -> Iterator[Any]:
+    """source[start] to source[stop - 1], made ahead of use by `workers` processes."""
     loader = DataLoader(
         source,
         batch_size=None,

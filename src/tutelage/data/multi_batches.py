@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from tutelage.data.batches import draw
+from tutelage.data.batches import ahead, draw
 from tutelage.data.box_moves import no_boxes
 from tutelage.data.dense_moves import move_classes, move_depth, move_trust
 from tutelage.data.images import Images
@@ -143,12 +143,7 @@ class _Made:
 
 def multi_batches(source: MultiSource, *, start: int, stop: int, workers: int) -> Iterator[MultiBatch]:
     """The batches of steps start..stop-1, made ahead of use by `workers` processes; pixels are uint8."""
-    loader = DataLoader(
-        _Packed(source), batch_size=None, sampler=range(start, stop), num_workers=workers,
-        prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # else a loader draws from torch's own, and a run that goes on draws once more
-    )  # fmt: skip
-    for labeled, pool in loader:
+    for labeled, pool in ahead(_Packed(source), start=start, stop=stop, workers=workers):
         yield MultiBatch(_unpacked(labeled), _unpacked(pool))
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from tutelage.data.batches import draw
+from tutelage.data.batches import ahead, draw
 from tutelage.data.box_moves import inverse, no_boxes, one_after_another
 from tutelage.data.boxes import Given
 from tutelage.data.images import Images
@@ -116,16 +116,7 @@ class SceneSource(Dataset[SceneBatch]):
 
 def scene_batches(source: SceneSource, *, start: int, stop: int, workers: int) -> Iterator[SceneBatch]:
     """The batches of steps start..stop-1, made ahead of use by `workers` processes; pixels are uint8."""
-    loader = DataLoader(
-        _Packed(source),
-        batch_size=None,
-        sampler=range(start, stop),
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # else a loader draws from torch's own, and a run that goes on draws once more
-    )
-    for labeled, pool in loader:
+    for labeled, pool in ahead(_Packed(source), start=start, stop=stop, workers=workers):
         yield SceneBatch(Scenes(*_unpacked(labeled)), PoolScenes(*_unpacked(pool)))
 
 

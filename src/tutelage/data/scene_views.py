@@ -124,8 +124,8 @@ def _noise(views: SceneViews) -> list[Any]:
         steps.append(A.ToGray(p=views.grey))
     if views.blur:
         steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, 2.0), p=views.blur))
-    for chance, smallest, ratio in ((0.7, 0.05, (0.3, 3.3)), (0.5, 0.02, (0.1, 6.0)), (0.3, 0.02, (0.05, 8.0))):
-        if views.erasing:
+    if views.erasing:
+        for chance, smallest, ratio in ((0.7, 0.05, (0.3, 3.3)), (0.5, 0.02, (0.1, 6.0)), (0.3, 0.02, (0.05, 8.0))):
             chance *= views.erasing
             steps.append(A.Erasing(scale=(smallest, 0.2), ratio=ratio, fill="random", fill_mask=0, p=chance))
     return steps
