@@ -69,13 +69,14 @@ def assert_same_boxes(found, expected, first=0):
         assert (ours.labels + first == other["labels"]).all()
 
 
-def test_fcos():
-    net, (images, boxes) = stirred("fcos"), scene()
+@pytest.mark.parametrize("most", [1000, 9])
+def test_fcos(most):
+    net, (images, boxes) = stirred("fcos", candidates=most), scene()
     seen = net(images, boxes, look=True)
     anchors, levels = anchors_of(net, seen.pyramid)
     names = ("cls_logits", "bbox_regression", "bbox_ctrness")
     said = dict(zip(names, seen.dense.values(), strict=True))
-    other = FCOS(Body(32), CLASSES, score_thresh=0.05, nms_thresh=0.5)
+    other = FCOS(Body(32), CLASSES, score_thresh=0.05, nms_thresh=0.5, topk_candidates=most)
     expected = other.compute_loss(theirs(boxes), said, [anchors] * IMAGES, levels)
     for ours, value in zip(("classification", "regression", "centerness"), expected.values(), strict=True):
         torch.testing.assert_close(seen.losses[ours], value, rtol=1e-5, atol=1e-6)

@@ -171,6 +171,8 @@ def test_detections_are_detectron2s_own(detector, kind):
 def test_score_floor_and_max_detections_are_the_specs(detector, kind):
     few = detector(kind, score_floor=0.0, max_detections=7).eval()
     assert max(len(found.scores) for found in few(IMAGES)) == 7
+    fewest = detector("retinanet", score_floor=0.0, candidates=1).eval()
+    assert max(len(found.scores) for found in fewest(IMAGES)) == 5  # levels
     none = detector(kind, score_floor=0.999).eval()
     assert [len(found.scores) for found in none(IMAGES)] == [0, 0, 0]
 

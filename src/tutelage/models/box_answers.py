@@ -1,4 +1,4 @@
-"""From what heads say at many positions to the few boxes that are answered. One suppression for a whole batch."""
+"""From what heads say at many positions to the few boxes that are answered."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,8 +9,6 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from tutelage.types import Detections
-
-CANDIDATES = 1000  # of a level and image that are looked at further, as published
 
 
 class Flat(NamedTuple):
@@ -52,14 +50,25 @@ def candidates(
 def best_of_each(boxes: Flat, *, images: int, kinds: int, overlap: float, most: int) -> Flat:
     """At most `most` boxes an image, image by image, surest first: of two of one label that overlap more, the surer.
 
-    Labels are below `kinds`. Suppression is greedy, by torchvision, of the whole batch at once.
+    Labels are below `kinds`. Suppression is greedy, by torchvision.
     """
-    group = boxes.image * kinds + boxes.labels
+    boxes = boxes.at(boxes.image.argsort(stable=True))
     # It holds groups apart by offsets, which in 24 bits would leave the last group no digits behind the point.
-    with torch.autocast(group.device.type, enabled=False):
-        kept = boxes.at(batched_nms(boxes.places.double(), boxes.scores.double(), group, overlap))
-    kept = kept.at(kept.image.argsort(stable=True))
+    exact = boxes._replace(places=boxes.places.double(), scores=boxes.scores.double())
+    with torch.autocast(boxes.image.device.type, enabled=False):
+        kept = boxes.at(_surest(exact, images, kinds, overlap))
     return kept.at(_rank(kept.image, images) < most)
+
+
+def _surest(boxes: Flat, images: int, kinds: int, overlap: float) -> Int[Tensor, " k"]:
+    """Which boxes stay, image by image, surest first. They are sorted by image."""
+    if boxes.image.is_cuda:  # one call for all images
+        kept: Tensor = batched_nms(boxes.places, boxes.scores, boxes.image * kinds + boxes.labels, overlap)
+        return kept[boxes.image[kept].argsort(stable=True)]
+    counts = torch.bincount(boxes.image, minlength=images)  # a processor would compare the boxes of all images
+    parts = zip(*(column.split(counts.tolist()) for column in boxes[1:]), strict=True)
+    each = [batched_nms(places, scores, labels, overlap) for places, labels, scores in parts]
+    return torch.cat([kept + start for kept, start in zip(each, counts.cumsum(0) - counts, strict=True)])
 
 
 def packed(values: Float[Tensor, "m _"], image: Int[Tensor, " m"], images: int) -> tuple[Tensor, Tensor]:

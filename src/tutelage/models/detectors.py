@@ -34,6 +34,7 @@ class DetectorSpec:
     score_floor: float = 0.05  # what is less sure is not answered
     nms: float = 0.5  # of two boxes of a class that overlap more, the surer one is answered
     max_detections: int = 100  # an image
+    candidates: int = 1000  # of an image and a level of a one-stage head, that are compared with each other
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", tuple(self.levels))  # JSON knows no tuples
@@ -46,8 +47,10 @@ class DetectorSpec:
             )
         if self.channels < 8 or self.channels % 8 or self.head_convs < 1:
             raise BadInput(f"{self}: channels is a multiple of 8, head_convs at least 1")
-        if not (0 <= self.score_floor < 1 and 0 < self.nms <= 1 and self.max_detections >= 1):
-            raise BadInput(f"{self}: score_floor is in 0..1, nms above 0 and at most 1, max_detections at least 1")
+        if not (0 <= self.score_floor < 1 and 0 < self.nms <= 1):
+            raise BadInput(f"{self}: score_floor is in 0..1, nms above 0 and at most 1")
+        if self.max_detections < 1 or self.candidates < 1:
+            raise BadInput(f"{self}: max_detections and candidates are at least 1")
         if self.anchor_scale is not None and self.anchor_scale <= 0:
             raise BadInput(f"detector.anchor_scale is {self.anchor_scale}: a number of strides above 0, or null")
         if self.kind != "detectron2":

@@ -32,6 +32,7 @@ def configure(spec: DetectorSpec, classes: int) -> Any:
     model.ROI_HEADS.SCORE_THRESH_TEST = model.RETINANET.SCORE_THRESH_TEST = spec.score_floor
     model.ROI_HEADS.NMS_THRESH_TEST = model.RETINANET.NMS_THRESH_TEST = spec.nms
     config.TEST.DETECTIONS_PER_IMAGE = spec.max_detections
+    model.RETINANET.TOPK_CANDIDATES_TEST = spec.candidates
     if not spec.pretrained:
         model.BACKBONE.FREEZE_AT = 0
         for part in (model.RESNETS, model.FPN, model.RETINANET):

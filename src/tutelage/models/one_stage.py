@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tutelage.models.box_answers import CANDIDATES, Flat, best_of_each, by_image, candidates, inside
+from tutelage.models.box_answers import Flat, best_of_each, by_image, candidates, inside
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.parts import by_part
 from tutelage.models.pyramids import Pyramid
@@ -84,7 +84,7 @@ class OneStage(Detector):
     ) -> list[Detections]:
         """What the raw answers find in images of `size`."""
         scores = self.scores(said)
-        image, place, label = candidates(scores, levels, floor=self.spec.score_floor, most=CANDIDATES)
+        image, place, label = candidates(scores, levels, floor=self.spec.score_floor, most=self.spec.candidates)
         places = inside(self.places(said["deltas"][image, place], anchors[place]), size)
         found = best_of_each(
             Flat(image, places, label, scores[image, place, label]),
