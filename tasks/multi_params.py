@@ -32,13 +32,18 @@ class StudentMulti(TrainMulti):
     """The run of the student, whose tasks may have turns."""
 
     __pydantic_config__ = STRICT
-    turns: PlanTurns | None = None  # null: all tasks at every step, from labels and from all specialists
+    hears: list[Task] | None = None  # whose specialists it learns from; the other tasks from labels alone. null: all
+    turns: PlanTurns | None = None  # null: all tasks at every step, from labels and specialists
 
     def __post_init__(self) -> None:
+        if self.hears is not None and (not self.hears or len(set(self.hears)) < len(self.hears)):
+            raise ValueError(f"student.hears is {self.hears}: name at least one task, each once, or write null for all")
         if self.turns is not None and self.steps % self.turns.every:
             raise ValueError(
                 f"student.steps is {self.steps}, no whole number of turns of {self.turns.every} steps. Write a multiple"
             )
+        if self.hears is not None and self.turns is not None:
+            raise ValueError("student.turns decides whom the student hears, so student.hears must be null")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +98,8 @@ class Multitask:
             raise ValueError(f"tasks is {self.tasks}: name some of {', '.join(TASKS)}, each once")
         if self.start is not None and self.start not in self.tasks:
             raise ValueError(f"start is {self.start!r}: it names one of tasks, or is null for a start from scratch")
+        if not set(self.hears) <= set(self.tasks):
+            raise ValueError(f"student.hears is {self.hears}, and tasks is {self.tasks}: hear some of these")
         if self.student.pool_batch == 0:
             raise ValueError("student.pool_batch is 0, so the student would see no pseudo-label. Write at least 1")
         if self.student.turns and isinstance(self.student.turns.learn, MultilingualNMT) and self.teacher.holdout:
@@ -100,6 +107,11 @@ class Multitask:
                 "student.turns.learn compares the student with its teachers on the hold-out, and teacher.holdout is "
                 "true: teachers would know the answers. Write teacher.holdout: false"
             )
+
+    @property
+    def hears(self) -> list[Task]:
+        """The tasks whose specialists the student learns from."""
+        return self.tasks if self.student.hears is None else self.student.hears
 
     def shaped(self, tasks: tuple[Task, ...]) -> MultiSpec:
         """The network with heads for these tasks alone."""

@@ -20,7 +20,8 @@ def multi_student(
 ) -> Path:
     """Train the network that `out` names: model.safetensors, curve.csv.
 
-    `student` learns from the true labels of all shares and from what each specialist said of the pool (labels/TASK);
+    `student` learns from the true labels of all shares and from what specialists said of the pool (labels/TASK of
+    the tasks in student.hears);
     `union`, what it must beat, from the true labels alone: name no `labels` for it. Both begin with what the specialist
     teachers/TASK of `multitask.start` knows, or from scratch. With multitask.student.turns the student is scored on the
     hold-out, beside the specialists where it leaves them: turns.json.
@@ -41,8 +42,8 @@ def multi_student(
         pool = rows_of(table, "pool")
         if not len(pool):
             raise BadInput("the pool is empty, so that no student can learn from it. Set detection.ingest.pool")
-        told = read_told(labels, wanted.tasks, table["id"].take(pa.array(pool)).to_pylist(), truth, pool)
-        job = replace(job, told=told, stores=tuple(labels / task for task in wanted.tasks))
+        told = read_told(labels, wanted.hears, table["id"].take(pa.array(pool)).to_pylist(), truth, pool)
+        job = replace(job, told=told, stores=tuple(labels / task for task in wanted.hears))
         if wanted.student.turns is not None:
             held = given_of(wanted.tasks, table, truth, shares=shares, roles=("holdout",))
             return train_in_turns(job, held, table, params, teachers=teachers, out=out)

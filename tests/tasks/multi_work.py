@@ -34,7 +34,7 @@ def params_of(tasks=TASKS):
     multitask = dataclasses.replace(
         found, tasks=list(tasks), start=None, network=MultiSpec(detector=detector, dense_width=8),
         teacher=dataclasses.replace(found.teacher, **run), union=dataclasses.replace(found.union, **run),
-        student=dataclasses.replace(found.student, pool_batch=2, **run),
+        student=dataclasses.replace(found.student, pool_batch=2, hears=None, **run),
         label=dataclasses.replace(
             found.label, box_score=0.0, box_doubt=0.0, pixel_confidence=0.0, shard_size=3, batch=2
         ),

@@ -230,6 +230,17 @@ def test_wrong_names_and_missing_stores_are_refused(params):
         multi_label(SPLIT, FOLDER / "teachers/classification", params=params, out=FOLDER / "labels/depth")
 
 
+def test_a_student_that_hears_one_specialist_learns_the_other_tasks_from_labels_alone(params):
+    taught(params, "classification")
+    student = dataclasses.replace(params.multitask.student, hears=["classification"])
+    params = dataclasses.replace(params, multitask=dataclasses.replace(params.multitask, student=student))
+    out = multi_student(SPLIT, SHARES, FOLDER / "teachers", FOLDER / "labels", params=params, out=FOLDER / "student")
+    terms = np.genfromtxt(out / "curve.csv", delimiter=",", names=True)
+    heard = {task for task in TASKS if terms[f"pool_{task}"].any()}
+    assert heard == {"classification"}
+    assert all(terms[task].any() for task in TASKS)
+
+
 def test_a_student_is_told_of_sure_boxes_and_hears_nothing_where_none_is_sure(params):
     table = read_split(SPLIT)
     truth, pool = truth_of(SPLIT, SHARES, table, params), rows_of(table, "pool")

@@ -28,6 +28,9 @@ def test_the_committed_file_is_valid(pytestconfig):
     assert params.last == len(params.rounds)
 
 
+PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "must"}}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
@@ -79,10 +82,15 @@ def test_the_committed_file_is_valid(pytestconfig):
             r"turns\.every is 25, and a turn takes 10 score",
         ),
         (
-            "multitask.student.turns",
-            {"every": 50, "learn": {"name": "multilingual_nmt"}},
+            "multitask.student",
+            PUPIL | {"turns": {"every": 50, "learn": {"name": "multilingual_nmt"}}},
             r"teachers would know the answers\. Write teacher\.holdout: false",
         ),
+        ("multitask.student.hears", [], r"hears is \[\]: name at least one task"),
+        ("multitask.student.hears", ["depth", "depth"], "each once"),
+        ("multitask.student.hears", ["poses"], "poses|should be 'classification'"),
+        ("multitask.tasks", ["detection"], r"student.hears is \['detection', 'depth'\].*hear some of these"),
+        ("multitask.student.turns", {"every": 50, "learn": {"name": "tscl"}}, "student.hears must be null"),
         ("multitask.teacher.turns", {"every": 50, "learn": {"name": "tscl"}}, "turns"),
         ("compare.network", {"depth": 3}, r"compare\.network has 'depth'"),
         ("compare.methods", ["kd", "adamach"], "'adamach' is not one of.*'adamatch'"),
