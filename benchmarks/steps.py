@@ -64,7 +64,7 @@ def measure(asked: argparse.Namespace, engine: Accelerator) -> tuple[dict[str, f
     found, unfit = {}, []
     for name in asked.methods or METHODS:
         try:
-            sides = [stepper(METHODS[each](), engine, asked) for each in (name, REFERENCE)]
+            sides = [stepper(METHODS[each](), METHODS[name].tokens, engine, asked) for each in (name, REFERENCE)]
         except BadInput as error:
             print(f"{name}: not timed, its networks do not fit: {error}", flush=True)
             unfit.append(name)
@@ -84,11 +84,20 @@ def verdict(found: dict[str, float]) -> Iterator[str]:
         yield f"{name:24} {ratio:6.2f}  {EXCEPTIONS.get(name, 'NO REASON IS KNOWN: make it cheaper')}"
 
 
-def stepper(method: Method, engine: Accelerator, asked: argparse.Namespace) -> Callable[[], int]:
+def specs(tokens: bool, asked: argparse.Namespace) -> tuple[NetworkSpec, NetworkSpec]:
+    """Student and teacher; where tokens are compared, transformers of 2 and 4 blocks of the teacher's width."""
+    if tokens:
+        return NetworkSpec(name="small_vit_2", width=asked.teacher), NetworkSpec(
+            name="small_vit_4", width=asked.teacher
+        )
+    return NetworkSpec(width=asked.student), NetworkSpec(width=asked.teacher)
+
+
+def stepper(method: Method, tokens: bool, engine: Accelerator, asked: argparse.Namespace) -> Callable[[], int]:
     """Takes `asked.steps` steps and says how many."""
     torch.manual_seed(0)
     pool = asked.pool if method.pool else 0
-    student, teacher = (create(NetworkSpec(width=width), CLASSES) for width in (asked.student, asked.teacher))
+    student, teacher = (create(spec, CLASSES) for spec in specs(tokens, asked))
     run = begin(method, student, teacher, Sizes(asked.labelled, pool, CLASSES, LONG), Optimiser())
     batches = itertools.cycle([random_batch(asked.labelled, pool) for _ in range(3)])
 

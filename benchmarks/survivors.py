@@ -62,4 +62,6 @@ SURVIVORS = {  # FILE.FUNCTION: BEFORE -> AFTER
     "soft_boxes.imitation: said.shape[-1] -> said.shape[-2]": "maps are square",
     "targets.mean_or_zero: max(len(x), 1) -> max(1, len(x))": ORDER,
     "targets.masked_mean: (x, keep) -> (keep, x)": ORDER,
+    "tokens.cosine_apart: F.cosine_similarity(student, teacher.detach(), dim=-1) -> "
+    "F.cosine_similarity(teacher.detach(), student, dim=-1)": ORDER,
 }  # fmt: skip

@@ -9,7 +9,7 @@ from tutelage.methods import METHODS, Method
 from tutelage.methods.detection import DETECTION_METHODS, DetectionMethod
 from tutelage.methods.multitask import MULTITASK_METHODS, MultiMethod
 
-NOT_ON_ARXIV = {"fsp", "lowres_dfd", "mobileid", "teacher_weighted_face"}  # cited by their DOI
+NOT_ON_ARXIV = {"am_da_kd", "fsp", "lowres_dfd", "mobileid", "teacher_weighted_face"}  # cited by their DOI
 EXEMPT = {"__init__", "method", "detection/__init__", "detection/method"}  # the tables, and what every method is
 EXEMPT |= {"detection/opinions"}  # what several ask of a teacher
 EXEMPT |= {

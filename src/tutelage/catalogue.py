@@ -70,12 +70,13 @@ def _method(name: str, method: type[Method | DetectionMethod | MultiMethod]) -> 
     known, kind = SYSTEMS.get(name), next((kinds[base] for base in kinds if issubclass(method, base)), "method")
     told = known and f"{kind}:{name}" in known.runs.split("+")
     classes = f"Knowledge: {known.knowledge}. Scheme: {known.scheme}. " if known and told else ""
+    tokens = " Networks: vision transformers." if getattr(method, "tokens", False) else ""
     return f"""### `{name}`
 {idea}
 
 {paper}
 
-{classes}Teacher: {_TEACHERS[method.teacher]}. Pool: {"yes" if method.pool else "no"}.
+{classes}Teacher: {_TEACHERS[method.teacher]}. Pool: {"yes" if method.pool else "no"}.{tokens}
 
 | field | default | meaning |
 |---|---|---|

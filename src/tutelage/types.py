@@ -20,12 +20,23 @@ class Diverged(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a transformer computes on its way, class token first: l tokens of width d, a heads, values of width v."""
+
+    hidden: tuple[Float[Tensor, "n l d"], ...]  # the embeddings, then what each block makes of them
+    last: Float[Tensor, "n l d"]  # the last of them behind the final norm: what heads read
+    scores: tuple[Float[Tensor, "n a l l"], ...]  # of each block, before the softmax over keys; none if not asked for
+    values: tuple[Float[Tensor, "n a l v"], ...]  # of each block, likewise
+
+
+@dataclass(frozen=True, slots=True)
 class Outputs:
     """What a network says about a batch of images."""
 
     logits: Float[Tensor, "n c"]
     embedding: Float[Tensor, "n d"]
     features: dict[str, Float[Tensor, "n _ _ _"]]  # one map per stage, finest first
+    tokens: Tokens | None = None  # where they were asked for: see tutelage.models.backbone
 
 
 class Network(nn.Module, ABC):

@@ -1,6 +1,6 @@
 import torch
 
-from tutelage.data.patches import GREY, half_of_the_classes, masked, pasted
+from tutelage.data.patches import GREY, half_of_the_classes, hide, masked, mean_colours, pasted
 
 
 def test_whole_squares_are_hidden_at_the_wanted_rate():
@@ -34,3 +34,21 @@ def test_images_and_labels_are_pasted_alike():
     assert mixed.sum() == 3
     assert (mixed[0, :, 0, 0] == 1).all()
     assert pasted(over, source[:, :1], target[:, :1]).sum() == 1
+
+
+def test_cells_are_hidden_by_name():
+    cells = torch.tensor([[[True, False], [False, False]], [[False, False], [False, True]]])
+    hidden = hide(torch.zeros(2, 3, 4, 4), cells, block=2) == GREY
+    assert hidden.flatten(1).sum(1).tolist() == [12, 12]
+    assert hidden[0, :, :2, :2].all()
+    assert hidden[1, :, 2:, 2:].all()
+
+
+def test_colours_are_words_by_hand():
+    image = torch.zeros(1, 3, 4, 4)
+    image[0, 0, :2, :2] = 1.0  # red
+    image[0, 1, :2, 2:] = 0.5  # green, half
+    image[0, 2, 2:, 2] = 0.5  # blue, half of half
+    assert mean_colours(image, (2, 2)).tolist() == [[7 * 64, 4 * 8, 0, 2]]
+    assert mean_colours(image, (2, 2), levels=2).tolist() == [[4, 2, 0, 0]]
+    assert mean_colours(image[:0], (2, 2)).shape == (0, 4)

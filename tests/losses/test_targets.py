@@ -67,8 +67,9 @@ def test_weighted_mean_is_relative_and_zero_without_weight():
     x = torch.tensor([1.0, 4.0], requires_grad=True)
     assert weighted_mean(x, torch.tensor([1.0, 3.0])) == 3.25
     assert weighted_mean(x, torch.tensor([10.0, 30.0])) == 3.25
+    assert weighted_mean(x, torch.tensor([0.125, 0.375])) == 3.25
     nothing = weighted_mean(x, torch.zeros(2))
-    nothing.backward()
+    (100 * nothing).backward()
     assert nothing == 0
     assert torch.equal(x.grad, torch.zeros(2))
 

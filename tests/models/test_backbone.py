@@ -48,9 +48,10 @@ def test_a_wrong_spec_names_the_value_and_the_rule(fields, said):
         NetworkSpec(**fields)
 
 
-def test_an_image_too_small_for_the_network_is_refused():
-    with pytest.raises(BadInput, match="image_size"):
-        create(NetworkSpec(name="test_convnext", image_size=28), 3)
+@pytest.mark.parametrize("name", ["test_convnext", "test_vit"])
+def test_an_image_of_a_size_that_the_network_cannot_take_is_refused(name):
+    with pytest.raises(BadInput, match=r"network\.image_size"):
+        create(NetworkSpec(name=name, image_size=28), 3)
 
 
 def test_a_file_gives_back_the_same_network(tmp_path):

@@ -27,7 +27,7 @@ def start(make_nets):
     def make(name="fixmatch"):
         torch.manual_seed(1)
         method = METHODS[name]()
-        nets = make_nets(METHODS["kd"](), steps=SIZES.steps)
+        nets = make_nets(method, steps=SIZES.steps)
         return method, begin(method, nets.student, nets.teacher, SIZES, SETTINGS)
 
     return make

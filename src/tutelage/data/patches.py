@@ -1,6 +1,7 @@
 """Images of which a part is hidden or comes from another image: what is seen must be understood from the rest."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -16,9 +17,28 @@ def masked(
     and 5. https://arxiv.org/abs/2212.01322
     """
     n, _, height, width = images.shape
-    cells = torch.rand(n, 1, -(-height // block), -(-width // block), device=images.device, generator=generator)
-    shown = (cells > ratio).repeat_interleave(block, -2).repeat_interleave(block, -1)[..., :height, :width]
-    return torch.where(shown, images, GREY)
+    cells = torch.rand(n, -(-height // block), -(-width // block), device=images.device, generator=generator)
+    return hide(images, cells <= ratio, block=block)
+
+
+def hide(
+    images: Float[Tensor, "n 3 h w"], cells: Bool[Tensor, "n rows columns"], *, block: int
+) -> Float[Tensor, "n 3 h w"]:
+    """The squares of `block` pixels that `cells` names are grey."""
+    height, width = images.shape[-2:]
+    over = cells.repeat_interleave(block, -2).repeat_interleave(block, -1)[:, None, :height, :width]
+    return torch.where(over, GREY, images)
+
+
+def mean_colours(images: Float[Tensor, "n 3 h w"], grid: tuple[int, int], *, levels: int = 8) -> Int[Tensor, "n l"]:
+    """The mean colour of each of the l = rows x columns patches, as one of levels^3 words: what a hidden patch was.
+
+    Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, app. B.1.2, take 8 levels.
+    https://arxiv.org/abs/2010.11929
+    """
+    means = F.adaptive_avg_pool2d(images, grid).flatten(2)  # [n, 3, l]
+    red, green, blue = (means * levels).long().clamp(0, levels - 1).unbind(1)
+    return (red * levels + green) * levels + blue
 
 
 def half_of_the_classes(

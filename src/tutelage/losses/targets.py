@@ -60,7 +60,9 @@ def masked_mean(x: Float[Tensor, " n"], keep: Bool[Tensor, " n"]) -> Float[Tenso
 
 def weighted_mean(x: Float[Tensor, " n"], weight: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     """Mean in which the weights (>= 0) count relative to each other; zero, in the graph, where all are zero."""
-    return (x * weight).sum() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+    total = weight.sum()
+    # One in place of 0, not the smallest number there is: the gradient is divided by it too, and would overflow.
+    return (x * weight).sum() / (total + (total == 0))
 
 
 def aligned(

@@ -2,16 +2,21 @@
 
 from tutelage.methods.ab import AB
 from tutelage.methods.adamatch import AdaMatch
+from tutelage.methods.am_da_kd import AMDAKD
 from tutelage.methods.attention_transfer import AttentionTransfer
+from tutelage.methods.av_acoustic import AVAcoustic
 from tutelage.methods.ban import BAN
 from tutelage.methods.bert_bilstm import BertBiLSTM
 from tutelage.methods.cckd import CCKD
 from tutelage.methods.darkrank import DarkRank
+from tutelage.methods.distilbert import DistilBERT
+from tutelage.methods.emotion_xmodal import EmotionXModal
 from tutelage.methods.factor_transfer import FactorTransfer
 from tutelage.methods.fda import FDA
 from tutelage.methods.fitnets import FitNets
 from tutelage.methods.fixmatch import FixMatch
 from tutelage.methods.fsp import FSP
+from tutelage.methods.internal_repr import InternalRepr
 from tutelage.methods.itrd import ITRD
 from tutelage.methods.kd import KD
 from tutelage.methods.label_refinery import LabelRefinery
@@ -19,9 +24,11 @@ from tutelage.methods.lowres_dfd import LowResDFD
 from tutelage.methods.mean_teacher import MeanTeacher
 from tutelage.methods.method import Method
 from tutelage.methods.mic import MIC
+from tutelage.methods.minilm import MiniLM
 from tutelage.methods.mobileid import MobileID
 from tutelage.methods.noisy_student import NoisyStudent
 from tutelage.methods.oracle_kd_nas import OracleKDNAS
+from tutelage.methods.pkd import PKD
 from tutelage.methods.quantized_distillation import QuantizedDistillation
 from tutelage.methods.ranking_distillation import RankingDistillation
 from tutelage.methods.rkd import RKD
@@ -32,6 +39,7 @@ from tutelage.methods.sskd import SSKD
 from tutelage.methods.supervised import Supervised
 from tutelage.methods.teacher_weighted_face import TeacherWeightedFace
 from tutelage.methods.tf_kd import TfKD
+from tutelage.methods.tinybert import TinyBERT
 from tutelage.methods.ts_da_parallel import TSDAParallel
 from tutelage.methods.vargface_recursive import VarGFaceRecursive
 
@@ -40,25 +48,32 @@ __all__ = ["METHODS", "Method"]
 METHODS: dict[str, type[Method]] = {
     "ab": AB,
     "adamatch": AdaMatch,
+    "am_da_kd": AMDAKD,
     "attention_transfer": AttentionTransfer,
+    "av_acoustic": AVAcoustic,
     "ban": BAN,
     "bert_bilstm": BertBiLSTM,
     "cckd": CCKD,
     "darkrank": DarkRank,
+    "distilbert": DistilBERT,
+    "emotion_xmodal": EmotionXModal,
     "factor_transfer": FactorTransfer,
     "fda": FDA,
     "fitnets": FitNets,
     "fixmatch": FixMatch,
     "fsp": FSP,
+    "internal_repr": InternalRepr,
     "itrd": ITRD,
     "kd": KD,
     "label_refinery": LabelRefinery,
     "lowres_dfd": LowResDFD,
     "mean_teacher": MeanTeacher,
     "mic": MIC,
+    "minilm": MiniLM,
     "mobileid": MobileID,
     "noisy_student": NoisyStudent,
     "oracle_kd_nas": OracleKDNAS,
+    "pkd": PKD,
     "quantized_distillation": QuantizedDistillation,
     "ranking_distillation": RankingDistillation,
     "rkd": RKD,
@@ -69,6 +84,7 @@ METHODS: dict[str, type[Method]] = {
     "supervised": Supervised,
     "teacher_weighted_face": TeacherWeightedFace,
     "tf_kd": TfKD,
+    "tinybert": TinyBERT,
     "ts_da_parallel": TSDAParallel,
     "vargface_recursive": VarGFaceRecursive,
 }

@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args, get_origin
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tutelage.models.tokens import Ask
 from tutelage.types import (
     BadInput,
     Batch,
@@ -19,8 +20,10 @@ from tutelage.types import (
     MultiNets,
     Nets,
     Network,
+    Outputs,
     SceneBatch,
     Sizes,
+    Tokens,
 )
 
 Net = TypeVar("Net", Network, Detector, Multi)  # what is trained
@@ -57,6 +60,8 @@ class Verbs(ABC, Generic[Net, Together, Fed]):
 @dataclass(frozen=True, kw_only=True)
 class Method(Verbs[Network, Nets, Batch]):
     """How a classifier learns."""
+
+    tokens: ClassVar[bool] = False  # True: it compares tokens, so both networks must be vision transformers
 
 
 class Clock(nn.Module):
@@ -111,6 +116,13 @@ def answers(
     So every process makes the same calls, and networks that cannot take an empty batch (ViT) never see one.
     """
     return net(images if len(images) else instead).logits[: len(images)]
+
+
+def look(net: Network, images: Float[Tensor, "n 3 h w"], ask: Ask) -> tuple[Outputs, Tokens]:
+    """What a vision transformer says of images, and what it computes on its way: see tutelage.models.backbone."""
+    said: Outputs = cast(Any, net)(images, tokens=ask)
+    assert said.tokens is not None
+    return said, said.tokens
 
 
 def check(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from tutelage.types import (
     Network,
     Outputs,
     Task,
+    Tokens,
 )
 
 
@@ -32,12 +34,12 @@ class Frozen(Network):
     def train(self, mode: bool = True) -> "Frozen":
         return self  # model.train() on a parent must not wake batch norm or dropout up
 
-    def forward(self, images: Tensor) -> Outputs:
+    def forward(self, images: Tensor, **asked: Any) -> Outputs:
         with torch.inference_mode():
-            said = self.net(images)
+            said: Outputs = cast(Any, self.net)(images, **asked)
         # Autograd may save copies for the student's way back, but not what was made under inference mode.
         features = {name: features.clone() for name, features in said.features.items()}
-        return Outputs(said.logits.clone(), said.embedding.clone(), features)
+        return Outputs(said.logits.clone(), said.embedding.clone(), features, said.tokens and _copied(said.tokens))
 
 
 class FrozenDetector(Detector):
@@ -93,6 +95,11 @@ class FrozenMulti(Multi):
 
     def answers(self, images: Tensor) -> Answers:
         return self.net.answers(images)
+
+
+def _copied(tokens: Tokens) -> Tokens:
+    hidden, scores, values = (tuple(x.clone() for x in part) for part in (tokens.hidden, tokens.scores, tokens.values))
+    return Tokens(hidden, tokens.last.clone(), scores, values)
 
 
 @torch.no_grad()

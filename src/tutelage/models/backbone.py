@@ -11,18 +11,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tutelage.models.grown import Architecture, Behind, check_layers
+from tutelage.models.tokens import Ask, small_vit, through_blocks
 from tutelage.types import BadInput, Network, Outputs
 
+SMALL_VITS = {f"small_vit_{blocks}": blocks for blocks in (1, 2, 3, 4, 6, 8, 12)}
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what timm's weights were trained with
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """What a network is made from. `small_resnet` has three stages of `width`, 2 `width` and 4 `width` channels."""
+    """What a network is made from. `small_resnet` has three stages of `width`, 2 `width` and 4 `width` channels;
+    `small_vit_4` is a vision transformer of 4 blocks."""
 
     __pydantic_config__ = {"extra": "forbid"}
-    name: str = "small_resnet"  # or any name of timm.list_models()
-    width: int = 32  # of small_resnet's first stage; others have their own
+    name: str = "small_resnet"  # one of SMALL_VITS or any name of timm.list_models()
+    width: int = 32  # of small_resnet's first stage and of small_vit's tokens; others have their own
     image_size: int = 28  # pixels; images are resized to this square
     pretrained: bool = False
     added: Architecture = ()  # layers behind the stages, equally many behind each: what oracle_search found
@@ -31,9 +34,10 @@ class NetworkSpec:
         check_layers(self.added)
         if self.width < 1 or self.image_size < 8:
             raise BadInput(f"{self}: width is at least 1 channel, image_size at least 8 pixels")
-        if self.name == "small_resnet" and self.pretrained:
-            raise BadInput("network.pretrained is true, but small_resnet has no published weights. Set it to false")
-        if self.name != "small_resnet":
+        own = self.name == "small_resnet" or self.name in SMALL_VITS
+        if own and self.pretrained:
+            raise BadInput(f"network.pretrained is true, but {self.name} has no published weights. Set it to false")
+        if not own:
             _check_known(self.name)
 
 
@@ -43,8 +47,7 @@ class Backbone(Network):
     def __init__(self, spec: NetworkSpec, classes: int, *, download: bool):
         super().__init__()
         self.spec = spec
-        small = spec.name == "small_resnet"
-        self.net: Any = small_resnet(spec.width, classes) if small else from_timm(spec.name, classes, download)
+        self.net: Any = _made(spec, classes, download)
         mean, std = normalisation(spec)
         self.mean: Tensor
         self.std: Tensor
@@ -55,14 +58,19 @@ class Backbone(Network):
         if spec.added:
             _add(self)
 
-    def forward(self, images: Tensor) -> Outputs:
+    def forward(self, images: Tensor, *, tokens: Ask | None = None) -> Outputs:
+        """`tokens` asks a vision transformer for what it computes on its way; of others it raises BadInput."""
         normal = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        last, maps = self.net.forward_intermediates(normal)
+        seen = None
+        if tokens is None:
+            last, maps = self.net.forward_intermediates(normal)
+        else:
+            last, maps, seen = through_blocks(self.net, normal, tokens)
         embedding = self.net.forward_head(last, pre_logits=True)
         logits = self.net.get_classifier()(embedding)
         # Losses are taken in full precision whatever the network computes in.
         features = {f"stage{i}": m for i, m in enumerate(maps, start=1)}
-        return Outputs(logits.float(), embedding.float(), features)
+        return Outputs(logits.float(), embedding.float(), features, seen)
 
 
 def create(spec: NetworkSpec, classes: int, *, download: bool = True) -> Backbone:
@@ -80,6 +88,14 @@ def normalisation(spec: NetworkSpec) -> tuple[Float[Tensor, "3 1 1"], Float[Tens
     """
     mean, std = (_MEAN, _STD) if spec.pretrained else ((0.5,) * 3, (0.5,) * 3)
     return torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+
+
+def _made(spec: NetworkSpec, classes: int, download: bool) -> nn.Module:
+    if spec.name == "small_resnet":
+        return small_resnet(spec.width, classes)
+    if spec.name in SMALL_VITS:
+        return small_vit(SMALL_VITS[spec.name], spec.width, classes=classes, image_size=spec.image_size)
+    return from_timm(spec.name, classes, download)
 
 
 def _check_known(name: str) -> None:
@@ -108,9 +124,10 @@ def small_resnet(width: int, classes: int) -> nn.Module:
 
 
 def from_timm(name: str, classes: int, download: bool) -> nn.Module:
-    """Raises BadInput where timm cannot say what the network sees on the way."""
+    """Raises BadInput where timm does not know the network, or cannot say what it sees on the way."""
     import timm
 
+    _check_known(name)
     net: nn.Module = timm.create_model(name, pretrained=download, num_classes=classes)
     if not hasattr(net, "forward_intermediates"):
         raise BadInput(f"network.name is {name!r}, which has no forward_intermediates in timm {timm.__version__}")
@@ -138,9 +155,9 @@ def _dry_run(net: Backbone, size: int) -> tuple[dict[str, int], int]:
     net.eval()
     try:
         outputs = net(torch.zeros(1, 3, size, size))
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         raise BadInput(
-            f"{net.spec.name} cannot take images of {size} pixels ({error}). Raise network.image_size"
+            f"{net.spec.name} cannot take images of {size} pixels ({error}). Set network.image_size to what it takes"
         ) from error
     net.train(training)
     return {name: m.shape[1] for name, m in outputs.features.items()}, outputs.embedding.shape[1]

@@ -44,5 +44,30 @@ class Pretext(nn.Module):
         self.frozen.load_state_dict(self.teacher.state_dict())
 
 
+class Widener(nn.Module):
+    """Tokens of a student at its teacher's width: one linear map for the embeddings, one for all blocks (TinyBERT)."""
+
+    def __init__(self, student: int, teacher: int):
+        super().__init__()
+        self.embeddings, self.blocks = nn.Linear(student, teacher), nn.Linear(student, teacher)
+
+    def forward(self, hidden: tuple[Float[Tensor, "n l s"], ...]) -> list[Float[Tensor, "n l t"]]:
+        """Of the embeddings and then of each block."""
+        return [(self.blocks if place else self.embeddings)(one).float() for place, one in enumerate(hidden)]
+
+
+class PatchWords(nn.Module):
+    """What word each patch is, said by a linear head on the tokens of a student and one on its teacher's."""
+
+    def __init__(self, student: int, teacher: int, words: int):
+        super().__init__()
+        self.student, self.teacher = nn.Linear(student, words), nn.Linear(teacher, words)
+
+    def forward(
+        self, student: Float[Tensor, "n l s"], teacher: Float[Tensor, "n l t"]
+    ) -> tuple[Float[Tensor, "n l v"], Float[Tensor, "n l v"]]:
+        return self.student(student).float(), self.teacher(teacher).float()
+
+
 def _head(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
