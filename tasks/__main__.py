@@ -32,6 +32,7 @@ VERBS = (
     "adapt_scenes_ingest", "adapt_scenes_split", "adapt_scenes_train", "adapt_scenes_student", "adapt_scenes_report",
     "watch", "domain_round", "domain_choose",
     "multi_split", "multi_teacher", "multi_label", "multi_student", "multi_evaluate", "multi_report",
+    "compact_depth",
 )  # fmt: skip
 
 

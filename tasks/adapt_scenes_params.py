@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tasks.box_params import ScenesIngest
-from tasks.knobs import STRICT, Count, parse_named
+from tasks.knobs import STRICT, Count, of_several, parse_named
 from tasks.multi_params import EvaluateMulti, TrainMulti
 from tutelage.data.scene_views import SceneViews
-from tutelage.methods.multitask import MULTITASK_METHODS, MultiMethod
+from tutelage.methods.multitask import MultiMethod
 from tutelage.models.multi_spec import MultiSpec
 from tutelage.train.adaptsegnet import AdaptSegNet
 from tutelage.train.settings import Optimiser
@@ -17,7 +17,7 @@ from tutelage.train.settings import Optimiser
 
 def parse_scene_learner(value: Any) -> Any:
     """{"name": "mic", "mixed": 0} -> MIC(mixed=0.0); {"name": "adaptsegnet"} -> AdaptSegNet()."""
-    return parse_named(value, {**MULTITASK_METHODS, "adaptsegnet": AdaptSegNet}, "ways to adapt")
+    return parse_named(value, {**of_several(given=False), "adaptsegnet": AdaptSegNet}, "ways to adapt")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import torch
 from tasks.adapting import about
 from tasks.carry import carry_on, results
 from tasks.io import write_json
-from tasks.loops import UninformedStudents
+from tasks.loops import OddRanks, UninformedStudents
 from tasks.pictures import contact_sheet
 from tasks.teaching import Teaching
 from tasks.text import table as markdown
@@ -37,7 +37,7 @@ def find_anomalies(teaching: Teaching, learn: UninformedStudents, out: Path) -> 
     """Students of the teacher on images of the normal classes; they are calibrated on held-out ones. Test images get
     maps.parquet, and a score each: the largest value of its map, and the mean.
     """
-    normal = _places(teaching, learn)
+    normal = normal_places(teaching, learn)
     scratch = teaching.scratch()
     detector = _trained(teaching, learn, normal, scratch)
     uninformed_students.calibrate(detector, _seen(teaching, _normal_rows(teaching, "holdout", normal)))
@@ -46,8 +46,8 @@ def find_anomalies(teaching: Teaching, learn: UninformedStudents, out: Path) -> 
         save_anomalies(folder / "model.safetensors", detector, classes=names, method=about(learn))
         scores = _write_maps(teaching, detector, folder / "maps.parquet")
         labels = labels_of(teaching.table, rows_of(teaching.table, "test"))
-        content = {"images": len(labels), "normal": [names[n] for n in normal], "auroc": _areas(scores, labels, normal)}
-        content["classes"] = _by_class(scores, labels, names)
+        content = {"images": len(labels), "normal": [names[n] for n in normal], "auroc": areas(scores, labels, normal)}
+        content["classes"] = by_class(scores, labels, names)
         write_json(folder / "anomalies.json", content)
         picture = _picture(teaching, detector, scores["largest"])
         (folder / "report.md").write_text(_markdown(content, picture))
@@ -55,7 +55,8 @@ def find_anomalies(teaching: Teaching, learn: UninformedStudents, out: Path) -> 
     return out
 
 
-def _places(teaching: Teaching, learn: UninformedStudents) -> list[int]:
+def normal_places(teaching: Teaching, learn: UninformedStudents | OddRanks) -> list[int]:
+    """Places of the classes that are normal. Raises BadInput for a name that is no class."""
     known = classes_of(teaching.table)
     for name in learn.normal or ():
         if name not in known:
@@ -122,13 +123,13 @@ def _write_maps(teaching: Teaching, detector: Detector, path: Path) -> dict[str,
     return {name: np.concatenate(found) for name, found in scores.items()}
 
 
-def _areas(scores: dict[str, np.ndarray], labels: np.ndarray, normal: list[int]) -> dict[str, float] | None:
+def areas(scores: dict[str, np.ndarray], labels: np.ndarray, normal: list[int]) -> dict[str, float] | None:
     """How well each score tells images of other classes from normal ones; None where the test has only one kind."""
     odd = ~np.isin(labels, normal)
     return {name: auroc(found, odd) for name, found in scores.items()} if odd.any() and not odd.all() else None
 
 
-def _by_class(scores: dict[str, np.ndarray], labels: np.ndarray, names: list[str]) -> dict[str, Any]:
+def by_class(scores: dict[str, np.ndarray], labels: np.ndarray, names: list[str]) -> dict[str, Any]:
     """Mean scores of the test images of each class that has some."""
     return {
         name: {"images": int((labels == place).sum())}

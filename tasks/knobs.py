@@ -30,7 +30,17 @@ def parse_detection_method(value: Any) -> Any:
 
 def parse_multitask_method(value: Any) -> Any:
     """{"name": "must", "depth": 2} -> MuST(depth=2.0)."""
-    return parse_named(value, MULTITASK_METHODS, "methods")
+    return parse_named(value, of_several(given=False), "methods")
+
+
+def parse_depth_method(value: Any) -> Any:
+    """{"name": "ail_regression", "alpha": 0.4} -> AILRegression(alpha=0.4)."""
+    return parse_named(value, of_several(given=True), "methods by which a given teacher teaches depth")
+
+
+def of_several(*, given: bool) -> dict[str, type[Any]]:
+    """The methods of several tasks that a checkpoint teaches, or those that need none."""
+    return {name: method for name, method in MULTITASK_METHODS.items() if (method.teacher == "given") == given}
 
 
 def parse_methods(value: Any) -> Any:

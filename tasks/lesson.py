@@ -8,25 +8,33 @@ from tasks.adapting import about
 from tasks.anomalies import find_anomalies
 from tasks.carry import carry_on, results
 from tasks.lesson_search import choose_student, grow_student
-from tasks.loops import Loop, NASStudent, OracleGrowth, UninformedStudents
+from tasks.loops import Loop, NASStudent, OddRanks, OracleGrowth, UninformedStudents
+from tasks.odd_ranks import rank_odd
 from tasks.params import Params
 from tasks.teaching import Teaching
-from tasks.training import run
+from tasks.training import labels_of, run
+from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, read_split
+from tutelage.metrics.classification import accuracy
 from tutelage.models.backbone import Backbone
 from tutelage.models.files import save_model
-from tutelage.train import metadistil
+from tutelage.train import ckpt_nmt, metadistil
+from tutelage.train.ckpt_nmt import CkptNMT
 from tutelage.train.device import accelerator
 from tutelage.train.metadistil import MetaDistil
+from tutelage.train.predict import predict
 from tutelage.train.sftn import SFTN
+from tutelage.types import Network
 
 
 def lesson(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     """A split and a teacher's folder -> what the loop that `lesson.learn` names trains: model.safetensors, curve.csv.
 
-    metadistil: a student. sftn: a teacher that its student can imitate, to be put first in a chain. nas_student,
-    oracle_search: a student, and search.json, how it was found. uninformed_students: a detector of anomalies, and of
-    the test images maps.parquet, anomalies.json, report.md.
+    ckpt_nmt: a network that learns from its own best checkpoint and asks the teacher nothing. metadistil: a student.
+    sftn: a teacher that its student can imitate, to be put first in a chain. nas_student, oracle_search: a student, and
+    search.json, how it was found. uninformed_students: a detector of anomalies, and of the test images maps.parquet,
+    anomalies.json, report.md. vad_ordinal: what ranks images by how odd they are, and of pool and test scores.parquet,
+    anomalies.json, report.md.
     """
     wanted = params.lesson
     network = params.resized(wanted.network, "lesson.network")
@@ -64,13 +72,27 @@ def _learn_to_teach(teaching: Teaching, learn: MetaDistil, out: Path) -> Path:
     return out
 
 
+def _surpass(teaching: Teaching, learn: CkptNMT, out: Path) -> Path:
+    params, table, held = teaching.params, teaching.table, teaching.held_out()
+    job, labels = teaching.job(learn, teaching.network, ("labelled",)), labels_of(table, held)
+    images = Images.open(table, teaching.network.image_size)
+
+    def score(net: Network) -> float:
+        said = predict(net, images, held, compute=params.compute, batch=params.evaluate.batch)
+        return accuracy(labels, said.argmax(1))
+
+    return run(job, table, params, out, through=lambda state, seen: ckpt_nmt.judged(learn, state, seen, score))
+
+
 def _befriend(teaching: Teaching, learn: SFTN, out: Path) -> Path:
     return run(teaching.job(learn, teaching.network), teaching.table, teaching.params, out)
 
 
 TEACHERS: dict[type[Loop], Callable[[Teaching, Any, Path], Path]] = {
+    CkptNMT: _surpass,
     MetaDistil: _learn_to_teach,
     NASStudent: choose_student,
+    OddRanks: rank_odd,
     OracleGrowth: grow_student,
     SFTN: _befriend,
     UninformedStudents: find_anomalies,

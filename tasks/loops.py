@@ -5,9 +5,11 @@ from typing import Any
 
 from tutelage.methods.kd import KD
 from tutelage.methods.method import check
+from tutelage.train.ckpt_nmt import CkptNMT
 from tutelage.train.metadistil import MetaDistil
 from tutelage.train.oracle_search import OracleSearch
 from tutelage.train.sftn import SFTN
+from tutelage.train.vad_ordinal import VADOrdinal
 from tutelage.types import BadInput
 
 
@@ -56,12 +58,23 @@ class UninformedStudents:
         check(self, positive=("students", "lr"), weights=("weight_decay",))
 
 
-Loop = MetaDistil | NASStudent | OracleGrowth | SFTN | UninformedStudents
+@dataclass(frozen=True, kw_only=True)
+class OddRanks:
+    """A network that ranks images by how odd they are, from the pool and without labels."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+    normal: list[str] | None = None  # classes that are normal, to measure by; null: all, and nothing is measured
+    learn: VADOrdinal = field(default_factory=VADOrdinal)
+
+
+Loop = CkptNMT | MetaDistil | NASStudent | OddRanks | OracleGrowth | SFTN | UninformedStudents
 
 LOOPS: dict[str, type[Loop]] = {
+    "ckpt_nmt": CkptNMT,
     "metadistil": MetaDistil,
     "nas_student": NASStudent,
     "oracle_search": OracleGrowth,
     "sftn": SFTN,
     "uninformed_students": UninformedStudents,
+    "vad_ordinal": OddRanks,
 }

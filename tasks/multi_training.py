@@ -42,6 +42,7 @@ class MultiJob:
     told: Told | Unlabelled
     stores: tuple[Path, ...] = ()  # that `told` was read from
     start: Path | None = None  # a network of the same shape with fewer heads, whose weights this one begins with
+    teacher: Path | None = None  # a network that answers in every step
 
 
 def train_multi(job: MultiJob, table: pa.Table, params: Params, out: Path) -> Path:
@@ -97,7 +98,7 @@ def fingerprint(job: MultiJob, table: pa.Table, params: Params) -> str:
     truth = job.given.truth
     about = [job.name, params.seed, str(job.train.method), told, list(job.given.tasks), truth.unit]
     about += [sorted(truth.masks.items()), sorted(truth.depths.items())]
-    about += [load_multi(job.start / MODEL)[1].sha256] if job.start else []
+    about += [load_multi(each / MODEL)[1].sha256 for each in (job.start, job.teacher) if each]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for column in ("id", "sha256"):
         digest.update("\n".join(table[column].to_pylist()).encode())
@@ -116,7 +117,20 @@ def begun(job: MultiJob, table: pa.Table, params: Params) -> Run[Multi, MultiNet
     net = MultiNet(job.network, classes)
     if job.start is not None:
         take_over(net, job.start, classes_of(table))
-    return begin(job.train.method, net, None, sizes, params.multitask.optimiser)
+    teacher = None if job.teacher is None else _teacher(job.teacher, net, classes_of(table))
+    return begin(job.train.method, net, teacher, sizes, params.multitask.optimiser)
+
+
+def _teacher(folder: Path, net: MultiNet, classes: list[str]) -> MultiNet:
+    """Raises BadInput where it knows other classes, or sees images of another size."""
+    teacher, card = load_multi(folder / MODEL)
+    size = net.spec.detector.image_size
+    if (card.classes, card.image_size) != (classes, size):
+        raise BadInput(
+            f"{folder} sees {card.classes} at {card.image_size} pixels, its student {classes} at {size}. "
+            "Train the teacher again"
+        )
+    return teacher
 
 
 def take_over(net: MultiNet, folder: Path, classes: list[str]) -> None:

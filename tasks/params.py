@@ -10,9 +10,10 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from tasks.adapt_params import Adapt
 from tasks.adapt_scenes_params import AdaptScenes
 from tasks.box_params import Detection
+from tasks.compact_depth_params import CompactDepth
 from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_methods
 from tasks.lesson_params import LessonParams, parse_loop
-from tasks.loops import Loop, NASStudent, UninformedStudents
+from tasks.loops import Loop, NASStudent, OddRanks, UninformedStudents
 from tasks.multi_params import Multitask
 from tutelage.data.views import Views
 from tutelage.methods import Method
@@ -136,8 +137,9 @@ class Link:
     learn: Annotated[Loop | None, BeforeValidator(parse_loop)] = None  # a loop of its own, not compress.student.method
 
     def __post_init__(self) -> None:
-        if isinstance(self.learn, UninformedStudents):
-            raise ValueError("uninformed_students make no classifier, so no link. Run `python -m tasks lesson` instead")
+        if isinstance(self.learn, OddRanks | UninformedStudents):
+            name = "vad_ordinal" if isinstance(self.learn, OddRanks) else "uninformed_students"
+            raise ValueError(f"{name} make no classifier, so no link. Run `python -m tasks lesson` instead")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +219,7 @@ class Params:
     adapt: Adapt
     adapt_scenes: AdaptScenes
     multitask: Multitask
+    compact_depth: CompactDepth
     rounds: dict[int, Round]
     last: int
 
@@ -239,6 +242,7 @@ class Params:
         self.resized(self.compare.network, "compare.network")
         self.resized(self.lesson.network, "lesson.network")
         self._candidates(self.lesson.learn, "lesson.learn")
+        self.compact_depth.shaped(self.multitask.network)
         for n, link in self.compress.chain.items():
             self.resized(link.network, f"compress.chain.{n}.network")
             self._candidates(link.learn, f"compress.chain.{n}.learn")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from tutelage.train.device import accelerator
 from tutelage.train.loop import Run, begin
 from tutelage.types import BadInput, Batch, Nets, Network, Sizes
 
+Through = Callable[[Run[Network, Nets], Iterable[Batch]], Iterable[Batch]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -43,18 +45,25 @@ class Job:
     translator: Path | None = None  # weights of a generator that all labelled images pass through
 
 
-def run(job: Job, table: pa.Table, params: Params, out: Path, notes: dict[str, Any] | None = None) -> Path:
+def run(
+    job: Job, table: pa.Table, params: Params, out: Path, notes: dict[str, Any] | None = None, *,
+    through: Through | None = None,
+) -> Path:  # fmt: skip
     """Train `job` on rows of `table`, write model.safetensors and curve.csv. Continues where it was cut off.
 
-    `notes` are JSON files to write beside them, by name.
+    `notes` are JSON files to write beside them, by name. `through` sees the run before each batch that it passes on.
     """
     if not len(job.labeled):
         raise BadInput(f"{job.name} has no labelled image to train on. Label some, or raise split.labels_per_class")
     state, scratch = start(job, table, params), CHECKPOINTS / fingerprint(job, table, params)
     made, stop = source(job, table, params), job.train.steps
+
+    def feed(step: int) -> Iterable[Batch]:
+        seen = _through(job, batches(made, start=step, stop=stop, workers=params.compute.workers), params)
+        return seen if through is None else through(state, seen)
+
     carry_out(
-        job.name, job.train.method, state,
-        lambda step: _through(job, batches(made, start=step, stop=stop, workers=params.compute.workers), params),
+        job.name, job.train.method, state, feed,
         steps=stop, optimiser=params.optimiser, compute=params.compute, scratch=scratch,
     )  # fmt: skip
     with results(out, scratch, notes) as folder:

@@ -9,7 +9,15 @@ from tutelage.methods import METHODS, Method
 from tutelage.methods.detection import DETECTION_METHODS, DetectionMethod
 from tutelage.methods.multitask import MULTITASK_METHODS, MultiMethod
 
-NOT_ON_ARXIV = {"am_da_kd", "fsp", "lowres_dfd", "mobileid", "teacher_weighted_face"}  # cited by their DOI
+NOT_ON_ARXIV = {
+    "am_da_kd",
+    "fsp",
+    "lowres_dfd",
+    "mobileid",
+    "multitask/cakd_regression",
+    "oskd",
+    "teacher_weighted_face",
+}  # cited by their DOI
 EXEMPT = {"__init__", "method", "detection/__init__", "detection/method"}  # the tables, and what every method is
 EXEMPT |= {"detection/opinions"}  # what several ask of a teacher
 EXEMPT |= {
@@ -17,7 +25,8 @@ EXEMPT |= {
     "multitask/method",
     "multitask/balance",
     "multitask/pixels",
-}  # the same of several tasks, their weights, and what is believed of pixels
+    "multitask/regression",
+}  # the same of several tasks, their weights, what is believed of pixels, and what is compared of depth
 ALL = METHODS | {f"detection/{name}": cls for name, cls in DETECTION_METHODS.items()}  # by file
 ALL |= {f"multitask/{name}": cls for name, cls in MULTITASK_METHODS.items()}
 BASES = {"": Method, "detection": DetectionMethod, "multitask": MultiMethod}

@@ -303,6 +303,7 @@ class Multi(nn.Module, ABC):
 
     tasks: tuple[Task, ...]
     classes: int
+    widths: dict[str, int]  # channels of each entry of MultiOutputs.pyramid
 
     @abstractmethod
     def forward(

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tutelage.losses.adversarial import critic_accuracy, critic_loss, verdict_loss
+from tutelage.losses.adversarial import critic_accuracy, critic_loss, reversed_gradient, verdict_loss
 
 
 def test_a_critic_that_knows_nothing_costs_ln_2():
@@ -33,3 +33,11 @@ def test_a_sure_critic_still_has_a_slope():
     verdict = torch.full((2, 1), -200.0, requires_grad=True)
     verdict_loss(verdict, real=True, form="bce").backward()
     torch.testing.assert_close(verdict.grad, torch.full((2, 1), -0.5))
+
+
+def test_a_reversed_gradient_changes_its_sign_and_nothing_else():
+    x = torch.randn(3, 2, requires_grad=True)
+    same = reversed_gradient(x)
+    assert torch.equal(same, x)
+    (same * torch.arange(6.0).view(3, 2)).sum().backward()
+    assert torch.equal(x.grad, -torch.arange(6.0).view(3, 2))

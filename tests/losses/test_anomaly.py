@@ -1,6 +1,6 @@
 import torch
 
-from tutelage.losses.anomaly import disagreement, regression, regression_error
+from tutelage.losses.anomaly import disagreement, ordinal_loss, regression, regression_error
 
 
 def close(one, other):
@@ -45,3 +45,12 @@ def test_only_students_learn():
     regression(students, teacher).sum().backward()
     assert students.grad.any()
     assert teacher.grad is None
+
+
+def test_ordinal_loss_pulls_as_hard_from_anywhere():
+    """1 and 3 from their targets."""
+    scores = torch.tensor([2.0, -3.0], requires_grad=True)
+    loss = ordinal_loss(scores, torch.tensor([1.0, 0.0]))
+    close(loss, 2.0)
+    loss.backward()
+    close(scores.grad, [0.5, -0.5])

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tutelage.losses.distillation import (
+    alike_classes,
     kl_rows,
     oracle_rows,
     permuted_dark_knowledge,
@@ -184,3 +185,24 @@ def test_the_oracle_is_the_only_teacher_that_is_right_wherever_it_stands():
     torch.testing.assert_close(
         oracle_rows(student, torch.stack([wrong, right]), labels, share=1.0, temperature=1.0), alone
     )
+
+
+def test_near_classes_by_hand():
+    """Rows at 0, 1 and 3. Of 0 the two nearest are itself and 1, at exp(-ln 2) = 1/2: 2/3 and 1/3. Of 3, 1/5 of 1."""
+    rows = torch.tensor([[0.0], [1.0], [3.0]], requires_grad=True)
+    near = alike_classes(torch.tensor([0, 2]), rows, closest=2, scale=math.log(2))
+    torch.testing.assert_close(near, torch.tensor([[2 / 3, 1 / 3, 0.0], [0.0, 0.2, 0.8]]))
+    assert not near.requires_grad
+
+
+def test_a_label_stays_the_likeliest_where_it_keeps_more_than_half():
+    torch.manual_seed(0)
+    labels, rows = torch.arange(4), torch.randn(4, 6)
+    for closest in (1, 3, 9):
+        near = alike_classes(labels, rows, closest=closest)
+        torch.testing.assert_close(near.sum(1), torch.ones(4))
+        assert ((near > 0).sum(1) == min(closest, 4)).all()
+        target = 0.51 * F.one_hot(labels) + 0.49 * near
+        assert torch.equal(target.argmax(1), labels)
+    near = alike_classes(labels, rows[:1].expand(4, 6), closest=4)  # embedded alike: each gets the same
+    torch.testing.assert_close(near, torch.full((4, 4), 0.25))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tutelage.models.backbone import NetworkSpec, create
-from tutelage.models.tails import map_sizes, tail
+from tutelage.models.tails import classifier, map_sizes, tail
 from tutelage.types import BadInput
 
 SMALL = NetworkSpec(width=4, image_size=16)
@@ -36,3 +36,12 @@ def test_sizes_of_maps_leave_the_network_as_it_was():
 def test_a_network_whose_stages_cannot_be_told_apart_is_refused():
     with pytest.raises(BadInput, match=r"test_vit cannot be cut behind a stage.*Use small_resnet"):
         tail(create(NetworkSpec(name="test_vit", image_size=160), 3), 1)
+
+
+def test_the_classifier_is_what_makes_the_logits():
+    for spec in (SMALL, NetworkSpec(name="test_vit", image_size=160)):
+        net = create(spec, 3).eval()
+        outputs = net(torch.rand(2, 3, spec.image_size, spec.image_size))
+        torch.testing.assert_close(classifier(net, 3)(outputs.embedding), outputs.logits)
+    with pytest.raises(BadInput, match=r"small_resnet ends in no linear layer of 5 classes"):
+        classifier(create(SMALL, 3), 5)

@@ -4,11 +4,13 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from small_work import ROLES, SPEC, contents, make_split, new_network, save, small_params, train
 
 import tasks.carry
+import tasks.lesson
 import tasks.lesson_search
 from tasks.compact import compact
 from tasks.evaluate import evaluate
@@ -23,10 +25,12 @@ from tutelage.methods.supervised import Supervised
 from tutelage.metrics.classification import auroc
 from tutelage.models.files import load_model
 from tutelage.train.uninformed_students import load_anomalies
+from tutelage.train.vad_ordinal import load_ranker
 from tutelage.types import BadInput
 
 CANDIDATES = {"networks": [{"width": 2}, {"width": 3}, {"width": 30}], "parameters": 12000, "search_steps": 2}
 LEARNERS = {
+    "ckpt_nmt": {"every": 1},
     "metadistil": {},
     "nas_student": CANDIDATES,
     "oracle_search": {"search_steps": 3, "search": {"parameters": 2000, "controller_lr": 0.05}},
@@ -198,3 +202,41 @@ def test_where_all_is_normal_nothing_is_measured(world, tmp_path):
     wrong = params_for("uninformed_students", **ANOMALIES | {"normal": ["blue"]})
     with pytest.raises(BadInput, match="normal names 'blue', which is no class"):
         lesson(split, teacher, params=wrong, out=tmp_path / "out")
+
+
+def test_images_of_pool_and_test_are_ranked_without_labels(world, tmp_path, monkeypatch):
+    split, teacher = world
+    learn = {"rounds": 2, "anomalous": 0.2, "usual": 0.3, "hidden": 8, "lr": 0.01, "trees": 10}
+    params = params_for("vad_ordinal", steps=8, network={"width": 3}, normal=["blue <sky>"], learn=learn)
+    out = lesson(split, teacher, params=params, out=tmp_path / "ranks")
+    table, scores, told = read_split(split), pq.read_table(out / "scores.parquet"), read_json(out / "anomalies.json")
+    pairs = list(zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True))
+    wanted = [pair for role in ("pool", "test") for pair in pairs if pair[1] == role]
+    assert list(zip(scores["id"].to_pylist(), scores["role"].to_pylist(), strict=True)) == wanted
+    test = scores.filter(pc.equal(scores["role"], "test"))["score"].to_numpy()
+    labels = table.filter(pc.equal(table["role"], "test"))["label"].to_numpy()
+    assert told["auroc"]["mean of the rounds"] == pytest.approx(auroc(test, labels != 0))
+    assert set(told["auroc"]) == {"round 1", "round 2", "mean of the rounds"}
+    assert told["classes"]["blue <sky>"]["score"] == pytest.approx(test[labels == 0].mean(), rel=1e-5)
+    assert load_ranker(out / "model.safetensors").settings.rounds == 2
+    assert "The oddest images of the pool" in (out / "report.md").read_text()
+    with monkeypatch.context() as patch:
+        cut_after(patch, 5)
+        with pytest.raises(Cut):
+            lesson(split, teacher, params=params, out=tmp_path / "cut")
+    assert contents(lesson(split, teacher, params=params, out=tmp_path / "cut")) == contents(out)
+
+
+def test_a_best_checkpoint_is_judged_by_images_that_it_does_not_train_on(world, tmp_path, monkeypatch):
+    split, teacher = world
+    seen = []
+    predict = tasks.lesson.predict
+    monkeypatch.setattr(
+        tasks.lesson,
+        "predict",
+        lambda net, images, rows, **more: (seen.append(rows), predict(net, images, rows, **more))[1],
+    )
+    lesson(split, teacher, params=params_for("ckpt_nmt", every=2), out=tmp_path / "out")
+    held = np.flatnonzero(np.array(read_split(split)["role"].to_pylist()) == "holdout")
+    assert len(seen) == 1  # after step 2; after step 4 nothing would learn from it
+    assert (seen[0] == held).all()

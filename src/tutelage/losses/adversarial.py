@@ -1,6 +1,6 @@
 """What a critic is to learn, and those who are to fool it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,25 @@ def verdict_loss(verdict: Float[Tensor, "n ..."], *, real: bool, form: Form) -> 
 def critic_loss(real: Float[Tensor, "n ..."], other: Float[Tensor, "m ..."], *, form: Form) -> Float[Tensor, ""]:
     """Half the sum of the verdict losses on both: what a critic descends."""
     return 0.5 * (verdict_loss(real, real=True, form=form) + verdict_loss(other, real=False, form=form))
+
+
+def reversed_gradient(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The same, but gradients change sign on their way back: who made `x` ascends what a critic of it descends.
+
+    Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 2016, sec. 4.2. https://arxiv.org/abs/1505.07818
+    """
+    turned: Tensor = _Reversed.apply(x)
+    return turned
+
+
+class _Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return -gradient
 
 
 def critic_accuracy(real: Float[Tensor, "n ..."], other: Float[Tensor, "m ..."]) -> Float[Tensor, ""]:

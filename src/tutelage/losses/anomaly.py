@@ -1,4 +1,4 @@
-"""How far students are from a teacher at each position of a map, and from each other."""
+"""How far students are from a teacher at each position of a map, and from each other; scores that are learned."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -20,3 +20,11 @@ def regression_error(students: Float[Tensor, "m n c h w"], teacher: Float[Tensor
 def disagreement(students: Float[Tensor, "m n c h w"]) -> Float[Tensor, "n h w"]:
     """v, mean squared length of the students less the squared length of their mean: their variance (ibid., eq. 9)."""
     return (students - students.mean(0)).square().sum(2).mean(0)  # the same, and never below zero by rounding
+
+
+def ordinal_loss(scores: Float[Tensor, " n"], targets: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Mean |s - c|: a label that is wrong pulls no harder than one that is right.
+
+    Pang et al., Self-trained Deep Ordinal Regression, CVPR 2020, eq. 2. https://arxiv.org/abs/2003.06780
+    """
+    return (scores - targets).abs().mean()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tutelage.losses.relations import distances
 from tutelage.losses.targets import mean_or_zero
 
 Reduction = Literal["batchmean", "mean"]
@@ -101,6 +102,19 @@ def virtual_teacher(
     other = (1 - correct) / (classes - 1)
     p = torch.full((len(labels), classes), other, device=labels.device).scatter(1, labels[:, None], correct)
     return (p / temperature if form == "code" else p.log() / temperature).softmax(-1)
+
+
+def alike_classes(
+    labels: Int[Tensor, " n"], rows: Float[Tensor, "c d"], *, closest: int, scale: float = 1.0
+) -> Float[Tensor, "n c"]:
+    """A distribution over the `closest` classes to each label, itself one of them: softmax(-scale x distance of rows).
+
+    A row is what a classifier embeds a class in. Reconstructed: the formula of Hahn and Choi, Self-Knowledge
+    Distillation in Natural Language Processing, RANLP 2019, could not be checked. https://arxiv.org/abs/1908.01851
+    """
+    near = -scale * distances(rows.detach())[labels]
+    kept = near.topk(min(closest, len(rows)), dim=-1).indices
+    return torch.full_like(near, -torch.inf).scatter(1, kept, near.gather(1, kept)).softmax(-1)
 
 
 def permuted_dark_knowledge(probabilities: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:

@@ -28,11 +28,13 @@ from tutelage.methods.minilm import MiniLM
 from tutelage.methods.mobileid import MobileID
 from tutelage.methods.noisy_student import NoisyStudent
 from tutelage.methods.oracle_kd_nas import OracleKDNAS
+from tutelage.methods.oskd import OSKD
 from tutelage.methods.pkd import PKD
 from tutelage.methods.quantized_distillation import QuantizedDistillation
 from tutelage.methods.ranking_distillation import RankingDistillation
 from tutelage.methods.rkd import RKD
 from tutelage.methods.ruder_adapt import RuderAdapt
+from tutelage.methods.self_kd_nlp import SelfKDNLP
 from tutelage.methods.shrinkteanet import ShrinkTeaNet
 from tutelage.methods.sp import SP
 from tutelage.methods.sskd import SSKD
@@ -73,11 +75,13 @@ METHODS: dict[str, type[Method]] = {
     "mobileid": MobileID,
     "noisy_student": NoisyStudent,
     "oracle_kd_nas": OracleKDNAS,
+    "oskd": OSKD,
     "pkd": PKD,
     "quantized_distillation": QuantizedDistillation,
     "ranking_distillation": RankingDistillation,
     "rkd": RKD,
     "ruder_adapt": RuderAdapt,
+    "self_kd_nlp": SelfKDNLP,
     "shrinkteanet": ShrinkTeaNet,
     "sp": SP,
     "sskd": SSKD,

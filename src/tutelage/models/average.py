@@ -84,7 +84,7 @@ class FrozenMulti(Multi):
     def __init__(self, net: Multi):
         super().__init__()
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
-        self.tasks, self.classes = net.tasks, net.classes
+        self.tasks, self.classes, self.widths = net.tasks, net.classes, net.widths
 
     def train(self, mode: bool = True) -> "FrozenMulti":
         return self

@@ -29,6 +29,7 @@ class MultiNet(Multi):
         self.body = Pyramid(
             shared.network, strides=shared.levels, channels=shared.channels, download=download and shared.pretrained
         )
+        self.widths = self.body.widths
         self.heads = nn.ModuleDict({task: _head(task, spec, classes) for task in spec.tasks})
         self.to(memory_format=torch.channels_last)
 

@@ -1,16 +1,16 @@
-"""What makes the feature pyramids of two detectors comparable."""
+"""What makes the feature pyramids of two networks comparable."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tutelage.models.pairs import Adapter
-from tutelage.types import BadInput, Detector
+from tutelage.types import BadInput, Detector, Multi
 
 
 class PyramidAdapters(nn.Module):
     """Each level of a student's pyramid at its teacher's channels. Raises BadInput where their levels differ."""
 
-    def __init__(self, student: Detector, teacher: Detector):
+    def __init__(self, student: Detector | Multi, teacher: Detector | Multi):
         super().__init__()
         if list(student.widths) != list(teacher.widths):
             raise BadInput(

@@ -38,3 +38,12 @@ def stages(net: Network) -> list[nn.Module]:
         what = net.spec.name if isinstance(net, Backbone) else type(net).__name__
         raise BadInput(f"{what} cannot be cut behind a stage: its parts are not {', '.join(names)}. Use small_resnet")
     return list(inner.stages)
+
+
+def classifier(net: Network, classes: int) -> nn.Linear:
+    """The last linear layer with an output a class: its rows embed the classes. Raises BadInput where there is none."""
+    found = [part for part in net.modules() if isinstance(part, nn.Linear) and part.out_features == classes]
+    if not found:
+        what = net.spec.name if isinstance(net, Backbone) else type(net).__name__
+        raise BadInput(f"{what} ends in no linear layer of {classes} classes, so nothing embeds them. Use small_resnet")
+    return found[-1]

@@ -25,7 +25,7 @@ class Saying(Multi):
 
     def __init__(self, factor=1.0):
         super().__init__()
-        self.tasks, self.classes = ("segmentation",), CLASSES
+        self.tasks, self.classes, self.widths = ("segmentation",), CLASSES, {}
         self.factor, self.seen = nn.Parameter(torch.tensor(factor)), []
 
     def forward(self, images, rows=None):

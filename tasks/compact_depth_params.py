@@ -1,0 +1,35 @@
+"""The section `compact_depth` of params.yaml as typed values."""
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from tasks.knobs import STRICT, Count, parse_depth_method
+from tasks.multi_params import TrainMulti
+from tutelage.methods.multitask import MultiMethod
+from tutelage.models.multi_spec import MultiSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactDepth:
+    """A smaller network of depth, taught by a given one. Images, labels and views are those of `multitask`."""
+
+    __pydantic_config__ = STRICT
+    network: dict[str, Any] = field(default_factory=dict)  # fields of multitask.network.detector that it has otherwise
+    dense_width: Annotated[int, Field(ge=8, multiple_of=8)]
+    steps: Count
+    labelled_batch: Count
+    method: Annotated[MultiMethod, BeforeValidator(parse_depth_method)]
+
+    def train(self, method: MultiMethod) -> TrainMulti:
+        """The run by `method`."""
+        return TrainMulti(steps=self.steps, labelled_batch=self.labelled_batch, method=method)
+
+    def shaped(self, full: MultiSpec) -> MultiSpec:
+        """`full`, a head for depth alone and smaller. Raises ValueError for a field that it does not have."""
+        known = full.detector.__dataclass_fields__
+        if unknown := self.network.keys() - known.keys():
+            raise ValueError(f"compact_depth.network has {unknown.pop()!r}, which multitask.network.detector has not")
+        detector = replace(full.detector, **self.network)
+        return replace(full, tasks=("depth",), detector=detector, dense_width=self.dense_width)
