@@ -13,14 +13,13 @@ from tasks.adapt_params import Candidate
 from tasks.carry import CHECKPOINTS
 from tasks.knobs import Train
 from tasks.params import Params
-from tasks.training import Job, every_label, fingerprint, source
+from tasks.training import Job, every_label, fingerprint, source, teacher_of
 from tutelage.data.batches import batches
 from tutelage.data.manifest import classes_of
 from tutelage.methods import Method
 from tutelage.methods.mic import MIC
 from tutelage.methods.supervised import Supervised
 from tutelage.models.backbone import Backbone
-from tutelage.models.files import load_model
 from tutelage.train.adversarial import Pair, pairs
 from tutelage.train.device import accelerator
 from tutelage.types import BadInput
@@ -57,11 +56,10 @@ def scratch_of(
 
 
 def network_of(model: Path, table: pa.Table) -> Backbone:
-    """A model that knows the classes of the split. Raises BadInput."""
-    network, card = load_model(model)
-    if card.classes != classes_of(table):
-        raise BadInput(f"{model} knows the classes {card.classes}, the split {classes_of(table)}. Train it again")
-    assert isinstance(network, Backbone)
+    """A model, and no committee, that knows the classes of the split. Raises BadInput."""
+    network, card = teacher_of(model, classes_of(table))
+    if not isinstance(network, Backbone):
+        raise BadInput(f"{model} is a committee of {card.members} networks, and one is needed here. Take one of them")
     return network
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from tasks.loops import LOOPS
+from tasks.loops import LIKE, LOOPS
 from tutelage.methods import METHODS, Method
 from tutelage.methods.detection import DETECTION_METHODS
 from tutelage.methods.multitask import MULTITASK_METHODS
@@ -72,7 +72,7 @@ def parse_named(value: Any, known: Mapping[str, type[Any]], what: str) -> Any:
         raise ValueError(f"one of the {what} is written {{name: ..., its fields}}")
     fields = {key: content for key, content in value.items() if key != "name"}
     name = value["name"]
-    if name in LOOPS and name not in known:
+    if name in LOOPS | LIKE and name not in known:
         raise ValueError(
             f"{name!r} trains in a loop of its own and is not one of the {len(known)} {what}. Write it as lesson.learn "
             f"and run `python -m tasks lesson`, or as compress.chain.N.learn"

@@ -1,17 +1,22 @@
 """The section `lesson` of params.yaml, and how a link of the compression chain names a loop of its own."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from tasks.knobs import STRICT, Count, parse_named
-from tasks.loops import LOOPS, Loop
+from tasks.loops import LIKE, LOOPS, Loop
 
 
 def parse_loop(value: Any) -> Any:
-    """{"name": "metadistil", "alpha": 0.5} -> MetaDistil(alpha=0.5); null stays null."""
-    return None if value is None else parse_named(value, LOOPS, "loops")
+    """{"name": "metadistil", "alpha": 0.5} -> MetaDistil(alpha=0.5); {"name": "kdfm"} -> KDFM; null stays null."""
+    if value is None:
+        return None
+    if isinstance(value, dict) and value.get("name") in LIKE:
+        loop, defaults = LIKE[value["name"]]
+        value = {**asdict(defaults), **value, "name": loop}
+    return parse_named(value, LOOPS, "loops")
 
 
 @dataclass(frozen=True, kw_only=True)

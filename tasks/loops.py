@@ -6,8 +6,11 @@ from typing import Any
 from tutelage.methods.kd import KD
 from tutelage.methods.method import check
 from tutelage.train.ckpt_nmt import CkptNMT
+from tutelage.train.feature_critic import ADV_AUDIO_FD, KDFM, PORTABLE_STUDENT, XMODAL_CGAN, FeatureCritic
+from tutelage.train.kdgan import KDGAN
 from tutelage.train.metadistil import MetaDistil
 from tutelage.train.oracle_search import OracleSearch
+from tutelage.train.rl_kd import RLKD
 from tutelage.train.sftn import SFTN
 from tutelage.train.vad_ordinal import VADOrdinal
 from tutelage.types import BadInput
@@ -67,14 +70,35 @@ class OddRanks:
     learn: VADOrdinal = field(default_factory=VADOrdinal)
 
 
-Loop = CkptNMT | MetaDistil | NASStudent | OddRanks | OracleGrowth | SFTN | UninformedStudents
+Loop = (
+    CkptNMT
+    | FeatureCritic
+    | KDGAN
+    | MetaDistil
+    | NASStudent
+    | OddRanks
+    | OracleGrowth
+    | RLKD
+    | SFTN
+    | UninformedStudents
+)
 
 LOOPS: dict[str, type[Loop]] = {
     "ckpt_nmt": CkptNMT,
+    "feature_critic": FeatureCritic,
+    "kdgan": KDGAN,
     "metadistil": MetaDistil,
     "nas_student": NASStudent,
     "oracle_search": OracleGrowth,
+    "rl_kd": RLKD,
     "sftn": SFTN,
     "uninformed_students": UninformedStudents,
     "vad_ordinal": OddRanks,
+}
+
+LIKE: dict[str, tuple[str, Loop]] = {  # works that are one of the loops with other defaults
+    "adv_audio_fd": ("feature_critic", ADV_AUDIO_FD),
+    "kdfm": ("feature_critic", KDFM),
+    "portable_student": ("feature_critic", PORTABLE_STUDENT),
+    "xmodal_cgan": ("feature_critic", XMODAL_CGAN),
 }

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from tasks.adapting import about
+from tasks.adapting import about, network_of
 from tasks.anomalies import PICTURES, areas, by_class, normal_places
 from tasks.carry import carry_on, results
 from tasks.io import write_json
@@ -56,7 +56,7 @@ def rank_odd(teaching: Teaching, learn: OddRanks, out: Path) -> Path:
 
 def _trained(teaching: Teaching, learn: OddRanks, pool: np.ndarray, scratch: Path) -> Run:
     params, wanted = teaching.params, teaching.wanted
-    body, teacher = teaching.pair()
+    body, teacher = teaching.pair()[0], network_of(teaching.weights, teaching.table)
     images, compute = Images.open(teaching.table, teaching.network.image_size), params.compute
     seen = Images.open(teaching.table, teacher.spec.image_size)
     features = describe(teacher, seen, pool, compute=compute, batch=params.evaluate.batch)[1]

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from tasks.adapt_params import Adapt
 from tasks.adapt_scenes_params import AdaptScenes
 from tasks.box_params import Detection
+from tasks.committee_params import CommitteeParams
 from tasks.compact_depth_params import CompactDepth
 from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_methods
 from tasks.lesson_params import LessonParams, parse_loop
@@ -18,6 +19,7 @@ from tasks.multi_params import Multitask
 from tutelage.data.views import Views
 from tutelage.methods import Method
 from tutelage.models.backbone import NetworkSpec
+from tutelage.train.pate import PATE
 from tutelage.train.settings import Compute, Optimiser
 from tutelage.types import BadInput
 
@@ -215,6 +217,8 @@ class Params:
     compress: Compress
     compare: Compare = field(default_factory=Compare)
     lesson: LessonParams
+    committee: CommitteeParams
+    pate: PATE = field(default_factory=PATE)
     detection: Detection
     adapt: Adapt
     adapt_scenes: AdaptScenes
@@ -243,6 +247,8 @@ class Params:
         self.resized(self.lesson.network, "lesson.network")
         self._candidates(self.lesson.learn, "lesson.learn")
         self.compact_depth.shaped(self.multitask.network)
+        for member in self.committee.members:
+            self.resized(member.network, "committee.members.network")
         for n, link in self.compress.chain.items():
             self.resized(link.network, f"compress.chain.{n}.network")
             self._candidates(link.learn, f"compress.chain.{n}.learn")

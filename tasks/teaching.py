@@ -8,18 +8,18 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from tasks.adapting import network_of, scratch_of
+from tasks.adapting import scratch_of
 from tasks.knobs import Train
 from tasks.lesson_params import LessonParams
 from tasks.params import Params
-from tasks.training import Job, every_label, networks, rows_of, source
+from tasks.training import Job, every_label, networks, rows_of, source, teacher_of
 from tutelage.data.batches import batches
 from tutelage.data.manifest import classes_of
 from tutelage.methods import Method
 from tutelage.methods.supervised import Supervised
 from tutelage.models.backbone import Backbone, NetworkSpec
 from tutelage.train.lessons import Lesson
-from tutelage.types import BadInput
+from tutelage.types import BadInput, Batch, Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,9 @@ class Teaching:
     params: Params
     weights: Path  # of the teacher
 
-    def teacher(self) -> Backbone:
-        """Raises BadInput where it knows other classes than the split."""
-        return network_of(self.weights, self.table)
+    def teacher(self) -> Network:
+        """One network, or a committee. Raises BadInput where it knows other classes than the split."""
+        return teacher_of(self.weights, classes_of(self.table))[0]
 
     def job(self, method: Method, network: NetworkSpec, roles: tuple[str, ...] = ("labelled", "holdout")) -> Job:
         """A run of an ordinary method on labelled images, by this run's budget."""
@@ -45,7 +45,7 @@ class Teaching:
         )  # fmt: skip
         return every_label(self.name, train, network, self.table, teacher=self.weights, roles=roles)
 
-    def pair(self) -> tuple[Backbone, Backbone]:
+    def pair(self) -> tuple[Backbone, Network]:
         """A student drawn from the seed, or with its teacher's weights, and the teacher."""
         torch.manual_seed(self.params.seed)
         student, teacher = networks(self.job(Supervised(), self.network), classes_of(self.table))
@@ -62,6 +62,11 @@ class Teaching:
         )
         for train, quiz in zip(*streams, strict=True):
             yield Lesson(train.labeled, quiz.labeled)
+
+    def batches(self, *, start: int, stop: int) -> Iterator[Batch]:
+        """Of steps start..stop-1, of all labelled images."""
+        made = source(self.job(Supervised(), self.network), self.table, self.params)
+        return batches(made, start=start, stop=stop, workers=self.params.compute.workers)
 
     def held_out(self) -> np.ndarray:
         """Rows of the hold-out. Raises BadInput where there is none."""

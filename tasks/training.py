@@ -21,7 +21,7 @@ from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_labels import PseudoLabels
 from tutelage.data.views import strong, weak
 from tutelage.models.backbone import Backbone, NetworkSpec, create
-from tutelage.models.files import load_model, load_translator, save_model
+from tutelage.models.files import Card, load_model, load_translator, save_model
 from tutelage.train.cycada import translated
 from tutelage.train.device import accelerator
 from tutelage.train.loop import Run, begin
@@ -133,23 +133,29 @@ def every_label(
     )  # fmt: skip
 
 
-def networks(job: Job, classes: list[str]) -> tuple[Backbone, Backbone | None]:
+def networks(job: Job, classes: list[str]) -> tuple[Backbone, Network | None]:
     """Student and teacher of a run. Raises BadInput where they do not fit together, or the teacher not the classes."""
     student = create(job.network, len(classes))
     if job.teacher is None:
         return student, None
-    teacher, card = load_model(job.teacher)
-    if card.classes != classes:
-        raise BadInput(f"{job.teacher} knows the classes {card.classes}, the split {classes}. Train the teacher again")
-    assert isinstance(teacher, Backbone)
+    teacher, card = teacher_of(job.teacher, classes)
     if job.train.start == "teacher":
-        if card.spec != job.network:
+        if card.spec != job.network or card.members > 1:
+            several = f"{card.members} networks, the first " if card.members > 1 else ""
             raise BadInput(
-                f"{job.name}.start is 'teacher', but the teacher is {card.spec} and the student {job.network}. "
-                "Write start: scratch"
+                f"{job.name}.start is 'teacher', but the teacher is {several}{card.spec} and the student "
+                f"{job.network}. Write start: scratch"
             )
         student.load_state_dict(teacher.state_dict())
     return student, teacher
+
+
+def teacher_of(weights: Path, classes: list[str]) -> tuple[Network, Card]:
+    """One network, or a committee of several. Raises BadInput where it knows other classes than the split."""
+    teacher, card = load_model(weights)
+    if card.classes != classes:
+        raise BadInput(f"{weights} knows the classes {card.classes}, the split {classes}. Train the teacher again")
+    return teacher, card
 
 
 def source(job: Job, table: pa.Table, params: Params) -> Source:

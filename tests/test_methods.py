@@ -27,6 +27,7 @@ VARIANTS = {  # what a field can switch to, where that is other code
     "internal_repr-all": METHODS["internal_repr"](schedule="all", first=0.0),
     "internal_repr-progressive": METHODS["internal_repr"](schedule="progressive"),
     "mean_teacher-pseudo": METHODS["mean_teacher"](pseudo=0.5),
+    "multi_teacher_avg-logits": METHODS["multi_teacher_avg"](mean="logits"),
     "noisy_student-hard": METHODS["noisy_student"](hard=True),
     "noisy_student-online": METHODS["noisy_student"](online=True),
     "pkd-last": METHODS["pkd"](blocks="last"),

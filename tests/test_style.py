@@ -14,6 +14,7 @@ NOT_ON_ARXIV = {
     "fsp",
     "lowres_dfd",
     "mobileid",
+    "multi_teacher_triplet",
     "multitask/cakd_regression",
     "oskd",
     "teacher_weighted_face",

@@ -113,6 +113,35 @@ def test_a_chain_over_a_student_friendly_teacher_is_params(pytestconfig, tmp_pat
     assert [link["learn"]["name"] for link in others] == ["metadistil", "nas_student", "oracle_search"]
 
 
+@pytest.mark.parametrize(
+    ("name", "learners"),
+    [("adversarial", ["FeatureCritic"] * 3 + ["KDGAN", "FeatureCritic"]), ("multi_teacher_avg", ["RLKD", "NoneType"])],
+)
+def test_links_that_recipes_offer_are_params(pytestconfig, tmp_path, name, learners):
+    text = recipes(pytestconfig)[name].read_text()
+    recipe = yaml.safe_load(text)
+    offered = [yaml.safe_load(line[1:]) for line in text.splitlines() if line.startswith("#   1: ")]
+    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
+    found = []
+    for chain in (*offered, recipe["compress"]["chain"]):
+        known["compress"] |= recipe["compress"] | {"chain": chain}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
+        found.append(type(load(tmp_path / "params.yaml").compress.chain[1].learn).__name__)
+    assert found == learners
+
+
+@pytest.mark.parametrize(("name", "teachers"), [("multi_teacher_avg", 3), ("pate", 10)])
+def test_several_teachers_are_params(pytestconfig, tmp_path, name, teachers):
+    recipe = yaml.safe_load(recipes(pytestconfig)[name].read_text())
+    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
+    known |= recipe | {"compress": known["compress"] | recipe["compress"]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
+    found = load(tmp_path / "params.yaml")
+    assert len(found.committee.every()) == teachers
+    assert found.committee.disjoint == (name == "pate")
+    assert found.compress.chain[1].teacher == "work/committee"
+
+
 def test_more_ways_to_adapt_pixels_are_params(pytestconfig, tmp_path):
     text = recipes(pytestconfig)["adapt_scenes"].read_text()
     known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())

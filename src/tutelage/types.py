@@ -37,6 +37,7 @@ class Outputs:
     embedding: Float[Tensor, "n d"]
     features: dict[str, Float[Tensor, "n _ _ _"]]  # one map per stage, finest first
     tokens: Tokens | None = None  # where they were asked for: see tutelage.models.backbone
+    members: tuple["Outputs", ...] = ()  # of several networks that answer as one, what each says
 
 
 class Network(nn.Module, ABC):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tutelage.losses.adversarial import critic_accuracy, critic_loss, reversed_gradient, verdict_loss
+from tutelage.losses.adversarial import critic_accuracy, critic_loss, label_game, reversed_gradient, verdict_loss
 
 
 def test_a_critic_that_knows_nothing_costs_ln_2():
@@ -41,3 +41,18 @@ def test_a_reversed_gradient_changes_its_sign_and_nothing_else():
     assert torch.equal(same, x)
     (same * torch.arange(6.0).view(3, 2)).sum().backward()
     assert torch.equal(x.grad, -torch.arange(6.0).view(3, 2))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_critic_of_labels_that_cannot_tell_has_the_value_of_the_equilibrium(share):
+    undecided = torch.zeros(5)
+    value = label_game(undecided, undecided, undecided, share=share)
+    torch.testing.assert_close(value, torch.tensor(-2 * math.log(2)))
+
+
+def test_value_of_a_game_of_labels_by_hand():
+    real, ours = torch.tensor([math.log(3), 0.0]), torch.tensor([math.log(3)] * 2)
+    theirs = -ours
+    value = label_game(real, ours, theirs, share=0.25)  # D is 3/4 and 1/2; 3/4; 1/4
+    by_hand = 0.5 * (math.log(0.75) + math.log(0.5)) + 0.25 * math.log(0.25) + 0.75 * math.log(0.75)
+    torch.testing.assert_close(value, torch.tensor(by_hand))

@@ -31,9 +31,12 @@ from tutelage.types import BadInput
 CANDIDATES = {"networks": [{"width": 2}, {"width": 3}, {"width": 30}], "parameters": 12000, "search_steps": 2}
 LEARNERS = {
     "ckpt_nmt": {"every": 1},
+    "kdfm": {},
+    "kdgan": {"first": 0.3},
     "metadistil": {},
     "nas_student": CANDIDATES,
     "oracle_search": {"search_steps": 3, "search": {"parameters": 2000, "controller_lr": 0.05}},
+    "rl_kd": {"alone": 0.3, "policy": 0.2},
     "sftn": {"student": {"width": 2, "image_size": 12}},
 }
 ANOMALIES = {"normal": ["blue <sky>"], "students": 2, "layer": "stage1:stage1", "lr": 0.01}

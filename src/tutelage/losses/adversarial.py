@@ -45,6 +45,18 @@ class _Reversed(torch.autograd.Function):
         return -gradient
 
 
+def label_game(
+    real: Float[Tensor, " n"], ours: Float[Tensor, " n"], theirs: Float[Tensor, " n"], *, share: float
+) -> Float[Tensor, ""]:
+    """E log D + share E log(1 - D) of a student's labels + (1 - share) E log(1 - D) of its teacher's, from D's logits.
+
+    A critic climbs it, and both of the others go down. Where D cannot tell, it is -2 ln 2 whatever the share.
+    Wang et al., KDGAN, NeurIPS 2018, eq. 2.
+    """
+    told = share * F.softplus(ours).float().mean() + (1 - share) * F.softplus(theirs).float().mean()
+    return -(F.softplus(-real).float().mean() + told)
+
+
 def critic_accuracy(real: Float[Tensor, "n ..."], other: Float[Tensor, "m ..."]) -> Float[Tensor, ""]:
     """Share of the verdicts (logits) that are right, all counting alike."""
     right = torch.cat([(real > 0).flatten(), (other <= 0).flatten()])

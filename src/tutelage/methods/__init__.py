@@ -3,6 +3,7 @@
 from tutelage.methods.ab import AB
 from tutelage.methods.adamatch import AdaMatch
 from tutelage.methods.am_da_kd import AMDAKD
+from tutelage.methods.amtml_kd import AMTMLKD
 from tutelage.methods.attention_transfer import AttentionTransfer
 from tutelage.methods.av_acoustic import AVAcoustic
 from tutelage.methods.ban import BAN
@@ -26,6 +27,8 @@ from tutelage.methods.method import Method
 from tutelage.methods.mic import MIC
 from tutelage.methods.minilm import MiniLM
 from tutelage.methods.mobileid import MobileID
+from tutelage.methods.multi_teacher_avg import MultiTeacherAvg
+from tutelage.methods.multi_teacher_triplet import MultiTeacherTriplet
 from tutelage.methods.noisy_student import NoisyStudent
 from tutelage.methods.oracle_kd_nas import OracleKDNAS
 from tutelage.methods.oskd import OSKD
@@ -51,6 +54,7 @@ METHODS: dict[str, type[Method]] = {
     "ab": AB,
     "adamatch": AdaMatch,
     "am_da_kd": AMDAKD,
+    "amtml_kd": AMTMLKD,
     "attention_transfer": AttentionTransfer,
     "av_acoustic": AVAcoustic,
     "ban": BAN,
@@ -73,6 +77,8 @@ METHODS: dict[str, type[Method]] = {
     "mic": MIC,
     "minilm": MiniLM,
     "mobileid": MobileID,
+    "multi_teacher_avg": MultiTeacherAvg,
+    "multi_teacher_triplet": MultiTeacherTriplet,
     "noisy_student": NoisyStudent,
     "oracle_kd_nas": OracleKDNAS,
     "oskd": OSKD,

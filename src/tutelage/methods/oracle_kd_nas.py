@@ -14,7 +14,7 @@ from tutelage.types import Batch, Losses, Nets
 class OracleKDNAS(Method):
     """Of several teachers, hear on each image only those that are right; where none is, learn the label alone.
 
-    Teachers come as a tutelage.models.committee.Committee; a single one may come as it is. The search for a student
+    Teachers come as a committee (`python -m tasks committee`); a single one may come as it is. The search for a student
     that has room for what they say, which uses the same loss, is tutelage.train.oracle_search.
     """
 
@@ -28,6 +28,6 @@ class OracleKDNAS(Method):
     def loss(self, nets: Nets, batch: Batch) -> Losses:
         images, labels = batch.labeled.strong, batch.labeled.labels
         said = nets.student(images).logits
-        told = each_said(nets.teacher(images).logits, said.shape[-1])
+        told = each_said(nets.teacher(images))
         rows = oracle_rows(said, told, labels, share=self.share, temperature=self.temperature)
         return {"oracle": mean_or_zero(rows)}

@@ -20,7 +20,7 @@ class RuderAdapt(Method):
     """Learn of the target what teachers of several sources say, each as much as its source is like the target, and of
     those images that lie clearly in one cluster the class itself.
 
-    Several teachers come as a tutelage.models.committee.Committee. From memory of the paper, unchecked.
+    Several teachers come as a committee (`python -m tasks committee`). From memory of the paper, unchecked.
     """
 
     sources: tuple[float, ...] = ()  # a_i, one a teacher: tutelage.metrics.domains.source_weights; none: alike
@@ -45,7 +45,7 @@ class RuderAdapt(Method):
         logits = nets.student(torch.cat([strong, pool.strong])).logits
         known, said = logits.split([len(labels), len(pool.strong)])
         outputs = nets.teacher(torch.cat([weak, pool.weak]))
-        teachers, hidden = each_said(outputs.logits[len(weak) :], logits.shape[1]), outputs.embedding[len(weak) :]
+        teachers, hidden = each_said(outputs)[:, len(weak) :], outputs.embedding[len(weak) :]
         told, guess = self.mixed(teachers / self.temperature), self.mixed(teachers).argmax(-1)
         clear = clusters.see(hidden, guess, self.decay).argsort(descending=True).argsort() < self.top * len(guess)
         soft = self.temperature**2 * mean_or_zero(soft_cross_entropy(said / self.temperature, told))

@@ -37,9 +37,19 @@ class Frozen(Network):
     def forward(self, images: Tensor, **asked: Any) -> Outputs:
         with torch.inference_mode():
             said: Outputs = cast(Any, self.net)(images, **asked)
-        # Autograd may save copies for the student's way back, but not what was made under inference mode.
-        features = {name: features.clone() for name, features in said.features.items()}
-        return Outputs(said.logits.clone(), said.embedding.clone(), features, said.tokens and _copied(said.tokens))
+        return _cloned(said)
+
+
+def _cloned(said: Outputs) -> Outputs:
+    """Autograd may save copies for the student's way back, but not what was made under inference mode."""
+    features = {name: features.clone() for name, features in said.features.items()}
+    return Outputs(
+        said.logits.clone(),
+        said.embedding.clone(),
+        features,
+        said.tokens and _copied(said.tokens),
+        tuple(_cloned(one) for one in said.members),
+    )
 
 
 class FrozenDetector(Detector):

@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from tutelage.models.backbone import Backbone, NetworkSpec, create
+from tutelage.models.committee import Committee, members_of
 from tutelage.models.detectors import DetectorSpec, create_detector
 from tutelage.models.grown import Layer
 from tutelage.models.translators import Translator
@@ -24,11 +25,12 @@ Loaded = TypeVar("Loaded", bound=nn.Module)
 class Card:
     """What a model file says of itself."""
 
-    spec: NetworkSpec
+    spec: NetworkSpec  # of a committee, its first member's
     classes: list[str]
     method: str
     sha256: str  # of the file
     parameters: int
+    members: int = 1  # how many networks it is made of
 
     @property
     def image_size(self) -> int:
@@ -55,12 +57,25 @@ def save_model(path: Path, net: Backbone, *, classes: list[str], method: str) ->
     write_weights(path, net, {"classes": classes, "method": method, "spec": asdict(net.spec)})
 
 
+def save_committee(path: Path, members: Sequence[Backbone], *, classes: list[str], method: str) -> None:
+    """As save_model, for several networks that are one teacher. Raises BadInput where they see images of two sizes."""
+    if len(sizes := {member.spec.image_size for member in members}) > 1:
+        raise BadInput(f"members of a committee see images of {sorted(sizes)} pixels. Take networks of one image_size")
+    specs = [asdict(member.spec) for member in members]
+    write_weights(path, Committee(members), {"classes": classes, "method": method, "members": specs})
+
+
 def load_model(path: Path) -> tuple[Network, Card]:
-    """The network in eval mode, and its card. Raises BadInput for anything but a file that save_model wrote."""
-    net, about = load_net(
-        path, "classification", lambda about, classes: create(read_spec(about["spec"]), classes, download=False)
-    )
-    return net, Card(spec=net.spec, **about)
+    """The network in eval mode, and its card. Raises BadInput for what save_model or save_committee did not write."""
+    net, about = load_net(path, "classification", _make)
+    members = [cast(Backbone, member) for member in members_of(net)]
+    return net, Card(spec=members[0].spec, members=len(members), **about)
+
+
+def _make(about: dict[str, Any], classes: int) -> Network:
+    specs = about["members"] if "members" in about else [about["spec"]]
+    members = [create(read_spec(spec), classes, download=False) for spec in specs]
+    return Committee(members) if "members" in about else members[0]
 
 
 def read_spec(written: dict[str, Any]) -> NetworkSpec:

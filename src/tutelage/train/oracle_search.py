@@ -173,7 +173,7 @@ def fit(
         with torch.no_grad():
             run.student.architecture = run.controller.draw().architecture
         said = run.student.train()(images).logits
-        told = each_said(frozen(images).logits, said.shape[-1])
+        told = each_said(frozen(images))
         method = settings.method
         rows = oracle_rows(said, told, labels, share=method.share, temperature=method.temperature)
         run.student_optimizer.zero_grad(set_to_none=True)  # what was not picked gets no gradient, and stays

@@ -1,0 +1,70 @@
+import torch
+
+from tutelage.methods.amtml_kd import AMTMLKD
+from tutelage.models.average import Frozen
+from tutelage.models.committee import Committee
+from tutelage.models.hearing import Hearing, instance_weights
+from tutelage.types import Sizes
+
+
+def committee(make_nets, method, number):
+    nets = make_nets(method)
+    teacher = Frozen(Committee([make_nets(method).teacher.net for _ in range(number)]))
+    return nets._replace(teacher=teacher, extra=method.init(nets.student, teacher, Sizes(6, 8, 3, 10)))
+
+
+def test_weights_by_hand():
+    seen, factors = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    weights = instance_weights(seen, factors, torch.tensor([1.0, 0.5]))  # 1, 1, 1 and 0, 0, 0
+    torch.testing.assert_close(weights, torch.full((2, 3), 1 / 3))
+    weights = instance_weights(seen, factors, torch.tensor([1.0, 0.0]))
+    torch.testing.assert_close(weights[0], torch.tensor([1.0, 0.0, 0.0]).softmax(-1))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2))
+    same = instance_weights(seen, factors[:1].expand(4, 2), torch.randn(2))
+    torch.testing.assert_close(same, torch.full((2, 4), 0.25))
+    torch.testing.assert_close(instance_weights(seen, factors[:1], torch.randn(2)), torch.ones(2, 1))
+
+
+def test_each_teacher_hints_another_stage_of_the_student(make_nets, batch):
+    nets = committee(make_nets, AMTMLKD(), 3)
+    hearing = nets.extra.net
+    assert isinstance(hearing, Hearing)
+    assert [net.pairs for net in hearing.adapters] == [[(f"stage{s}", "stage1")] for s in (1, 2, 1)]
+    teachers = [one.features for one in nets.teacher(batch.labeled.strong).members]
+    weights, kept, pairs, _ = hearing(nets.student(batch.labeled.strong).features, teachers)
+    torch.testing.assert_close(weights, kept)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(6))
+    assert [ours.shape == theirs.shape for ours, theirs in pairs] == [True] * 3
+    assert [ours.shape[-1] for ours, _ in pairs] == [8, 4, 8]
+
+
+def test_whom_to_hear_is_learned_first_and_stays_then(make_nets, batch):
+    method = AMTMLKD(first=0.3)
+    nets = committee(make_nets, method, 3)
+    hearing = nets.extra.net
+    optimizer = torch.optim.SGD([*nets.student.parameters(), *nets.extra.parameters()], lr=0.1, momentum=0.9)
+    kept, heard = [], []
+    for step in range(1, 7):
+        optimizer.zero_grad(set_to_none=True)
+        terms = method.loss(nets, batch)
+        torch.stack(list(terms.values())).sum().backward()
+        heard.append(bool(hearing.factors.grad is not None and hearing.factors.grad.any()))
+        assert (terms["prior"] > 0) == (step <= 3)
+        optimizer.step()
+        method.after_step(nets, step)
+        kept.append(hearing.kept_factors.clone())
+    assert heard == [True] * 3 + [False] * 3
+    assert not torch.equal(kept[1], kept[2])
+    assert all(torch.equal(kept[2], later) for later in kept[3:])  # momentum moves what is learned, not the copy
+    assert not torch.equal(hearing.factors, hearing.kept_factors)
+
+
+def test_one_teacher_is_weighted_kd(make_nets, batch):
+    method = AMTMLKD(alpha=0.6, temperature=3.0, angle=0.0, distance=0.0, hint=0.0, prior=0.0)
+    nets = make_nets(method)
+    nets.student.eval()
+    images = torch.cat([batch.labeled.strong, batch.unlabeled.strong])
+    said, told = nets.student(images).logits, nets.teacher(images).logits
+    p, q = (told / 3).softmax(-1), (said / 3).softmax(-1)
+    expected = 2 * 0.6 * 9 * (p * (p / q).log()).mean()  # the authors' mean over images and classes
+    torch.testing.assert_close(method.loss(nets, batch)["distillation"], expected)
