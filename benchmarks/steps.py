@@ -31,6 +31,8 @@ EXCEPTIONS = {  # what may cost more than LIMIT, and why
     "ab": "a connector with batch norm, and a margin for each neuron of the teacher, at every stage",
     "factor_transfer": "an autoencoder of the teacher's map and a translator, both 3 x 3 convolutions, learn too",
     "fsp": "products of all channels of one stage with all of the next, for each image, and adapters of all stages",
+    "mcl": "three further copies of all behind the first stage, and 12 pairs of branches with 256 memories an image",
+    "pcl": "two views of each image, branches, and a moving average of all that answers too",
     "rkd": "the angles of all n x n x n triples of a batch, in full precision",
     "shrinkteanet": "adapters with batch norm at every stage, beside the embedding's",
     "sskd": "both networks see four turns of each image, as the paper has it",

@@ -43,6 +43,11 @@ SURVIVORS = {  # FILE.FUNCTION: BEFORE -> AFTER
     "information.missing_information: (:, 0) -> (:, 1)": ANY_ROW,
     "maps.flow: (0, 0) -> (0, 1)": ANY_ROW,
     "maps.attention: maps.abs().pow(power).mean(1) -> maps.abs().pow(power).sum(1)": "scaled to length one afterwards",
+    "peers.others_kl: said.sum(-1) -> said.mean(-1)": MASKED,
+    "peers.naive_target: lost.argmin(0)[None, :, None].expand(1, *said.shape[1:]) -> "
+    "lost.argmin(0)[None, :, None].expand(2, *said.shape[1:])": ANY_ROW,
+    "peers.linear_weights: spread.clamp_min(1e-06) -> spread.clamp_min(2e-06)": SMALL,
+    "peers.linear_weights: logs.softmax(0) -> logs.softmax(-1)": FLAT,
     "ranking.first_others: min(length, len(scores) - 1) -> min(len(scores) - 1, length)": ORDER,
     "ranking.list_mle: student.flip(-1).logcumsumexp(-1).flip(-1) -> student.flip(-1).logcumsumexp(-1)":
         "the sum that follows does not see the order",

@@ -19,7 +19,8 @@ from tutelage.data.manifest import classes_of, read_split
 from tutelage.metrics.classification import accuracy
 from tutelage.models.backbone import Backbone, create
 from tutelage.models.files import save_model
-from tutelage.train import ckpt_nmt, feature_critic, kdgan, metadistil, rl_kd
+from tutelage.train import afd, ckpt_nmt, feature_critic, kdgan, metadistil, rl_kd
+from tutelage.train.afd import AFD
 from tutelage.train.ckpt_nmt import CkptNMT
 from tutelage.train.device import accelerator
 from tutelage.train.feature_critic import FeatureCritic
@@ -35,12 +36,12 @@ from tutelage.types import Network
 def lesson(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     """A split and a teacher's folder -> what the loop that `lesson.learn` names trains: model.safetensors, curve.csv.
 
-    ckpt_nmt: a network that learns from its own best checkpoint and asks the teacher nothing. metadistil, kdgan, rl_kd
-    (of a committee), feature_critic, or that as portable_student, kdfm, adv_audio_fd or xmodal_cgan have it: a student.
-    sftn: a teacher that its student can imitate, to be put first in a chain. nas_student, oracle_search: a student, and
-    search.json, how it was found. uninformed_students: a detector of anomalies, and of the test images maps.parquet,
-    anomalies.json, report.md. vad_ordinal: what ranks images by how odd they are, and of pool and test scores.parquet,
-    anomalies.json, report.md.
+    afd: a student that learned beside others; no teacher is asked. ckpt_nmt: a network that learns from its own best
+    checkpoint and asks the teacher nothing. metadistil, kdgan, rl_kd (of a committee), feature_critic, or that as
+    portable_student, kdfm, adv_audio_fd or xmodal_cgan have it: a student. sftn: a teacher that its student can
+    imitate, to be put first in a chain. nas_student, oracle_search: a student, and search.json, how it was found.
+    uninformed_students: a detector of anomalies, and of the test images maps.parquet, anomalies.json, report.md.
+    vad_ordinal: what ranks images by how odd they are, and of pool and test scores.parquet, anomalies.json, report.md.
     """
     wanted = params.lesson
     network = params.resized(wanted.network, "lesson.network")
@@ -123,11 +124,18 @@ def _surpass(teaching: Teaching, learn: CkptNMT, out: Path) -> Path:
     return run(job, table, params, out, through=lambda state, seen: ckpt_nmt.judged(learn, state, seen, score))
 
 
+def _learn_in_a_ring(teaching: Teaching, learn: AFD, out: Path) -> Path:
+    student, _ = _placed(teaching)
+    state = afd.begin(learn, student, teaching.params.optimiser)
+    return _taught(teaching, learn, state, afd.fit, teaching.batches, lambda: state.average, out)
+
+
 def _befriend(teaching: Teaching, learn: SFTN, out: Path) -> Path:
     return run(teaching.job(learn, teaching.network), teaching.table, teaching.params, out)
 
 
 TEACHERS: dict[type[Loop], Callable[[Teaching, Any, Path], Path]] = {
+    AFD: _learn_in_a_ring,
     CkptNMT: _surpass,
     FeatureCritic: _fool_a_critic,
     KDGAN: _play,

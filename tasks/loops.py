@@ -5,6 +5,7 @@ from typing import Any
 
 from tutelage.methods.kd import KD
 from tutelage.methods.method import check
+from tutelage.train.afd import AFD
 from tutelage.train.ckpt_nmt import CkptNMT
 from tutelage.train.feature_critic import ADV_AUDIO_FD, KDFM, PORTABLE_STUDENT, XMODAL_CGAN, FeatureCritic
 from tutelage.train.kdgan import KDGAN
@@ -71,7 +72,8 @@ class OddRanks:
 
 
 Loop = (
-    CkptNMT
+    AFD
+    | CkptNMT
     | FeatureCritic
     | KDGAN
     | MetaDistil
@@ -84,6 +86,7 @@ Loop = (
 )
 
 LOOPS: dict[str, type[Loop]] = {
+    "afd": AFD,
     "ckpt_nmt": CkptNMT,
     "feature_critic": FeatureCritic,
     "kdgan": KDGAN,

@@ -64,7 +64,7 @@ class Teaching:
             yield Lesson(train.labeled, quiz.labeled)
 
     def batches(self, *, start: int, stop: int) -> Iterator[Batch]:
-        """Of steps start..stop-1, of all labelled images."""
+        """Of steps start..stop-1, of all labelled images: where nothing is asked of the hold-out, it is learned."""
         made = source(self.job(Supervised(), self.network), self.table, self.params)
         return batches(made, start=start, stop=stop, workers=self.params.compute.workers)
 

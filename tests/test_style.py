@@ -12,6 +12,7 @@ from tutelage.methods.multitask import MULTITASK_METHODS, MultiMethod
 NOT_ON_ARXIV = {
     "am_da_kd",
     "fsp",
+    "kdcl",
     "lowres_dfd",
     "mobileid",
     "multi_teacher_triplet",

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from tutelage.models.backbone import NetworkSpec, create
+from tutelage.models.backbone import Backbone, NetworkSpec, create
 from tutelage.types import Network, Outputs
 
 
@@ -30,3 +30,8 @@ def tiny_vit(blocks, *, width=8, image_size=8):
     for block in net.net.blocks:
         nn.init.normal_(block.attn.qkv.weight, std=0.5)  # as it is drawn, every token looks everywhere alike
     return net
+
+
+def cuttable(width: int) -> Backbone:
+    """The smallest network that branches can grow from: three stages, 8x8 images, three classes."""
+    return create(NetworkSpec(width=width, image_size=8), 3)

@@ -1,6 +1,6 @@
 import torch
 
-from tutelage.models.critics import map_critic, patch_critic, vector_critic
+from tutelage.models.critics import feature_critic, map_critic, patch_critic, vector_critic
 
 
 def test_a_map_critic_is_the_papers():
@@ -23,3 +23,12 @@ def test_a_vector_critic():
     critic = vector_critic(10)
     assert [m.out_features for m in critic if isinstance(m, torch.nn.Linear)] == [500, 500, 1]
     assert critic(torch.rand(3, 10)).shape == (3, 1)
+
+
+def test_a_feature_critic_judges_maps_of_any_size():
+    critic = feature_critic(5, width=4)
+    assert critic(torch.rand(2, 5, 1, 1)).shape == (2, 1, 1, 1)
+    maps = torch.rand(1, 5, 12, 12, requires_grad=True)
+    critic(maps)[0, 0, 6, 6].backward()
+    rows = maps.grad[0].abs().sum((0, 2)).nonzero()
+    assert rows.max() - rows.min() + 1 == 7

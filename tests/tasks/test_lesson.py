@@ -30,6 +30,7 @@ from tutelage.types import BadInput
 
 CANDIDATES = {"networks": [{"width": 2}, {"width": 3}, {"width": 30}], "parameters": 12000, "search_steps": 2}
 LEARNERS = {
+    "afd": {"critic_width": 2},
     "ckpt_nmt": {"every": 1},
     "kdfm": {},
     "kdgan": {"first": 0.3},

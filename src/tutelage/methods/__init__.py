@@ -8,20 +8,25 @@ from tutelage.methods.attention_transfer import AttentionTransfer
 from tutelage.methods.av_acoustic import AVAcoustic
 from tutelage.methods.ban import BAN
 from tutelage.methods.bert_bilstm import BertBiLSTM
+from tutelage.methods.byot import BYOT
 from tutelage.methods.cckd import CCKD
 from tutelage.methods.darkrank import DarkRank
 from tutelage.methods.distilbert import DistilBERT
+from tutelage.methods.dml import DML
 from tutelage.methods.emotion_xmodal import EmotionXModal
 from tutelage.methods.factor_transfer import FactorTransfer
 from tutelage.methods.fda import FDA
+from tutelage.methods.ffl import FFL
 from tutelage.methods.fitnets import FitNets
 from tutelage.methods.fixmatch import FixMatch
 from tutelage.methods.fsp import FSP
 from tutelage.methods.internal_repr import InternalRepr
 from tutelage.methods.itrd import ITRD
 from tutelage.methods.kd import KD
+from tutelage.methods.kdcl import KDCL
 from tutelage.methods.label_refinery import LabelRefinery
 from tutelage.methods.lowres_dfd import LowResDFD
+from tutelage.methods.mcl import MCL
 from tutelage.methods.mean_teacher import MeanTeacher
 from tutelage.methods.method import Method
 from tutelage.methods.mic import MIC
@@ -30,8 +35,11 @@ from tutelage.methods.mobileid import MobileID
 from tutelage.methods.multi_teacher_avg import MultiTeacherAvg
 from tutelage.methods.multi_teacher_triplet import MultiTeacherTriplet
 from tutelage.methods.noisy_student import NoisyStudent
+from tutelage.methods.okddip import OKDDip
+from tutelage.methods.one import ONE
 from tutelage.methods.oracle_kd_nas import OracleKDNAS
 from tutelage.methods.oskd import OSKD
+from tutelage.methods.pcl import PCL
 from tutelage.methods.pkd import PKD
 from tutelage.methods.quantized_distillation import QuantizedDistillation
 from tutelage.methods.ranking_distillation import RankingDistillation
@@ -59,20 +67,25 @@ METHODS: dict[str, type[Method]] = {
     "av_acoustic": AVAcoustic,
     "ban": BAN,
     "bert_bilstm": BertBiLSTM,
+    "byot": BYOT,
     "cckd": CCKD,
     "darkrank": DarkRank,
     "distilbert": DistilBERT,
+    "dml": DML,
     "emotion_xmodal": EmotionXModal,
     "factor_transfer": FactorTransfer,
     "fda": FDA,
+    "ffl": FFL,
     "fitnets": FitNets,
     "fixmatch": FixMatch,
     "fsp": FSP,
     "internal_repr": InternalRepr,
     "itrd": ITRD,
     "kd": KD,
+    "kdcl": KDCL,
     "label_refinery": LabelRefinery,
     "lowres_dfd": LowResDFD,
+    "mcl": MCL,
     "mean_teacher": MeanTeacher,
     "mic": MIC,
     "minilm": MiniLM,
@@ -80,8 +93,11 @@ METHODS: dict[str, type[Method]] = {
     "multi_teacher_avg": MultiTeacherAvg,
     "multi_teacher_triplet": MultiTeacherTriplet,
     "noisy_student": NoisyStudent,
+    "okddip": OKDDip,
+    "one": ONE,
     "oracle_kd_nas": OracleKDNAS,
     "oskd": OSKD,
+    "pcl": PCL,
     "pkd": PKD,
     "quantized_distillation": QuantizedDistillation,
     "ranking_distillation": RankingDistillation,

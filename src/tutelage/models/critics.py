@@ -41,3 +41,11 @@ def vector_critic(width: int, hidden: Sequence[int] = (500, 500)) -> nn.Sequenti
     for narrow, wide in pairwise(widths):
         layers += [nn.Linear(narrow, wide), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+
+def feature_critic(channels: int, *, width: int = 64) -> nn.Sequential:
+    """Maps [n, channels, h, w] of any size -> [n, 1, h, w]: each logit judges the 7 x 7 positions around its own."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(_SLOPE),
+        nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(_SLOPE), nn.Conv2d(width, 1, 3, padding=1),
+    )  # fmt: skip

@@ -1,0 +1,34 @@
+"""Telling the own image from others."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from tutelage.losses.precision import full_precision
+
+
+def memory_rows(similar: Float[Tensor, "*pairs n k1"], *, tau: float) -> Float[Tensor, "*pairs n"]:
+    """Noise-contrastive estimation: -log h(s_0) - sum_k log(1 - h(s_k)), with h(s) = e^(s/tau) / (e^(s/tau) + K mean).
+
+    `similar` are cosines of an image with its own memory, first, and with K others'. `mean` is that of all e^(s/tau) of
+    the pair on the batch and no gradient reaches it: times the number of memories it is Z, by which the paper divides,
+    and the number cancels.
+
+    Yang, An, Xu, Multi-view Contrastive Learning for Online Knowledge Distillation, ICASSP 2021, eq. 11.
+    https://arxiv.org/abs/2006.04093
+    """
+    scores = similar / tau
+    noise = (similar.shape[-1] - 1) * scores.detach().exp().mean((-2, -1), keepdim=True)
+    sure = scores - noise.log()  # the logit of h
+    return F.softplus(-sure[..., 0]) + F.softplus(sure[..., 1:]).sum(-1)
+
+
+def pair_similarities(
+    seen: Float[Tensor, "m n width"], told: Float[Tensor, "m n k1 width"]
+) -> Float[Tensor, "pairs n k1"]:
+    """Of each ordered pair of different views, what one sees of an image times all that the other remembers."""
+    with full_precision(seen):
+        every = told @ seen.permute(1, 2, 0)  # [m, n, k1, m], who remembers first and who sees last
+    views = range(len(seen))
+    return torch.stack([every[b, :, :, a] for b in views for a in views if a != b])
