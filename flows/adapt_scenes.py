@@ -12,12 +12,10 @@ REPORT = Path("work/adapt_scenes/report/summary.md")
 
 
 def cross(reproduce: Reproduce) -> list[Run]:
-    """Scenes of two domains; the source alone, the oracle and the candidates side by side; all tested on the target."""
+    """Scenes of two domains; the source alone, then the candidates, the rest beside them; all tested on the target."""
     reproduce("fetch", "compose", "adapt_scenes_split")  # your own scenes need no demo's, but it must be up to date too
-    reproduce(
-        *(f"adapt_scenes_train@{name}" for name in reproduce.each("adapt_scenes_train")),
-        *(f"adapt_scenes_student@{name}" for name in reproduce.each("adapt_scenes_student")),
-    )
+    with reproduce.beside("adapt_scenes_train@baseline", "adapt_scenes_train@oracle"):
+        reproduce(*(f"adapt_scenes_student@{name}" for name in reproduce.each("adapt_scenes_student")))
     return reproduce("adapt_scenes_report")
 
 

@@ -61,6 +61,6 @@ def truth_of(split: Path, table: pa.Table, params: Params, *, hidden: bool = Fal
 def job_of(
     name: str, train: TrainMulti, truth: Truth, rows: np.ndarray, told: Told | Unlabelled, params: Params
 ) -> MultiJob:
-    """A run on the masks of `rows`."""
+    """A run on the masks of `rows`, from scratch."""
     given = Given(truth, rows, ["segmentation"] * len(rows))
     return MultiJob(name=name, train=train, network=params.multitask.network, given=given, told=told)

@@ -10,6 +10,7 @@ from tasks.knobs import STRICT, Count, of_several, parse_named
 from tasks.multi_params import EvaluateMulti, TrainMulti
 from tutelage.data.scene_views import SceneViews
 from tutelage.methods.multitask import MultiMethod
+from tutelage.methods.multitask.must import MuST
 from tutelage.models.multi_spec import MultiSpec
 from tutelage.train.adaptsegnet import AdaptSegNet
 from tutelage.train.settings import Optimiser
@@ -22,18 +23,25 @@ def parse_scene_learner(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneCandidate:
-    """One way to adapt, from a network that has seen nothing."""
+    """One way to adapt."""
 
     __pydantic_config__ = STRICT
     steps: Count
     labelled_batch: Count
-    pool_batch: Count
+    pool_batch: Annotated[int, Field(ge=0)]  # 0: the target is seen at the end alone, by `norms`
+    start: Literal["source", "scratch"] = "source"  # weights that it begins with
+    norms: Literal["training", "target"] = "training"  # images that batch norm's statistics are of in the end
     learn: Annotated[MultiMethod | AdaptSegNet, BeforeValidator(parse_scene_learner)]
     levels: Literal[1, 2] = 1  # of adaptsegnet: how many maps critics see
 
     def __post_init__(self) -> None:
         if self.levels == 2 and not isinstance(self.learn, AdaptSegNet):
             raise ValueError(f"levels is 2, but {type(self.learn).__name__} has no critics: leave it out")
+        if not self.pool_batch and not (isinstance(self.learn, MuST) and self.norms == "target"):
+            raise ValueError(
+                f"pool_batch is 0, norms {self.norms!r} and learn {type(self.learn).__name__}, so the target is not "
+                "seen as it should be: write pool_batch of 1 or more, or norms: target and learn: {name: must}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,8 @@ class AdaptScenes:
     network: MultiSpec  # with a head for segmentation, whatever its `tasks`
     views: SceneViews
     optimiser: Optimiser
-    source: TrainMulti  # the source alone: what a candidate must beat
+    source: TrainMulti  # the source alone: what candidates begin with
+    baseline: TrainMulti  # the source alone, for as many steps as source and candidate together: what one must beat
     oracle: TrainMulti  # the target's hidden labels alone
     candidates: Annotated[dict[str, SceneCandidate], Field(min_length=1)]
     adapted: str  # which candidate is the line between source and oracle, said before the test is seen
@@ -57,7 +66,7 @@ class AdaptScenes:
                 raise ValueError(f"ingest.{name} is null, but pool and test are the target: name both")
         if self.adapted not in self.candidates:
             raise ValueError(f"adapted is {self.adapted!r}: write one of the candidates, {', '.join(self.candidates)}")
-        for name in ("source", "oracle"):
+        for name in ("source", "baseline", "oracle"):
             if getattr(self, name).pool_batch:
                 raise ValueError(
                     f"{name}.pool_batch is {getattr(self, name).pool_batch}: it sees no pool, so leave it out"

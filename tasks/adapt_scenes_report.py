@@ -20,40 +20,43 @@ from tutelage.models.multi_files import load_multi
 from tutelage.types import BadInput
 
 
-def adapt_scenes_report(
-    split: Path, source: Path, oracle: Path, candidates: Path, *, params: Params, out: Path
-) -> Path:  # fmt: skip
-    """Source, oracle and each candidate on the target's test -> summary.json, summary.md.
+def adapt_scenes_report(split: Path, networks: Path, *, params: Params, out: Path) -> Path:
+    """Source, baseline, oracle and each of candidates/ in NETWORKS on the target's test -> summary.json, summary.md.
 
-    mIoU over the classes and background, and the share of the gap between source and oracle that each candidate
+    mIoU over the classes and background, and the share of the gap between baseline and oracle that each candidate
     closes; null where there is no oracle, or no gap.
     """
     table, known, wanted = read_split(split), as_scenes(params), params.adapt_scenes
     truth, rows = truth_of(split, table, known), rows_of(table, "test")
-    folders = {"source": source, "oracle": oracle} | {name: candidates / name for name in wanted.candidates}
-    measured = {
-        name: _measured(folder, table, truth, rows, known)
-        for name, folder in folders.items()
-        if not (folder / "unavailable.json").exists()
-    }
-    content = summary(measured, list(wanted.candidates), wanted.adapted) | {"images": len(rows)}
+    folders = {name: networks / name for name in ("source", "baseline", "oracle")}
+    lines, ways = (
+        {
+            name: _measured(folder, table, truth, rows, known)
+            for name, folder in each.items()
+            if not (folder / "unavailable.json").exists()
+        }
+        for each in (folders, {name: networks / "candidates" / name for name in wanted.candidates})
+    )
+    content = summary(lines, ways, wanted.adapted) | {"images": len(rows)}
     with whole(out) as folder:
         write_json(folder / "summary.json", content)
         (folder / "summary.md").write_text(_markdown(content))
     return out
 
 
-def summary(measured: dict[str, dict[str, Any]], candidates: list[str], adapted: str) -> dict[str, Any]:
-    """The three lines, and a row a candidate."""
-    lines = {"source": measured["source"], "adapted": measured[adapted], "oracle": measured.get("oracle")}
-    low, high = measured["source"]["miou"], measured["oracle"]["miou"] if "oracle" in measured else None
+def summary(lines: dict[str, dict[str, Any]], candidates: dict[str, dict[str, Any]], adapted: str) -> dict[str, Any]:
+    """The lines in order, and a row a candidate. The gap is that between baseline and oracle."""
+    low, high = lines["baseline"]["miou"], lines["oracle"]["miou"] if "oracle" in lines else None
     return {
         "adapted": adapted,
-        "lines": lines,
+        "lines": {
+            "source": lines["source"], "baseline": lines["baseline"], "adapted": candidates[adapted],
+            "oracle": lines.get("oracle"),
+        },
         "gap": None if high is None else high - low,
-        "closed": {name: closed(measured[name]["miou"], low, high) for name in candidates},
-        "candidates": {name: measured[name] for name in candidates},
-    }
+        "closed": {name: closed(measured["miou"], low, high) for name, measured in candidates.items()},
+        "candidates": candidates,
+    }  # fmt: skip
 
 
 def closed(score: float, low: float, high: float | None) -> float | None:
@@ -95,7 +98,8 @@ def _markdown(content: dict[str, Any]) -> str:
 
 def _title(line: str, adapted: str) -> str:
     return {
-        "source": "source alone", "adapted": f"adapted ({adapted})", "oracle": "oracle, taught the target"
+        "source": "source alone, which candidates begin with", "baseline": "source alone, longer: the fair baseline",
+        "adapted": f"adapted ({adapted})", "oracle": "oracle, taught the target",
     }[line]  # fmt: skip
 
 

@@ -18,13 +18,13 @@ from tutelage.types import BadInput
 def adapt_scenes_train(split: Path, *, params: Params, out: Path) -> Path:
     """Train the network that `out` names: model.safetensors, curve.csv.
 
-    `source` learns from the source's masks alone; `oracle` from the target's hidden ones alone, and writes
-    unavailable.json where there are none.
+    `source` and `baseline` learn from the source's masks alone; `oracle` from the target's hidden ones alone, and
+    writes unavailable.json where there are none.
     """
     table, wanted, known = read_split(split), params.adapt_scenes, as_scenes(params)
     match out.name:
-        case "source":
-            truth, rows, train = truth_of(split, table, known), rows_of(table, "labelled"), wanted.source
+        case "source" | "baseline":
+            truth, rows, train = truth_of(split, table, known), rows_of(table, "labelled"), getattr(wanted, out.name)
         case "oracle":
             truth, train = truth_of(split, table, known, hidden=True), wanted.oracle
             able = set(read_known(split)) - unmasked(read_boxes(split, "truth.parquet"))
@@ -35,6 +35,6 @@ def adapt_scenes_train(split: Path, *, params: Params, out: Path) -> Path:
                     write_json(folder / "unavailable.json", {"reason": "the target has no hidden masks"})
                 return out
         case _:
-            raise BadInput(f"{out} names no network: write work/adapt_scenes/source or oracle")
+            raise BadInput(f"{out} names no network: write work/adapt_scenes/source, baseline or oracle")
     job = job_of(f"adapt_scenes@{out.name}", train, truth, rows, nothing_told(truth), known)
     return train_multi(job, table, known, out)

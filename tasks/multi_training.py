@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,13 @@ class MultiJob:
     teacher: Path | None = None  # a network that answers in every step
 
 
-def train_multi(job: MultiJob, table: pa.Table, params: Params, out: Path) -> Path:
-    """Train `job` on rows of `table`, write model.safetensors and curve.csv. Continues where it was cut off."""
+def train_multi(
+    job: MultiJob, table: pa.Table, params: Params, out: Path, *, finish: Callable[[MultiNet], None] | None = None
+) -> Path:
+    """Train `job` on rows of `table`, write model.safetensors and curve.csv. Continues where it was cut off.
+
+    `finish` gets the network before it is saved.
+    """
     if not len(job.given.rows):
         raise BadInput(f"{job.name} has no labelled image. Annotate some, or leave the task out of multitask.tasks")
     state, scratch = begun(job, table, params), CHECKPOINTS / fingerprint(job, table, params)
@@ -58,6 +63,8 @@ def train_multi(job: MultiJob, table: pa.Table, params: Params, out: Path) -> Pa
     )  # fmt: skip
     with results(out, scratch) as folder:
         assert isinstance(state.average, MultiNet)
+        if finish is not None:
+            finish(state.average)
         save_multi(folder / MODEL, state.average, classes=classes_of(table), method=str(job.train.method))
     return out
 
@@ -111,14 +118,19 @@ def fingerprint(job: MultiJob, table: pa.Table, params: Params) -> str:
 
 def begun(job: MultiJob, table: pa.Table, params: Params) -> Run[Multi, MultiNets]:
     """The run of `job` at step 0."""
-    torch.manual_seed(params.seed)
-    classes = len(classes_of(table))
-    sizes = Sizes(len(job.given.rows), len(job.told.rows), classes, job.train.steps)
-    net = MultiNet(job.network, classes)
-    if job.start is not None:
-        take_over(net, job.start, classes_of(table))
+    sizes = Sizes(len(job.given.rows), len(job.told.rows), len(classes_of(table)), job.train.steps)
+    net = fresh(job, table, params)
     teacher = None if job.teacher is None else _teacher(job.teacher, net, classes_of(table))
     return begin(job.train.method, net, teacher, sizes, params.multitask.optimiser)
+
+
+def fresh(job: MultiJob, table: pa.Table, params: Params) -> MultiNet:
+    """The network that `job` begins with."""
+    torch.manual_seed(params.seed)
+    net = MultiNet(job.network, len(classes_of(table)))
+    if job.start is not None:
+        take_over(net, job.start, classes_of(table))
+    return net
 
 
 def _teacher(folder: Path, net: MultiNet, classes: list[str]) -> MultiNet:
@@ -142,7 +154,7 @@ def take_over(net: MultiNet, folder: Path, classes: list[str]) -> None:
     if card.classes != classes or replace(card.spec, tasks=net.tasks) != net.spec:
         raise BadInput(
             f"{folder} holds {card.spec} for the classes {card.classes}, and {net.spec} for {classes} cannot begin "
-            "with it. Train it again, or write multitask.start: null"
+            "with it. Train it again, or start from scratch (multitask.start: null, `start: scratch` of a candidate)"
         )
     net.body.load_state_dict(other.body.state_dict())
     for task in other.tasks:

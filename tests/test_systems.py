@@ -150,9 +150,10 @@ def test_more_ways_to_adapt_pixels_are_params(pytestconfig, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
     found = load(tmp_path / "params.yaml").adapt_scenes
     assert found.ingest.root == "nuclei"
-    assert {"mean_teacher", "fda", "class_mix", "mic", "adaptsegnet", "adaptsegnet_2"} == set(found.candidates)
+    assert {"adabn", "mean_teacher", "fda", "class_mix", "mic", "adaptsegnet", "adaptsegnet_2"} == set(found.candidates)
     assert len({(str(way.learn), way.levels) for way in found.candidates.values()}) == len(found.candidates)
-    assert {way.steps for way in found.candidates.values()} == {found.source.steps} == {found.oracle.steps}
+    spent = {found.source.steps + way.steps for way in found.candidates.values()}
+    assert spent == {found.baseline.steps} == {found.oracle.steps}
 
 
 def test_the_phases_of_dug_are_params(pytestconfig, tmp_path):

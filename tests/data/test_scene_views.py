@@ -164,6 +164,15 @@ def test_beyond_the_edge_is_grey():
     assert {GREY, 255} == {value for key in range(5) for value in np.unique(view(white, one(), (key,)).image)}
 
 
+def test_a_negative_by_hand_is_no_weak_view():
+    """White becomes black and black white; boxes stay."""
+    views, image = SceneViews(**QUIET, **STILL, negative=1.0), rectangle()
+    seen = strong_scene(views, SIZE)(image, one(), (0,))
+    assert np.array_equal(seen.image, 255 - image)
+    assert torch.equal(seen.places, one())
+    assert np.array_equal(weak_scene(views, SIZE)(image, one(), (0,)).image, image)
+
+
 def test_nothing_asked_is_nothing_done():
     for make in (weak_scene, strong_scene):
         seen = make(SceneViews(**QUIET, **STILL), SIZE)(rectangle(), one(), (0,))

@@ -1,7 +1,6 @@
 """Pixels of a target without labels, through every stage on small files; what is hidden stays hidden."""
 
 import dataclasses
-import json
 import os
 import signal
 from pathlib import Path
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import torch
 from fresh import killed
 from multi_work import params_of, scenes
 from project import ROOT
@@ -27,6 +27,7 @@ from tasks.io import read_json
 from tasks.params import load
 from tutelage.data.manifest import read_split
 from tutelage.methods.multitask.mic import MIC
+from tutelage.methods.multitask.must import MuST
 from tutelage.models.multi_files import load_multi
 from tutelage.train.adaptsegnet import AdaptSegNet
 from tutelage.types import BadInput
@@ -34,10 +35,12 @@ from tutelage.types import BadInput
 FOLDER = Path("work/adapt_scenes")
 SPLIT = FOLDER / "split"
 MIX = MIC(styled=1.0, entropy=0.1, confidence=0.0, block=0.25)
+LINES = ("source", "baseline", "oracle")
 FEW = {"steps": 3, "labelled_batch": 2, "pool_batch": 2}
 CANDIDATES = {
-    "mix": SceneCandidate(learn=MIX, **FEW),
+    "mix": SceneCandidate(learn=MIX, start="scratch", **FEW),
     "critics": SceneCandidate(learn=AdaptSegNet(critic_width=2), levels=2, **FEW),
+    "adabn": SceneCandidate(learn=MuST(), norms="target", **FEW | {"pool_batch": 0}),
 }
 
 
@@ -47,10 +50,13 @@ def small():
     run = {"steps": 3, "labelled_batch": 2}
     adapt = dataclasses.replace(
         own,
-        ingest=dataclasses.replace(own.ingest, root="images", pool="pool.json", test="test.json"),
+        ingest=dataclasses.replace(
+            own.ingest, root="images", labelled="labelled.json", pool="pool.json", test="test.json"
+        ),
         network=dataclasses.replace(params.multitask.network, tasks=("segmentation",)),
         optimiser=dataclasses.replace(own.optimiser, warmup_steps=1),
         source=dataclasses.replace(own.source, **run),
+        baseline=dataclasses.replace(own.baseline, **run | {"steps": 6}),
         oracle=dataclasses.replace(own.oracle, **run),
         candidates=CANDIDATES,
         adapted="mix",
@@ -75,37 +81,35 @@ def params(tmp_path, monkeypatch):
 
 
 def trained(params, *names, folder=FOLDER):
-    """Bytes of each network's file."""
+    """Bytes of each network's file. Candidates begin with the first folder's source."""
     found = {}
     for name in names:
-        verb, out = (
-            (adapt_scenes_train, folder / name)
-            if name in ("source", "oracle")
-            else (adapt_scenes_student, folder / "candidates" / name)
-        )
-        found[name] = (verb(SPLIT, params=params, out=out) / "model.safetensors").read_bytes()
+        if name in LINES:
+            out = adapt_scenes_train(SPLIT, params=params, out=folder / name)
+        else:
+            out = adapt_scenes_student(SPLIT, FOLDER / "source", params=params, out=folder / "candidates" / name)
+        found[name] = (out / "model.safetensors").read_bytes()
     return found
 
 
 def report(params):
-    out = FOLDER / "report"
-    return adapt_scenes_report(
-        SPLIT, FOLDER / "source", FOLDER / "oracle", FOLDER / "candidates", params=params, out=out
-    )
+    return adapt_scenes_report(SPLIT, FOLDER, params=params, out=FOLDER / "report")
 
 
 def test_from_scenes_to_three_lines_and_labels_of_the_target_reach_the_oracle_alone(params):
     """Masks of the target get other classes, those of the test are taken away: only the oracle minds."""
-    names = ("source", "oracle", *CANDIDATES)
+    names = (*LINES, *CANDIDATES)
     before = trained(params, *names)
-    assert len(set(before.values())) == 4
+    assert len(set(before.values())) == len(names)
     told = read_json(report(params) / "summary.json")
     assert told["images"] == 4
     assert list(told["candidates"]) == sorted(CANDIDATES)
     assert told["lines"]["adapted"] == told["candidates"]["mix"]
-    assert told["gap"] == told["lines"]["oracle"]["miou"] - told["lines"]["source"]["miou"]
+    assert set(told["lines"]) == {*LINES, "adapted"}
+    assert told["gap"] == told["lines"]["oracle"]["miou"] - told["lines"]["baseline"]["miou"]
     text = (FOLDER / "report/summary.md").read_text()
-    assert all(word in text for word in ("source alone", "adapted (mix)", "oracle, taught the target", "| critics |"))
+    words = ("source alone, which", "the fair baseline", "adapted (mix)", "oracle, taught the target", "| critics |")
+    assert all(word in text for word in words)
     net, card = load_multi(FOLDER / "candidates/critics/model.safetensors")
     assert net.tasks == ("segmentation",)
     assert card.method.startswith("AdaptSegNet(")
@@ -120,8 +124,23 @@ def test_from_scenes_to_three_lines_and_labels_of_the_target_reach_the_oracle_al
     assert {name for name in names if after[name] != before[name]} == {"oracle"}
 
 
+def test_statistics_of_the_target_change_nothing_else_and_who_starts_from_the_source_knows_what_it_knows(params):
+    way = dataclasses.replace(CANDIDATES["adabn"], pool_batch=2, norms="training")
+    still = dataclasses.replace(params.adapt_scenes.optimiser, lr=1e-9)
+    ways = {"adabn": dataclasses.replace(way, norms="target"), "plain": way}
+    adapt = dataclasses.replace(params.adapt_scenes, candidates=ways, adapted="plain", optimiser=still)
+    params = dataclasses.replace(params, adapt_scenes=adapt)
+    trained(params, "source", *ways)
+    folders = (FOLDER / "candidates/adabn", FOLDER / "candidates/plain", FOLDER / "source")
+    mine, plain, source = (load_multi(folder / "model.safetensors")[0].state_dict() for folder in folders)
+    norms = {name for name in mine if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert {name for name in mine if not torch.equal(mine[name], plain[name])} == norms
+    assert all(torch.allclose(plain[name], source[name], atol=1e-6) for name in set(plain) - norms)
+
+
 @pytest.mark.parametrize("name", CANDIDATES)
 def test_a_candidate_that_is_killed_goes_on_and_ends_with_the_same_weights(params, monkeypatch, name):
+    trained(params, "source")
     params = dataclasses.replace(params, compute=dataclasses.replace(params.compute, checkpoint_seconds=0.0))
     update, seen = carry.Progress.update, []
 
@@ -149,7 +168,7 @@ def test_a_target_without_masks_has_no_oracle_and_the_rest_goes_on(tmp_path, mon
         "hidden"
         in read_json(adapt_scenes_train(SPLIT, params=params, out=FOLDER / "oracle") / "unavailable.json")["reason"]
     )
-    trained(params, "source", *CANDIDATES)
+    trained(params, "source", "baseline", *CANDIDATES)
     told = read_json(report(params) / "summary.json")
     assert (told["gap"], told["lines"]["oracle"], told["closed"]) == (None, None, dict.fromkeys(CANDIDATES))
     assert "there is no oracle" in (FOLDER / "report/summary.md").read_text()
@@ -166,10 +185,10 @@ def test_refusals_name_the_section_that_was_read(params):
     wrong = dataclasses.replace(params, adapt_scenes=dataclasses.replace(params.adapt_scenes, ingest=own))
     with pytest.raises(BadInput, match=r"^adapt_scenes\.ingest\.labelled is 'labelled'"):
         adapt_scenes_ingest(Path("images"), params=wrong, out=FOLDER / "ingest")
-    with pytest.raises(BadInput, match="names no network: write work/adapt_scenes/source or oracle"):
+    with pytest.raises(BadInput, match="names no network: write work/adapt_scenes/source, baseline or oracle"):
         adapt_scenes_train(SPLIT, params=params, out=FOLDER / "teacher")
     with pytest.raises(BadInput, match=r"does not say its candidate.*mix, critics"):
-        adapt_scenes_student(SPLIT, params=params, out=FOLDER / "candidates/mike")
+        adapt_scenes_student(SPLIT, FOLDER / "source", params=params, out=FOLDER / "candidates/mike")
 
 
 def test_the_committed_params_can_be_read_as_scenes():
@@ -179,10 +198,11 @@ def test_the_committed_params_can_be_read_as_scenes():
 
 
 def test_the_share_of_the_gap_by_hand():
-    measured = {name: {"miou": score} for name, score in {"source": 0.2, "oracle": 0.6, "a": 0.5, "b": 0.1}.items()}
-    told = summary(measured, ["a", "b"], "a")
+    lines = {name: {"miou": score} for name, score in {"source": 0.1, "baseline": 0.2, "oracle": 0.6}.items()}
+    ways = {"a": {"miou": 0.5}, "b": {"miou": 0.1}}
+    told = summary(lines, ways, "a")
     assert told["closed"] == pytest.approx({"a": 0.75, "b": -0.25})
     assert told["gap"] == pytest.approx(0.4)
     assert closed(0.5, 0.6, 0.6) is None  # no gap
     assert closed(0.5, 0.6, None) is None
-    assert json.dumps(summary({k: measured[k] for k in ("source", "a")}, ["a"], "a"))  # without an oracle
+    assert summary({k: lines[k] for k in ("source", "baseline")}, ways, "a")["gap"] is None  # without an oracle

@@ -43,6 +43,7 @@ class SceneViews:
     translate: float = 0.1  # share of the side that a view may be shifted by
     colour: float = 1.0  # factor on a strong view's changes of brightness, contrast, saturation (0.4) and hue (0.1)
     grey: float = 0.2  # share of the strong views without colour
+    negative: float = 0.0  # share of the strong views that are negatives: bright on dark becomes dark on bright
     blur: float = 0.5  # share of the strong views that are blurred, by a Gaussian of 0.1 to 2 pixels
     erasing: float = 1.0  # factor on the chances of three rectangles of noise in a strong view: 0.7, 0.5, 0.3
     geometry: bool = False  # strong views also shift by 10 %, turn by 30 degrees or shear by 30 degrees, as in STAC
@@ -122,6 +123,8 @@ def _noise(views: SceneViews) -> list[Any]:
         steps.append(A.ColorJitter(light, light, light, (-hue, hue), p=0.8))
     if views.grey:
         steps.append(A.ToGray(p=views.grey))
+    if views.negative:
+        steps.append(A.InvertImg(p=views.negative))
     if views.blur:
         steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, 2.0), p=views.blur))
     if views.erasing:
