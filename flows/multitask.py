@@ -17,7 +17,7 @@ def teach(reproduce: Reproduce) -> list[Run]:
     tasks = reproduce.each("multi_teacher")
     with reproduce.beside("multi_test@union", *(f"multi_evaluate@{task}" for task in tasks)):
         reproduce(*(f"multi_label@{task}" for task in tasks))
-        reproduce("multi_student")
+        reproduce("multi_student", "multi_test@student")
     return reproduce("multi_report")
 
 

@@ -2,9 +2,11 @@
 
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,6 +26,7 @@ from tutelage.types import BadInput
 
 SHARDS = 10  # of fetched images, 1,000 each: garments enough, and the rest takes seconds to list
 QUALITY = 92  # of the JPEG
+CHUNK = 250  # scenes that one process makes at a time
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,15 @@ class _Set:
     number: int
     garments: str  # which of Fashion-MNIST's sets
     domains: tuple[Domain, ...] = ("",)  # taken in turn
+
+
+class _Made(NamedTuple):
+    """A scene, ready to be written."""
+
+    domain: Domain
+    picture: bytes  # JPEG
+    depth: bytes  # PNG
+    objects: list[dict[str, Any]]  # COCO annotations without their numbers
 
 
 class Garments:
@@ -53,6 +65,12 @@ class Garments:
         self.classes = list(dict.fromkeys(self._kind.values()))
         self._found: list[Found] = [image for found in scans for image in found.found]
         self._folder, self._reader, self._cut = folder, Reader(), dict[int, Garment]()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key not in ("_reader", "_cut")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _reader=Reader(), _cut={})
 
     def __len__(self) -> int:
         return len(self._found)
@@ -112,35 +130,53 @@ def _write(folder: Path, each: _Set, garments: Garments, wanted: Compose, seed: 
     annotations: list[dict[str, Any]] = []
     for kind in ("images", "depth"):
         (folder / kind / each.name).mkdir(parents=True)
-    for number, (domain, scene) in enumerate(_scenes(each, garments, wanted, seed), start=1):
+    for number, made in enumerate(_scenes(each, garments, wanted, seed), start=1):
         picture, depth = (
             f"{kind}/{each.name}/{number - 1:05d}.{end}" for kind, end in (("images", "jpg"), ("depth", "png"))
         )
-        (folder / picture).write_bytes(_encoded(".jpg", scene.pixels[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, QUALITY))
-        (folder / depth).write_bytes(_encoded(".png", scene.depth, cv2.IMWRITE_PNG_COMPRESSION, 1))
-        images.append({"id": number, "file_name": picture, "depth": depth, "domain": domain,
+        (folder / picture).write_bytes(made.picture)
+        (folder / depth).write_bytes(made.depth)
+        images.append({"id": number, "file_name": picture, "depth": depth, "domain": made.domain,
                        "width": wanted.size, "height": wanted.size})  # fmt: skip
-        for label, mask in zip(scene.labels, scene.masks, strict=True):
-            annotations.append(of_mask(masks.encode(mask), wanted.size, wanted.size) | {
-                "id": len(annotations) + 1, "image_id": number, "category_id": label + 1,
-            })  # fmt: skip
+        for each_object in made.objects:
+            annotations.append(each_object | {"id": len(annotations) + 1, "image_id": number})
         bar.update(1)
     content = {"images": images, "annotations": annotations, "categories": categories(garments.classes)}
     write_coco(folder / f"{each.name}.json", content)
 
 
-def _scenes(each: _Set, garments: Garments, wanted: Compose, seed: int) -> Iterator[tuple[Domain, Scene]]:
-    key = zlib.crc32(f"{each.folder}/{each.name}".encode())
-    for number in range(each.number):
-        rng = np.random.default_rng([seed, key, number])
-        chosen = rng.integers(len(garments), size=rng.integers(wanted.objects[0], wanted.objects[1] + 1))
-        domain = each.domains[number % len(each.domains)]
-        yield (
-            domain,
-            compose_scene(
-                [garments[int(place)] for place in chosen], wanted.size, rng, scales=wanted.scales, domain=domain
-            ),
-        )
+def _scenes(each: _Set, garments: Garments, wanted: Compose, seed: int) -> Iterator[_Made]:
+    """In order. Many are made by a process a core."""
+    parts = [range(first, min(first + CHUNK, each.number)) for first in range(0, each.number, CHUNK)]
+    make = partial(_part, each, garments, wanted, seed)
+    if len(parts) < 2:
+        yield from (made for part in parts for made in make(part))
+        return
+    with ProcessPoolExecutor() as pool:
+        for some in pool.map(make, parts):
+            yield from some
+
+
+def _part(each: _Set, garments: Garments, wanted: Compose, seed: int, numbers: range) -> list[_Made]:
+    return [_made(each, garments, wanted, seed, number) for number in numbers]
+
+
+def _made(each: _Set, garments: Garments, wanted: Compose, seed: int, number: int) -> _Made:
+    rng = np.random.default_rng([seed, zlib.crc32(f"{each.folder}/{each.name}".encode()), number])
+    chosen = rng.integers(len(garments), size=rng.integers(wanted.objects[0], wanted.objects[1] + 1))
+    domain = each.domains[number % len(each.domains)]
+    scene: Scene = compose_scene(
+        [garments[int(place)] for place in chosen], wanted.size, rng, scales=wanted.scales, domain=domain
+    )
+    return _Made(
+        domain,
+        _encoded(".jpg", scene.pixels[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, QUALITY),
+        _encoded(".png", scene.depth, cv2.IMWRITE_PNG_COMPRESSION, 1),
+        [
+            of_mask(masks.encode(mask), wanted.size, wanted.size) | {"category_id": label + 1}
+            for label, mask in zip(scene.labels, scene.masks, strict=True)
+        ],
+    )
 
 
 def _encoded(kind: str, pixels: np.ndarray, option: int, value: int) -> bytes:

@@ -86,13 +86,17 @@ def _view(views: SceneViews, size: int, *, strong: bool) -> SceneView:
         reseed(look, (*key, 1))
         whole = np.ones((size, size), np.uint8)
         warped = shape(image=image, mask=whole, keypoints=corners)
-        matrix = _from_points(torch.from_numpy(np.asarray(warped["keypoints"], np.float64)), size)
+        matrix = _from_points(np.asarray(warped["keypoints"], np.float64), size)
         noisy = look(image=warped["image"], mask=whole)
-        there, share = moved(places, matrix.to(places.dtype), size)
-        share = share * _left(noisy["mask"], there)
-        kept = large_enough(there).nonzero()[:, 0]
+        if len(places):
+            there, share = moved(places, matrix.to(places.dtype), size)
+            share = share * _left(noisy["mask"], there)
+            kept = large_enough(there).nonzero()[:, 0]
+            there, share = there[kept], share[kept]
+        else:  # as on most images of other tasks: not worth a dozen calls
+            there, kept, share = places, torch.zeros(0, dtype=torch.int64), places.new_zeros(0)
         clear = torch.from_numpy((noisy["mask"] & warped["mask"]).astype(bool))
-        return Seen(noisy["image"], there[kept], kept, share[kept], matrix, clear)
+        return Seen(noisy["image"], there, kept, share, matrix, clear)
 
     return view
 
@@ -134,15 +138,15 @@ def _noise(views: SceneViews) -> list[Any]:
     return steps
 
 
-def _from_points(points: Float[Tensor, "3 2"], size: int) -> Float[Tensor, "2 3"]:
+def _from_points(points: Float[np.ndarray, "3 2"], size: int) -> Float[Tensor, "2 3"]:
     """The matrix that took pixels (0, 0), (size, 0), (0, size) to `points`, as a matrix of places.
 
     Albumentations counts from the centre of a pixel, boxes count from its left upper edge: half a pixel is put in
     between.
     """
     origin, right, down = points
-    turned = torch.stack([right - origin, down - origin], dim=-1) / size
-    return torch.cat([turned, (origin + 0.5 - turned.sum(-1) * 0.5)[:, None]], dim=-1)
+    turned = np.stack([right - origin, down - origin], axis=-1) / size
+    return torch.from_numpy(np.column_stack([turned, origin + 0.5 - turned.sum(-1) * 0.5]))
 
 
 def _left(mask: UInt8[np.ndarray, "s s"], places: Float[Tensor, "k 4"]) -> Float[Tensor, " k"]:
