@@ -77,7 +77,7 @@ def test_places_are_those_of_albumentations_for_flips_and_scales():
         theirs = A.Compose([step], bbox_params=A.BboxParams("pascal_voc", label_fields=[], clip=True))
         points = A.Compose([step], keypoint_params=A.KeypointParams("xy", remove_invisible=False))
         corners = np.array([[0, 0], [SIZE, 0], [0, SIZE]], np.float32)
-        matrix = _from_points(torch.from_numpy(points(image=rectangle(), keypoints=corners)["keypoints"]), SIZE)
+        matrix = _from_points(np.asarray(points(image=rectangle(), keypoints=corners)["keypoints"], np.float64), SIZE)
         ours, _ = moved(torch.from_numpy(boxes), matrix.double(), SIZE)
         torch.testing.assert_close(
             ours, torch.from_numpy(theirs(image=rectangle(), bboxes=boxes)["bboxes"]).double(), atol=1e-3, rtol=0
