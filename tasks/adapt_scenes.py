@@ -32,7 +32,7 @@ def as_scenes(params: Params) -> Params:
     )  # fmt: skip
     multitask = replace(
         params.multitask, tasks=["segmentation"], start=None, network=network, views=own.views, optimiser=own.optimiser,
-        evaluate=own.evaluate,
+        evaluate=own.evaluate, student=replace(params.multitask.student, hears=None),
     )  # fmt: skip
     return replace(params, detection=detection, multitask=multitask)
 
