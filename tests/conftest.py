@@ -1,7 +1,7 @@
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from tiny import Tiny, cuttable, tiny_vit
+from tiny import Tiny, cuttable, make_batch, tiny_vit
 from torch import nn
 
 from tutelage.models.average import Frozen
@@ -47,19 +47,6 @@ def one_precision_a_test():
 def batch() -> Batch:
     """Six labelled and eight pool images; half of the pool's pseudo-labels were rejected."""
     return make_batch(labeled=6, unlabeled=8)
-
-
-def make_batch(*, labeled: int, unlabeled: int) -> Batch:
-    def views(n):
-        weak = torch.rand(n, 3, 8, 8)
-        return weak, (weak + 0.2 * torch.rand_like(weak)).clamp(max=1)
-
-    keep = torch.arange(unlabeled) % 2 == 0
-    target = (2 * torch.randn(unlabeled, 3)).softmax(-1) * keep[:, None]
-    return Batch(
-        Labeled(*views(labeled), torch.arange(labeled) % 3),
-        Unlabeled(*views(unlabeled), torch.arange(unlabeled), target, keep.float()),
-    )
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """The network of most tests."""
 
+import torch
 from torch import nn
 
 from tutelage.models.backbone import Backbone, NetworkSpec, create
-from tutelage.types import Network, Outputs
+from tutelage.types import Batch, Labeled, Network, Outputs, Unlabeled
 
 
 class Tiny(Network):
@@ -35,3 +36,16 @@ def tiny_vit(blocks, *, width=8, image_size=8):
 def cuttable(width: int) -> Backbone:
     """The smallest network that branches can grow from: three stages, 8x8 images, three classes."""
     return create(NetworkSpec(width=width, image_size=8), 3)
+
+
+def make_batch(*, labeled: int, unlabeled: int) -> Batch:
+    def views(n):
+        weak = torch.rand(n, 3, 8, 8)
+        return weak, (weak + 0.2 * torch.rand_like(weak)).clamp(max=1)
+
+    keep = torch.arange(unlabeled) % 2 == 0
+    target = (2 * torch.randn(unlabeled, 3)).softmax(-1) * keep[:, None]
+    return Batch(
+        Labeled(*views(labeled), torch.arange(labeled) % 3),
+        Unlabeled(*views(unlabeled), torch.arange(unlabeled), target, keep.float()),
+    )

@@ -4,8 +4,7 @@ from itertools import islice
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import make_batch
-from tiny import Tiny
+from tiny import Tiny, make_batch
 
 from tutelage.losses.distillation import soft_label_kl
 from tutelage.train import checkpoint
