@@ -1,21 +1,21 @@
 """The detection demo's images."""
 
+import os
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+from torch.utils.data import Dataset
 
 from tasks.box_params import Compose
 from tasks.io import whole
 from tasks.progress import Progress
 from tutelage.data import masks
+from tutelage.data.batches import ahead
 from tutelage.data.coco_file import categories, of_mask, write_coco
 from tutelage.data.decoding import decode
 from tutelage.data.reading import Reader
@@ -26,7 +26,7 @@ from tutelage.types import BadInput
 
 SHARDS = 10  # of fetched images, 1,000 each: garments enough, and the rest takes seconds to list
 QUALITY = 92  # of the JPEG
-CHUNK = 250  # scenes that one process makes at a time
+MANY = 200  # scenes from which on a process a core is worth its start
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,6 @@ class Garments:
         self._found: list[Found] = [image for found in scans for image in found.found]
         self._folder, self._reader, self._cut = folder, Reader(), dict[int, Garment]()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_reader", "_cut")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _reader=Reader(), _cut={})
-
     def __len__(self) -> int:
         return len(self._found)
 
@@ -107,7 +101,7 @@ def compose(fetched: Path, *, params: Any, out: Path) -> Path:
         raise BadInput(f"{fetched}: train and test hold other classes. Run `dvc repro --force fetch`")
     with whole(out) as folder, Progress("compose", sum(each.number for each in sets)) as bar:
         for each in sets:
-            _write(folder / each.folder, each, garments[each.garments], wanted, params.seed, bar)
+            _write(folder / each.folder, _Scenes(each, garments[each.garments], wanted, params.seed), bar)
     return out
 
 
@@ -125,58 +119,54 @@ def _kinds(wanted: dict[str, list[str]] | None, garments: list[str]) -> dict[str
     return {name: kind for kind, members in wanted.items() for name in members}
 
 
-def _write(folder: Path, each: _Set, garments: Garments, wanted: Compose, seed: int, bar: Progress) -> None:
+def _write(folder: Path, scenes: "_Scenes", bar: Progress) -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    name, total, size = scenes.each.name, scenes.each.number, scenes.wanted.size
     for kind in ("images", "depth"):
-        (folder / kind / each.name).mkdir(parents=True)
-    for number, made in enumerate(_scenes(each, garments, wanted, seed), start=1):
+        (folder / kind / name).mkdir(parents=True)
+    workers = (os.cpu_count() or 1) if total >= MANY else 0
+    for number, made in enumerate(ahead(scenes, start=0, stop=total, workers=workers), start=1):
         picture, depth = (
-            f"{kind}/{each.name}/{number - 1:05d}.{end}" for kind, end in (("images", "jpg"), ("depth", "png"))
+            f"{kind}/{name}/{number - 1:05d}.{end}" for kind, end in (("images", "jpg"), ("depth", "png"))
         )
         (folder / picture).write_bytes(made.picture)
         (folder / depth).write_bytes(made.depth)
         images.append({"id": number, "file_name": picture, "depth": depth, "domain": made.domain,
-                       "width": wanted.size, "height": wanted.size})  # fmt: skip
-        for each_object in made.objects:
-            annotations.append(each_object | {"id": len(annotations) + 1, "image_id": number})
+                       "width": size, "height": size})  # fmt: skip
+        for each in made.objects:
+            annotations.append(each | {"id": len(annotations) + 1, "image_id": number})
         bar.update(1)
-    content = {"images": images, "annotations": annotations, "categories": categories(garments.classes)}
-    write_coco(folder / f"{each.name}.json", content)
+    content = {"images": images, "annotations": annotations, "categories": categories(scenes.garments.classes)}
+    write_coco(folder / f"{name}.json", content)
 
 
-def _scenes(each: _Set, garments: Garments, wanted: Compose, seed: int) -> Iterator[_Made]:
-    """In order. Many are made by a process a core."""
-    parts = [range(first, min(first + CHUNK, each.number)) for first in range(0, each.number, CHUNK)]
-    make = partial(_part, each, garments, wanted, seed)
-    if len(parts) < 2:
-        yield from (made for part in parts for made in make(part))
-        return
-    with ProcessPoolExecutor() as pool:
-        for some in pool.map(make, parts):
-            yield from some
+@dataclass(frozen=True)
+class _Scenes(Dataset[_Made]):
+    """The scenes of a set, by their numbers."""
 
+    each: _Set
+    garments: Garments
+    wanted: Compose
+    seed: int
 
-def _part(each: _Set, garments: Garments, wanted: Compose, seed: int, numbers: range) -> list[_Made]:
-    return [_made(each, garments, wanted, seed, number) for number in numbers]
-
-
-def _made(each: _Set, garments: Garments, wanted: Compose, seed: int, number: int) -> _Made:
-    rng = np.random.default_rng([seed, zlib.crc32(f"{each.folder}/{each.name}".encode()), number])
-    chosen = rng.integers(len(garments), size=rng.integers(wanted.objects[0], wanted.objects[1] + 1))
-    domain = each.domains[number % len(each.domains)]
-    scene: Scene = compose_scene(
-        [garments[int(place)] for place in chosen], wanted.size, rng, scales=wanted.scales, domain=domain
-    )
-    return _Made(
-        domain,
-        _encoded(".jpg", scene.pixels[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, QUALITY),
-        _encoded(".png", scene.depth, cv2.IMWRITE_PNG_COMPRESSION, 1),
-        [
-            of_mask(masks.encode(mask), wanted.size, wanted.size) | {"category_id": label + 1}
-            for label, mask in zip(scene.labels, scene.masks, strict=True)
-        ],
-    )
+    def __getitem__(self, number: int) -> _Made:
+        each, size = self.each, self.wanted.size
+        rng = np.random.default_rng([self.seed, zlib.crc32(f"{each.folder}/{each.name}".encode()), number])
+        chosen = rng.integers(len(self.garments), size=rng.integers(self.wanted.objects[0], self.wanted.objects[1] + 1))
+        domain = each.domains[number % len(each.domains)]
+        scene: Scene = compose_scene(
+            [self.garments[int(place)] for place in chosen], size, rng, scales=self.wanted.scales, domain=domain
+        )
+        return _Made(
+            domain,
+            _encoded(".jpg", scene.pixels[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, QUALITY),
+            _encoded(".png", scene.depth, cv2.IMWRITE_PNG_COMPRESSION, 1),
+            [
+                of_mask(masks.encode(mask), size, size) | {"category_id": label + 1}
+                for label, mask in zip(scene.labels, scene.masks, strict=True)
+            ],
+        )
 
 
 def _encoded(kind: str, pixels: np.ndarray, option: int, value: int) -> bytes:

@@ -1,6 +1,10 @@
 import dataclasses
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -91,3 +95,29 @@ def test_pixels_become_numbers_between_0_and_1(source):
     assert batch.labeled.weak.dtype == torch.float32
     assert 0 <= batch.unlabeled.strong.min() <= batch.unlabeled.strong.max() <= 1
     assert batch.labeled.labels.dtype == torch.int64
+
+
+FULL = """
+from multiprocessing import active_children
+from tutelage.data.batches import ahead
+
+class Large:
+    def __getitem__(self, number):
+        return bytes(1 << 20)  # more than a pipe takes that nobody reads
+
+made = ahead(Large(), start=0, stop=100, workers=2)
+next(made)
+print(*(child.pid for child in active_children()), flush=True)
+input()
+"""
+
+
+def test_workers_that_wait_to_hand_over_end_with_who_wanted_them():
+    with subprocess.Popen([sys.executable, "-c", FULL], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        assert len(workers) == 2
+        parent.kill()
+    until = time.monotonic() + 30
+    while any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers):
+        assert time.monotonic() < until
+        time.sleep(0.1)

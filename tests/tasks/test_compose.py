@@ -3,6 +3,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from fresh import fresh
 from pycocotools.coco import COCO
 from pydantic import TypeAdapter, ValidationError
 from scene_work import detection
@@ -74,6 +75,15 @@ def test_a_scene_depends_on_its_number_and_the_seed_alone(fetched, composed, tmp
     third = contents(compose(fetched, params=detection(seed=1, compose=SMALL), out=tmp_path / "seed"))
     assert all(first[name] != third[name] for name in first)
     assert len(set(first.values())) == len(first)  # no two sets share a scene
+
+
+def by_processes(fetched, out):
+    module.MANY = 1
+    return compose(fetched, params=detection(compose=SMALL), out=out)
+
+
+def test_by_several_processes_it_is_the_same_bytes(fetched, composed, tmp_path):
+    assert contents(fresh(by_processes, fetched, tmp_path / "again")) == contents(composed)
 
 
 def test_garments_of_the_test_are_seen_nowhere_else(fetched, tmp_path, monkeypatch):

@@ -4,9 +4,12 @@ A run that continues starts at its step and sees what it would have seen: there 
 worker processes changes nothing.
 """
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -79,8 +82,20 @@ def ahead(source: Dataset[Any], *, start: int, stop: int, workers: int) -> Itera
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else a loader draws from torch's own, and a run that goes on draws once more
+        worker_init_fn=partial(_end_with, os.getpid()),
     )
     yield from loader
+
+
+def _end_with(parent: int, worker: int) -> None:
+    """A worker of torch looks for its parent only while it waits for work, and may wait for ever to hand some over."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def to_float(batch: T, device: torch.device) -> T:
