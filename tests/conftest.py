@@ -69,6 +69,19 @@ def make_nets():
 
 
 @pytest.fixture
+def at_rest(make_nets):
+    """The same networks in eval mode: what they answer does not depend on what else is in the batch."""
+
+    def make(method) -> Nets:
+        nets = make_nets(method)
+        nets.student.eval()
+        nets.extra.eval()
+        return nets
+
+    return make
+
+
+@pytest.fixture
 def say():
     """Images on which an echoing student says `student` [n, 3], and an echoing teacher says `teacher`."""
 

@@ -7,12 +7,9 @@ from tutelage.methods.okddip import OKDDip
 
 
 @pytest.fixture
-def still(make_nets, batch):
+def still(at_rest, batch):
     method = OKDDip(ramp=0.0)
-    nets = make_nets(method)
-    nets.student.eval()
-    nets.extra.eval()
-    return method, nets, batch
+    return method, at_rest(method), batch
 
 
 def said_by(nets, batch):

@@ -14,12 +14,9 @@ def said_by(nets, images):
 
 
 @pytest.fixture
-def still(make_nets, batch):
+def still(at_rest, batch):
     method = ONE(unsupervised=0.5)
-    nets = make_nets(method)
-    nets.student.eval()
-    nets.extra.eval()
-    return method, nets, batch
+    return method, at_rest(method), batch
 
 
 def test_terms_by_hand(still):

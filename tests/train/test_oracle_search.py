@@ -3,6 +3,7 @@ import itertools
 
 import pytest
 import torch
+from tiny import bright
 
 from tutelage.methods.oracle_kd_nas import OracleKDNAS
 from tutelage.models.backbone import NetworkSpec, create
@@ -23,7 +24,7 @@ from tutelage.train.oracle_search import (
     reward,
 )
 from tutelage.train.settings import Compute, Optimiser
-from tutelage.types import BadInput, Labeled, Sizes
+from tutelage.types import BadInput, Sizes
 
 SPEC = NetworkSpec(width=2, image_size=8)
 SETTINGS = Optimiser(lr=0.1, warmup_steps=1)
@@ -34,17 +35,10 @@ def count(net):
     return sum(p.numel() for p in net.parameters())
 
 
-def labeled(n):
-    """Images as bright as their class."""
-    labels = torch.arange(n) % 3
-    images = (labels / 3)[:, None, None, None] + 0.1 * torch.rand(n, 3, 8, 8)
-    return Labeled(images, images, labels)
-
-
 @pytest.fixture
 def lessons():
     torch.manual_seed(2)
-    return [Lesson(labeled(12), labeled(9)) for _ in range(6)]
+    return [Lesson(bright(12), bright(9)) for _ in range(6)]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import Tiny
+from tiny import Tiny, bright
 
 from tutelage.losses.ensembles import mean_answer
 from tutelage.models.average import Frozen
@@ -13,22 +13,16 @@ from tutelage.models.committee import Committee, each_said
 from tutelage.train.lessons import Lesson
 from tutelage.train.rl_kd import RLKD, begin, fit, rewards, states
 from tutelage.train.settings import Optimiser
-from tutelage.types import BadInput, Diverged, Labeled
+from tutelage.types import BadInput, Diverged
 
 SETTINGS = Optimiser(lr=0.05, warmup_steps=1)
 BOTH = RLKD(alone=0.0, policy=0.0)
 
 
-def labeled(n):
-    labels = torch.arange(n) % 3
-    images = (labels / 3)[:, None, None, None] + 0.1 * torch.rand(n, 3, 8, 8)
-    return Labeled(images, images, labels)
-
-
 @pytest.fixture
 def lessons():
     torch.manual_seed(2)
-    return [Lesson(labeled(12), labeled(9)) for _ in range(10)]
+    return [Lesson(bright(12), bright(9)) for _ in range(10)]
 
 
 def start(method=BOTH, settings=SETTINGS):

@@ -55,7 +55,3 @@ class AB(Method):
             "boundary": (1 - second) * self.weight * weighted_mean(apart, trust),
             "distillation": second * self.soft * weighted_mean(soft, trust),
         }
-
-    def after_step(self, nets: Nets, step: int) -> None:
-        assert isinstance(nets.extra, Paced)
-        nets.extra.clock.tick(step)

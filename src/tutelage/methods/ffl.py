@@ -49,7 +49,3 @@ class FFL(Method):
             "distillation": scale * weighted_mean(told, trust),
             "ensemble": scale * weighted_mean(mean, trust),
         }
-
-    def after_step(self, nets: Nets, step: int) -> None:
-        assert isinstance(nets.extra, Paced)
-        nets.extra.clock.tick(step)

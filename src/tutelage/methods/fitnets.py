@@ -61,7 +61,3 @@ class FitNets(Method):
             "hint": (1 - second) * 0.5 * hint,
             "distillation": second * decayed * soft,
         }
-
-    def after_step(self, nets: Nets, step: int) -> None:
-        assert isinstance(nets.extra, Paced)
-        nets.extra.clock.tick(step)

@@ -57,7 +57,3 @@ class FSP(Method):
 
     def _flows(self, maps: tuple[Tensor, ...]) -> list[Float[Tensor, "n _ _"]]:
         return [flow(*pooled_to_smaller(*pair, largest=self.pooling == "max")) for pair in pairwise(maps)]
-
-    def after_step(self, nets: Nets, step: int) -> None:
-        assert isinstance(nets.extra, Paced)
-        nets.extra.clock.tick(step)

@@ -63,6 +63,10 @@ class Method(Verbs[Network, Nets, Batch]):
 
     tokens: ClassVar[bool] = False  # True: it compares tokens, so both networks must be vision transformers
 
+    def after_step(self, nets: Nets, step: int) -> None:
+        if isinstance(nets.extra, Paced):
+            nets.extra.clock.tick(step)
+
 
 class Clock(nn.Module):
     """How far a run is, in a buffer, so that a run that continues goes on where it stopped."""

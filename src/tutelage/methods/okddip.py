@@ -50,10 +50,6 @@ class OKDDip(Method):
             "leader": scale * weighted_mean(led, trust),
         }
 
-    def after_step(self, nets: Nets, step: int) -> None:
-        assert isinstance(nets.extra, Paced)
-        nets.extra.clock.tick(step)
-
 
 class Attentive(nn.Module):
     """Peers on the leader's trunk, and how much each of them listens to each, itself included."""

@@ -49,10 +49,6 @@ class ONE(Method):
             "distillation": sigmoid_ramp(progress, over=self.ramp) * weighted_mean(rows.sum(0), trust),
         }
 
-    def after_step(self, nets: Nets, step: int) -> None:
-        assert isinstance(nets.extra, Paced)
-        nets.extra.clock.tick(step)
-
 
 class Gated(nn.Module):
     """Branches beside the student's own, and how much each of all counts for an image."""

@@ -65,7 +65,3 @@ class RankingDistillation(Method):
         weight = position_weights(best.indices, self.sharpness) * torch.where(started, ranks, 1.0)
         weight = weight * trust[best.indices] * best.values.isfinite()  # lists of queries with many positives are short
         return weighted_mean((weight * F.softplus(-scores.gather(1, best.indices))).sum(-1), trust)
-
-    def after_step(self, nets: Nets, step: int) -> None:
-        assert isinstance(nets.extra, Paced)
-        nets.extra.clock.tick(step)

@@ -52,7 +52,3 @@ class TinyBERT(Method):
             "attention": (1 - second) * weighted_mean(attention.sum(0), trust),
             "distillation": second * weighted_mean(soft, trust),
         }
-
-    def after_step(self, nets: Nets, step: int) -> None:
-        assert isinstance(nets.extra, Paced)
-        nets.extra.clock.tick(step)
