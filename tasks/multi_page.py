@@ -19,6 +19,7 @@ def multi_page(lines: Mapping[str, Line], metrics: Mapping[str, Any], scenes: Se
         student=lines["student"],
         union=lines["union"],
         tasks=params.multitask.tasks,
+        hears=params.multitask.hears,
         measures=_measures(metrics, params),
         images=metrics["student"]["images"],
         scenes=scenes,

@@ -68,6 +68,7 @@ def test_from_shares_to_a_table(params):
     html = (report / "report.html").read_text()
     assert all(f'<section id="{part}">' in html for part in ("lines", "measures", "scenes", "settings"))
     assert html.count("<img") == 2 * (1 + 2 * len(TASKS))
+    assert "from what was said of classification, detection, segmentation, depth;" in html
     plain = re.sub(r"data:image/\w+;base64,[\w+/=]*", "", html)
     assert "None" not in plain
     assert not re.search(r"//|http|@import|<script|<link|<iframe", plain)
