@@ -1,4 +1,4 @@
-"""What the stages share that adapt the naming of pixels: their params, what is known, training runs."""
+"""What the stages share that adapt pixels or boxes: their params, what is known, training runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,14 +25,13 @@ def as_scenes(params: Params) -> Params:
     Nothing is calibrated here, so no label of the source is held out.
     """
     own = params.adapt_scenes
-    network = replace(own.network, tasks=("segmentation",))
     detection = replace(
         params.detection, ingest=own.ingest, split=ScenesSplit(holdout=0.0),
         network=replace(params.detection.network, image_size=own.network.detector.image_size),
     )  # fmt: skip
     multitask = replace(
-        params.multitask, tasks=["segmentation"], start=None, network=network, views=own.views, optimiser=own.optimiser,
-        evaluate=own.evaluate, student=replace(params.multitask.student, hears=None),
+        params.multitask, tasks=list(own.network.tasks), start=None, network=own.network, views=own.views,
+        optimiser=own.optimiser, evaluate=own.evaluate, student=replace(params.multitask.student, hears=None),
     )  # fmt: skip
     return replace(params, detection=detection, multitask=multitask)
 
@@ -61,6 +60,6 @@ def truth_of(split: Path, table: pa.Table, params: Params, *, hidden: bool = Fal
 def job_of(
     name: str, train: TrainMulti, truth: Truth, rows: np.ndarray, told: Told | Unlabelled, params: Params
 ) -> MultiJob:
-    """A run on the masks of `rows`, from scratch."""
-    given = Given(truth, rows, ["segmentation"] * len(rows))
+    """A run on the labels of `rows`, from scratch."""
+    given = Given(truth, rows, params.multitask.tasks * len(rows))
     return MultiJob(name=name, train=train, network=params.multitask.network, given=given, told=told)

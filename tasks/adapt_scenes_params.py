@@ -1,4 +1,4 @@
-"""The section `adapt_scenes` of params.yaml: the pixels of a target without labels, from a labelled source."""
+"""The section `adapt_scenes` of params.yaml: pixels or boxes of a target without labels, from a labelled source."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -50,7 +50,7 @@ class AdaptScenes:
 
     __pydantic_config__ = STRICT
     ingest: ScenesIngest
-    network: MultiSpec  # with a head for segmentation, whatever its `tasks`
+    network: MultiSpec  # of one task, segmentation or detection
     views: SceneViews
     optimiser: Optimiser
     source: TrainMulti  # the source alone: what candidates begin with
@@ -61,6 +61,7 @@ class AdaptScenes:
     evaluate: EvaluateMulti = field(default_factory=EvaluateMulti)
 
     def __post_init__(self) -> None:
+        self._check_task()
         for name in ("pool", "test"):
             if getattr(self.ingest, name) is None:
                 raise ValueError(f"ingest.{name} is null, but pool and test are the target: name both")
@@ -70,4 +71,18 @@ class AdaptScenes:
             if getattr(self, name).pool_batch:
                 raise ValueError(
                     f"{name}.pool_batch is {getattr(self, name).pool_batch}: it sees no pool, so leave it out"
+                )
+
+    def _check_task(self) -> None:
+        if self.network.tasks not in (("segmentation",), ("detection",)):
+            raise ValueError(
+                f"network.tasks is {list(self.network.tasks)}: one is adapted at a time, write "
+                "[segmentation] or [detection]"
+            )
+        for name, way in self.candidates.items():
+            if self.network.tasks == ("detection",) and way.pool_batch:
+                raise ValueError(
+                    f"candidates.{name} learns from the target's images by {type(way.learn).__name__}, which names "
+                    "pixels, but network.tasks is [detection]: write pool_batch: 0, norms: target and learn: {name: "
+                    "must}, or let the section `detection` grow students on the target as its pool"
                 )

@@ -1,5 +1,6 @@
-"""What adaptation of pixels was worth. Only this and the oracle read labels of the target."""
+"""What adaptation of pixels or boxes was worth. Only this and the oracle read labels of the target."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 
 from tasks.adapt_scenes import as_scenes, truth_of
 from tasks.io import whole, write_json
-from tasks.multi_evaluate import segmented
+from tasks.multi_evaluate import SCORES, measure
 from tasks.multi_label import say
 from tasks.multi_truth import Truth
 from tasks.params import Params
@@ -17,14 +18,19 @@ from tasks.text import table as markdown
 from tasks.training import rows_of
 from tutelage.data.manifest import read_split
 from tutelage.models.multi_files import load_multi
-from tutelage.types import BadInput
+from tutelage.types import BadInput, Task
+
+COLUMNS: dict[Task, dict[str, str]] = {
+    "segmentation": {"miou": "mIoU", "boundary_f": "boundary F"},
+    "detection": {"ap": "AP", "ap50": "AP50"},
+}
 
 
 def adapt_scenes_report(split: Path, networks: Path, *, params: Params, out: Path) -> Path:
     """Source, baseline, oracle and each of candidates/ in NETWORKS on the target's test -> summary.json, summary.md.
 
-    mIoU over the classes and background, and the share of the gap between baseline and oracle that each candidate
-    closes; null where there is no oracle, or no gap.
+    mIoU over the classes and background, or AP of boxes, and the share of the gap between baseline and oracle that
+    each candidate closes; null where there is no oracle, or no gap.
     """
     table, known, wanted = read_split(split), as_scenes(params), params.adapt_scenes
     truth, rows = truth_of(split, table, known), rows_of(table, "test")
@@ -37,16 +43,19 @@ def adapt_scenes_report(split: Path, networks: Path, *, params: Params, out: Pat
         }
         for each in (folders, {name: networks / "candidates" / name for name in wanted.candidates})
     )
-    content = summary(lines, ways, wanted.adapted) | {"images": len(rows)}
+    (task,) = wanted.network.tasks
+    content = summary(lines, ways, wanted.adapted, score=SCORES[task]) | {"images": len(rows)}
     with whole(out) as folder:
         write_json(folder / "summary.json", content)
-        (folder / "summary.md").write_text(_markdown(content))
+        (folder / "summary.md").write_text(_markdown(content, task))
     return out
 
 
-def summary(lines: dict[str, dict[str, Any]], candidates: dict[str, dict[str, Any]], adapted: str) -> dict[str, Any]:
-    """The lines in order, and a row a candidate. The gap is that between baseline and oracle."""
-    low, high = lines["baseline"]["miou"], lines["oracle"]["miou"] if "oracle" in lines else None
+def summary(
+    lines: dict[str, dict[str, Any]], candidates: dict[str, dict[str, Any]], adapted: str, *, score: str
+) -> dict[str, Any]:
+    """The lines in order, and a row a candidate. The gap is that of `score` between baseline and oracle."""
+    low, high = lines["baseline"][score], lines["oracle"][score] if "oracle" in lines else None
     return {
         "adapted": adapted,
         "lines": {
@@ -54,7 +63,7 @@ def summary(lines: dict[str, dict[str, Any]], candidates: dict[str, dict[str, An
             "oracle": lines.get("oracle"),
         },
         "gap": None if high is None else high - low,
-        "closed": {name: closed(measured["miou"], low, high) for name, measured in candidates.items()},
+        "closed": {name: closed(measured[score], low, high) for name, measured in candidates.items()},
         "candidates": candidates,
     }  # fmt: skip
 
@@ -69,29 +78,33 @@ def _measured(folder: Path, table: pa.Table, truth: Truth, rows: np.ndarray, par
     if card.image_size != truth.size:
         raise BadInput(f"{folder} sees {card.image_size} pixels, adapt_scenes.network {truth.size}. Train it again")
     said = list(say(table, rows, (net, card), params, params.multitask.evaluate.batch))
-    return segmented(truth, rows, said, card.classes)
+    (task,) = net.tasks
+    return measure(task, truth, rows, said, card.classes, params.multitask.evaluate)
 
 
-def _markdown(content: dict[str, Any]) -> str:
+def _markdown(content: dict[str, Any], task: Task) -> str:
+    columns = COLUMNS[task]
     lines = [
-        [_title(name, content["adapted"]), *_cells(measured)] for name, measured in content["lines"].items() if measured
+        [_title(name, content["adapted"]), *_cells(measured, columns)]
+        for name, measured in content["lines"].items()
+        if measured
     ]
     rows = [
-        [name, *_cells(measured), percent(content["closed"][name])]
-        for name, measured in sorted(content["candidates"].items(), key=lambda item: -item[1]["miou"])
+        [name, *_cells(measured, columns), percent(content["closed"][name])]
+        for name, measured in sorted(content["candidates"].items(), key=lambda item: -item[1][SCORES[task]])
     ]
     gap = content["gap"]
-    said = "The target has no hidden masks, so there is no oracle and no gap." if gap is None else (
+    said = "The target has no hidden labels, so there is no oracle and no gap." if gap is None else (
         f"The gap is {100 * gap:.1f} points, of which `{content['adapted']}` closes "
         f"{percent(content['closed'][content['adapted']])}."
     )  # fmt: skip
     parts = [
-        "# Pixels of another domain",
+        f"# {'Pixels' if task == 'segmentation' else 'Boxes'} of another domain",
         f"{content['images']:,} test images of the target.",
-        markdown(["network", "mIoU", "boundary F"], lines),
+        markdown(["network", *columns.values()], lines),
         said,
         "## Ways to adapt",
-        markdown(["way", "mIoU", "boundary F", "of the gap"], rows),
+        markdown(["way", *columns.values(), "of the gap"], rows),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -103,5 +116,5 @@ def _title(line: str, adapted: str) -> str:
     }[line]  # fmt: skip
 
 
-def _cells(measured: dict[str, Any]) -> list[str]:
-    return [percent(measured[name]) for name in ("miou", "boundary_f")]
+def _cells(measured: dict[str, Any], columns: Iterable[str]) -> list[str]:
+    return [percent(measured[name]) for name in columns]

@@ -1,4 +1,4 @@
-"""One way to adapt the naming of pixels."""
+"""One way to adapt to a target without labels."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -38,7 +38,8 @@ Finish = Callable[[MultiNet], None]  # what is done to a network before it is sa
 
 
 def adapt_scenes_student(split: Path, source: Path, *, params: Params, out: Path) -> Path:
-    """Train the candidate that `out` names on the source's masks and the target's images: model.safetensors, curve.csv.
+    """Train the candidate that `out` names on labels of the source and images of the target: model.safetensors,
+    curve.csv.
 
     It begins with the network in `source`, unless it is to begin from scratch. No label of the target is read.
     """

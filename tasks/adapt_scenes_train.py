@@ -18,7 +18,7 @@ from tutelage.types import BadInput
 def adapt_scenes_train(split: Path, *, params: Params, out: Path) -> Path:
     """Train the network that `out` names: model.safetensors, curve.csv.
 
-    `source` and `baseline` learn from the source's masks alone; `oracle` from the target's hidden ones alone, and
+    `source` and `baseline` learn from the source's labels alone; `oracle` from the target's hidden ones alone, and
     writes unavailable.json where there are none.
     """
     table, wanted, known = read_split(split), params.adapt_scenes, as_scenes(params)
@@ -27,12 +27,14 @@ def adapt_scenes_train(split: Path, *, params: Params, out: Path) -> Path:
             truth, rows, train = truth_of(split, table, known), rows_of(table, "labelled"), getattr(wanted, out.name)
         case "oracle":
             truth, train = truth_of(split, table, known, hidden=True), wanted.oracle
-            able = set(read_known(split)) - unmasked(read_boxes(split, "truth.parquet"))
+            able = set(read_known(split))
+            if "segmentation" in wanted.network.tasks:
+                able -= unmasked(read_boxes(split, "truth.parquet"))
             pool, ids = rows_of(table, "pool"), table["id"].to_pylist()
             rows = np.array([row for row in pool if ids[row] in able], np.int64)
             if not len(rows):
                 with whole(out) as folder:
-                    write_json(folder / "unavailable.json", {"reason": "the target has no hidden masks"})
+                    write_json(folder / "unavailable.json", {"reason": "the target has no hidden labels"})
                 return out
         case _:
             raise BadInput(f"{out} names no network: write work/adapt_scenes/source, baseline or oracle")

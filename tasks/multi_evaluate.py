@@ -40,7 +40,7 @@ def multi_evaluate(split: Path, shares: Path, model: Path, *, params: Params, ou
     test, truth = marked(split, table, "test"), truth_of(split, shares, table, params)
     said = list(say(table, test.rows, (net, card), params, wanted.evaluate.batch))
     tasks = [task for task in net.tasks if task in wanted.tasks]
-    measured = {task: _measure(task, truth, test.rows, said, card.classes, wanted.evaluate) for task in tasks}
+    measured = {task: measure(task, truth, test.rows, said, card.classes, wanted.evaluate) for task in tasks}
     metrics = {
         "tasks": measured,
         "scores": {task: measured[task][SCORES[task]] for task in tasks},
@@ -55,9 +55,10 @@ def multi_evaluate(split: Path, shares: Path, model: Path, *, params: Params, ou
     return out
 
 
-def _measure(
+def measure(
     task: Task, truth: Truth, rows: np.ndarray, said: Sequence[Said], classes: list[str], wanted: EvaluateMulti
 ) -> dict[str, Any]:
+    """The score of a task (SCORES) and what else is measured."""
     match task:
         case "classification":
             given = np.stack([truth.present(int(row)) for row in rows]) > 0
@@ -70,13 +71,13 @@ def _measure(
             )
             return {"ap": told.ap or 0.0, "ap50": told.ap50 or 0.0}
         case "segmentation":
-            return segmented(truth, rows, said, classes)
+            return _segmented(truth, rows, said, classes)
         case "depth":
             each = [_depth(truth, int(row), _some(one.depth)) for row, one in zip(rows, said, strict=True)]
             return mean_errors(each)._asdict()
 
 
-def segmented(truth: Truth, rows: np.ndarray, said: Sequence[Said], classes: list[str]) -> dict[str, Any]:
+def _segmented(truth: Truth, rows: np.ndarray, said: Sequence[Said], classes: list[str]) -> dict[str, Any]:
     """mIoU, mean boundary F and the IoU of each class, null for a class that nobody has."""
     names = ["background", *classes]
     pairs = [(truth.segments(int(row)), _some(one.segmentation).argmax(0)) for row, one in zip(rows, said, strict=True)]

@@ -180,6 +180,37 @@ def test_objects_of_the_source_without_a_mask_are_refused(tmp_path, monkeypatch)
         prepare(tmp_path, small(), masks=False)
 
 
+def boxes_alone(params, **candidates):
+    own = params.adapt_scenes
+    network = dataclasses.replace(own.network, tasks=("detection",))
+    ways = candidates or {"adabn": CANDIDATES["adabn"]}
+    adapt = dataclasses.replace(own, network=network, candidates=ways, adapted=next(iter(ways)))
+    return dataclasses.replace(params, adapt_scenes=adapt)
+
+
+def test_boxes_without_masks_are_adapted_by_statistics_of_the_target(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params = boxes_alone(small())
+    prepare(tmp_path, params, masks=False)
+    mine = trained(params, *LINES, "adabn")
+    assert len(set(mine.values())) == 4
+    told = read_json(report(params) / "summary.json")
+    assert set(told["lines"]["oracle"]) == {"ap", "ap50"}
+    assert told["gap"] == told["lines"]["oracle"]["ap"] - told["lines"]["baseline"]["ap"]
+    assert "| way | AP | AP50 | of the gap |" in (FOLDER / "report/summary.md").read_text()
+    net, _ = load_multi(FOLDER / "candidates/adabn/model.safetensors")
+    assert net.tasks == ("detection",)
+
+
+def test_what_names_pixels_finds_no_boxes_and_one_task_is_adapted_at_a_time():
+    with pytest.raises(ValueError, match=r"candidates\.mix learns.* by MIC, which names pixels.*write pool_batch: 0"):
+        boxes_alone(small(), mix=CANDIDATES["mix"])
+    own = small().adapt_scenes
+    network = dataclasses.replace(own.network, tasks=("segmentation", "detection"))
+    with pytest.raises(ValueError, match=r"network\.tasks is \['detection', 'segmentation'\]: one is adapted"):
+        dataclasses.replace(own, network=network)
+
+
 def test_refusals_name_the_section_that_was_read(params):
     own = dataclasses.replace(params.adapt_scenes.ingest, labelled="labelled")
     wrong = dataclasses.replace(params, adapt_scenes=dataclasses.replace(params.adapt_scenes, ingest=own))
@@ -200,9 +231,11 @@ def test_the_committed_params_can_be_read_as_scenes():
 def test_the_share_of_the_gap_by_hand():
     lines = {name: {"miou": score} for name, score in {"source": 0.1, "baseline": 0.2, "oracle": 0.6}.items()}
     ways = {"a": {"miou": 0.5}, "b": {"miou": 0.1}}
-    told = summary(lines, ways, "a")
+    told = summary(lines, ways, "a", score="miou")
     assert told["closed"] == pytest.approx({"a": 0.75, "b": -0.25})
     assert told["gap"] == pytest.approx(0.4)
     assert closed(0.5, 0.6, 0.6) is None  # no gap
     assert closed(0.5, 0.6, None) is None
-    assert summary({k: lines[k] for k in ("source", "baseline")}, ways, "a")["gap"] is None  # without an oracle
+    assert (
+        summary({k: lines[k] for k in ("source", "baseline")}, ways, "a", score="miou")["gap"] is None
+    )  # without an oracle
