@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo demo-adapt demo-adapt-scenes demo-compress demo-detection demo-multitask compare test check ui evidence bench format
+.PHONY: demo demo-adapt demo-adapt-scenes demo-compress demo-detection demo-multitask compare test check ui evidence evidence-domains bench format
 
 demo: .venv/ready ## the whole pipeline on Fashion-MNIST: ends with the three-line table and the report's path
 	$(RUN) python -m flows.expand
@@ -41,6 +41,9 @@ ui: .venv/ready ## the Prefect UI on the demo's runs
 
 evidence: .venv/ready ## three seeds, 400 and 100 labels: writes docs/evidence.md
 	$(BIN)/python -m benchmarks.evidence --longer 2.5
+
+evidence-domains: .venv/ready ## three seeds, every way to adapt pixels of scenes
+	$(BIN)/python -m benchmarks.domains docs/recipes/adapt_scenes.yaml
 
 bench: .venv/ready ## ratios in one run: flow, training, labelling, memory
 	$(BIN)/python -m benchmarks.overhead

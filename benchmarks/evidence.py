@@ -59,7 +59,7 @@ def main() -> int:
             f"--labels is {given}: {REFERENCE} must be among them, for the oracle and the second baseline are trained "
             f"with that budget alone. Write --labels {REFERENCE} {given}"
         )
-    _repro(ROOT, "fetch", "ingest")
+    repro(ROOT, "fetch", "ingest")
     wanted = {
         labels: [Setting(labels, seed, longer=asked.longer) for seed in asked.seeds] for labels in asked.labels
     }  # fmt: skip
@@ -75,6 +75,25 @@ def main() -> int:
 def run(setting: Setting) -> None:
     """Bring one setting up to date."""
     folder = setting.folder
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["seed"] = setting.seed
+    content["split"]["labels_per_class"] = setting.labels // 10
+    for network in ("teacher", "baseline", "oracle", "student"):
+        content[network]["steps"] = round(setting.longer * content[network]["steps"])
+    if setting.labels != REFERENCE:
+        content["oracle"]["steps"] = 1  # all labels are all labels: the oracle is trained once a seed, with REFERENCE
+    furnish(folder, content)
+    repro(folder, "report")  # the rounds alone: compression has its own verdict
+    if setting.labels == REFERENCE:
+        strong_only(folder, content)
+    print(f"done: {folder.name}", flush=True)
+
+
+def furnish(folder: Path, content: dict[str, Any]) -> None:
+    """Give a folder today's code, the cache of this checkout and params.
+
+    One thread and no second process a run: two runs side by side are what keeps two cores busy.
+    """
     if not (folder / ".dvc").exists():
         folder.mkdir(parents=True, exist_ok=True)
         _dvc(folder, "init", "-q", "--no-scm")
@@ -84,20 +103,8 @@ def run(setting: Setting) -> None:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors*"))
     for name in ("dvc.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content["seed"] = setting.seed
-    content["split"]["labels_per_class"] = setting.labels // 10
-    # One thread and no second process a run: two runs side by side are what keeps two cores busy.
     content["compute"] |= {"threads": 1, "workers": 0}
-    for network in ("teacher", "baseline", "oracle", "student"):
-        content[network]["steps"] = round(setting.longer * content[network]["steps"])
-    if setting.labels != REFERENCE:
-        content["oracle"]["steps"] = 1  # all labels are all labels: the oracle is trained once a seed, with REFERENCE
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    _repro(folder, "report")  # the rounds alone: compression has its own verdict
-    if setting.labels == REFERENCE:
-        strong_only(folder, content)
-    print(f"done: {folder.name}", flush=True)
 
 
 def strong_only(folder: Path, content: dict[str, Any]) -> None:
@@ -227,7 +234,8 @@ def _interval(values: list[float]) -> str:
     return f"{estimate:.1%} ({low:.1%} to {high:.1%})"
 
 
-def _repro(folder: Path, *stages: str) -> None:
+def repro(folder: Path, *stages: str) -> None:
+    """`dvc repro` of these stages there."""
     _dvc(folder, "repro", "-q", *stages)
 
 

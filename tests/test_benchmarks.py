@@ -6,19 +6,44 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import detection, evidence, mutations, overhead, planting, steps, turns
+from benchmarks import detection, domains, evidence, mutations, overhead, planting, steps, turns
 from tutelage.data.images import Images
 
 
 def test_budgets_without_the_one_that_trains_the_oracle_are_refused_before_anything_runs(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["evidence", "--labels", "100", "200"])
-    monkeypatch.setattr(evidence, "_repro", lambda *_: pytest.fail("a stage has run"))
+    monkeypatch.setattr(evidence, "repro", lambda *_: pytest.fail("a stage has run"))
     with pytest.raises(SystemExit) as refused:
         evidence.main()
     assert refused.value.code == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "--labels is 100 200: 400 must be among them" in said
     assert said.endswith("Write --labels 400 100 200")
+
+
+def test_ways_to_adapt_are_compared_by_their_means_over_seeds():
+    def run(*scores):
+        source, baseline, way, oracle = ({"ap": score, "ap50": 1.0} for score in scores)
+        lines = {"source": source, "baseline": baseline, "adapted": way, "oracle": oracle}
+        return {"lines": lines, "candidates": {"adabn": way}}
+
+    said = domains.markdown([run(0.1, 0.2, 0.35, 0.6), run(0.1, 0.4, 0.55, 0.6)]).splitlines()
+    assert said[0] == "| network | AP | AP50 | of the gap |"
+    assert [line for line in said if "adabn" in line] == [
+        "| adabn | 45.0 % (35.0 % to 55.0 %) | 100.0 % (100.0 % to 100.0 %) | 50.0 % |"
+    ]
+    alone = run(0.1, 0.2, 0.35, 0.6)
+    alone["lines"]["oracle"] = None
+    assert "| oracle | - | - |" in domains.markdown([alone])
+
+
+def test_own_data_of_a_recipe_need_no_demo_and_other_sections_stay(tmp_path):
+    recipe = domains.ROOT / "docs/recipes/adapt_plates.yaml"
+    content = domains.params(recipe, 2, tmp_path)
+    assert (content["seed"], content["fetch"]["dataset"]) == (2, "none")
+    assert content["adapt_scenes"]["ingest"]["root"] == str(tmp_path)
+    assert content["adapt_scenes"]["network"]["tasks"] == ["detection"]
+    assert content["adapt_scenes"]["evaluate"] == {"batch": 32}
 
 
 def test_sides_take_turns_at_going_first_and_are_timed_by_the_unit(monkeypatch):
