@@ -32,6 +32,7 @@ class SceneCandidate:
     start: Literal["source", "scratch"] = "source"  # weights that it begins with
     norms: Literal["training", "target"] = "training"  # images that batch norm's statistics are of in the end
     learn: Annotated[MultiMethod | AdaptSegNet, BeforeValidator(parse_scene_learner)]
+    views: SceneViews | None = None  # of this one alone; null: those of adapt_scenes
     levels: Literal[1, 2] = 1  # of adaptsegnet: how many maps critics see
 
     def __post_init__(self) -> None:

@@ -48,6 +48,7 @@ def adapt_scenes_student(split: Path, source: Path, *, params: Params, out: Path
         names = ", ".join(candidates)
         raise BadInput(f"{out} does not say its candidate: write work/adapt_scenes/candidates/NAME, of {names}")
     wanted, truth, pool = candidates[out.name], truth_of(split, table, known), rows_of(table, "pool")
+    known = replace(known, multitask=replace(known.multitask, views=wanted.views or known.multitask.views))
     if not len(pool):
         raise BadInput("the target has no image, so nothing can adapt to it. Set adapt_scenes.ingest.pool")
     method = MuST() if isinstance(wanted.learn, AdaptSegNet) else wanted.learn  # a loop of its own runs none

@@ -138,6 +138,18 @@ def test_statistics_of_the_target_change_nothing_else_and_who_starts_from_the_so
     assert all(torch.allclose(plain[name], source[name], atol=1e-6) for name in set(plain) - norms)
 
 
+def test_a_candidate_may_have_views_of_its_own(params):
+    own, way = params.adapt_scenes.views, CANDIDATES["adabn"]
+    ways = {name: dataclasses.replace(way, views=views) for name, views in {
+        "given": None, "same": own, "other": dataclasses.replace(own, negative=1.0),
+    }.items()}  # fmt: skip
+    params = dataclasses.replace(
+        params, adapt_scenes=dataclasses.replace(params.adapt_scenes, candidates=ways, adapted="other")
+    )
+    found = trained(params, "source", *ways)
+    assert found["given"] == found["same"] != found["other"]
+
+
 @pytest.mark.parametrize("name", CANDIDATES)
 def test_a_candidate_that_is_killed_goes_on_and_ends_with_the_same_weights(params, monkeypatch, name):
     trained(params, "source")
