@@ -16,6 +16,7 @@ from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_method
 from tasks.lesson_params import LessonParams, parse_loop
 from tasks.loops import Loop, NASStudent, OddRanks, UninformedStudents
 from tasks.multi_params import Multitask
+from tasks.strings_params import StringsParams
 from tutelage.data.views import Views
 from tutelage.methods import Method
 from tutelage.models.backbone import NetworkSpec
@@ -219,6 +220,7 @@ class Params:
     lesson: LessonParams
     committee: CommitteeParams
     pate: PATE = field(default_factory=PATE)
+    strings: StringsParams
     detection: Detection
     adapt: Adapt
     adapt_scenes: AdaptScenes
