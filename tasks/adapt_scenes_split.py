@@ -25,4 +25,4 @@ def adapt_scenes_split(ingested: Path, *, params: Params, out: Path) -> Path:
             "boxes instead (adapt_scenes.network.tasks: [detection])"
         )
     with own_names():
-        return scenes_split(ingested, params=as_scenes(params), out=out)
+        return scenes_split(ingested, params=as_scenes(params), out=out, calibrated=False)

@@ -24,11 +24,12 @@ TINY = 2.0  # pixels at the network's size, below which a side can hardly be see
 Roles = dict[str, dict[str, int]]  # class -> role -> objects that are no crowd
 
 
-def scenes_split(ingested: Path, *, params: Any, out: Path) -> Path:
+def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = True) -> Path:
     """Manifest, boxes -> split.parquet (image, role), boxes.parquet (objects that may be seen), truth.parquet and
     known.parquet (objects of the pool that are hidden, and the images where they are known), report.
 
-    Roles follow from the seed and each image's bytes. Data that cannot be trained on is refused, with the way out.
+    Roles follow from the seed and each image's bytes. Where nothing is `calibrated`, no hold-out is missed.
+    Data that cannot be trained on is refused, with the way out.
     """
     wanted: ScenesSplit = params.detection.split
     manifest, boxes, told = read_manifest(ingested), read_boxes(ingested), read_json(ingested / "report.json")
@@ -43,7 +44,7 @@ def scenes_split(ingested: Path, *, params: Any, out: Path) -> Path:
         shown = "\n".join(f"  {line}" for line in problems)
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
     size = params.detection.network.image_size
-    notes = [*_idle(roles, counts), *_empty(table, boxes), *_tiny(table, boxes, size), *_told(told)]
+    notes = [*_idle(roles, counts, calibrated), *_empty(table, boxes), *_tiny(table, boxes, size), *_told(told)]
     images = Counter(roles.values())
     report = {"problems": [], "notes": notes, "images": {role: images[role] for role in ROLES}, "classes": counts}
     with whole(out) as folder:
@@ -112,14 +113,14 @@ def _classes(counts: Roles) -> Iterator[str]:
         yield f"{len(missing) - SHOWN} more classes have no object to train on: {_listed(missing[SHOWN:])}"
 
 
-def _idle(roles: dict[str, str], counts: Roles) -> Iterator[str]:
+def _idle(roles: dict[str, str], counts: Roles, calibrated: bool) -> Iterator[str]:
     images = Counter(roles.values())
     if not images["pool"]:
         yield (
             "The pool is empty: training goes on with labels alone. Set detection.ingest.pool, or lower "
             "detection.split.images"
         )
-    if not images["holdout"]:
+    if not images["holdout"] and calibrated:
         yield "The hold-out is empty, so thresholds cannot be calibrated. Raise detection.split.holdout"
     few = [f"{name} ({number['labelled']})" for name, number in counts.items() if number["labelled"] < FEW]
     if few:
