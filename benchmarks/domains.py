@@ -3,8 +3,7 @@
 Runs `dvc repro adapt_scenes_report` once a seed, with the entries of a recipe such as docs/recipes/adapt_scenes.yaml or
 adapt_plates.yaml in place of those of params.yaml, each in a folder of its own under .tutelage/domains, and prints a
 table: source, baseline, every candidate and oracle on the target's test, mean and range over seeds. `--root` is where
-own data lies (`adapt_scenes.ingest.root`). What is equal is taken from DVC's cache: a run that was
-cut off continues.
+own data lies (`adapt_scenes.ingest.root`). What is equal is taken from DVC's cache: a run that was cut off continues.
 """
 
 import argparse
@@ -27,10 +26,12 @@ FOLDER = ROOT / ".tutelage" / "domains"
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("recipe", type=Path, help="a YAML file with a section adapt_scenes")
-    arguments.add_argument("--root", type=Path, help="folder of own data (default: the recipe's)")
+    arguments.add_argument("--root", type=Path, help="folder of own data (default: the demo's scenes)")
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments.add_argument("--parallel", type=int, default=2, help="runs at a time (default: 2)")
     asked = arguments.parse_args()
+    if problem := unusable(asked.recipe, asked.root):
+        arguments.error(problem)
     contents = {seed: params(asked.recipe, seed, asked.root) for seed in asked.seeds}
     if asked.root is None:
         repro(ROOT, "fetch")
@@ -40,6 +41,19 @@ def main() -> int:
     found = [read_json(folder / "work/adapt_scenes/report/summary.json") for folder in folders]
     print(markdown(found))
     return 0
+
+
+def unusable(recipe: Path, root: Path | None) -> str | None:
+    """Why this cannot be run, with the way out; None where it can."""
+    found = yaml.safe_load(recipe.read_text()) if recipe.is_file() else None
+    if not isinstance(found, dict) or "adapt_scenes" not in found:
+        return f"{recipe} is no YAML file with a section adapt_scenes. Name one such as docs/recipes/adapt_scenes.yaml"
+    own = found["adapt_scenes"].get("ingest", {}).get("root")
+    if root is None and own is not None:
+        return f"{recipe} has data of its own, {own!r}. Say where they lie: --root FOLDER"
+    if root is not None and not root.is_dir():
+        return f"--root is {root}, which is no folder. Name the one with the recipe's COCO JSON files"
+    return None
 
 
 def params(recipe: Path, seed: int, root: Path | None) -> dict[str, Any]:

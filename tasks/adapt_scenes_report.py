@@ -75,8 +75,12 @@ def closed(score: float, low: float, high: float | None) -> float | None:
 
 def _measured(folder: Path, table: pa.Table, truth: Truth, rows: np.ndarray, params: Params) -> dict[str, Any]:
     net, card = load_multi(folder / "model.safetensors")
-    if card.image_size != truth.size:
-        raise BadInput(f"{folder} sees {card.image_size} pixels, adapt_scenes.network {truth.size}. Train it again")
+    wanted = params.multitask.network.tasks
+    if (net.tasks, card.image_size) != (wanted, truth.size):
+        raise BadInput(
+            f"{folder} answers {net.tasks} at {card.image_size} pixels, adapt_scenes.network {wanted} at {truth.size}. "
+            "Train it again"
+        )
     said = list(say(table, rows, (net, card), params, params.multitask.evaluate.batch))
     (task,) = net.tasks
     return measure(task, truth, rows, said, card.classes, params.multitask.evaluate)

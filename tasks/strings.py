@@ -106,7 +106,7 @@ def _readers(school: School) -> dict[str, Reader]:
 
 def _scores(school: School, reader: Reader) -> dict[str, Any]:
     """Of the greedy answers to test rows, all and by style. A row may be read from either side if people do so."""
-    said, things, domains = _read(school, reader, school.test)
+    said, _, things, domains = _read(school, reader, school.test)
     if school.wanted.rows.backwards:
         things = [min((one, one[::-1]), key=partial(edits, answer)) for answer, one in zip(said, things, strict=True)]
     kept = {"all": np.arange(len(said))}
@@ -127,8 +127,7 @@ def _rates(said: list[list[int]], wanted: list[list[int]]) -> dict[str, float]:
 
 def _distilled(school: School, teacher: Reader, learn: SequenceKD) -> dict[str, float]:
     """Complexity and faithfulness of the labelled rows' strings, real ones and the teacher's (Zhou et al. 2020)."""
-    said, things, _ = _read(school, teacher, school.train, beam=learn.beam)
-    real = symbols_of(torch.cat([seen.words for seen in _every(school, school.train)]), end=school.train.classes)
+    said, real, things, _ = _read(school, teacher, school.train, beam=learn.beam)
     return {
         "complexity_real": complexity(things, real), "complexity_teacher": complexity(things, said),
         "faithfulness_teacher": faithfulness(things, real, said),
@@ -137,17 +136,19 @@ def _distilled(school: School, teacher: Reader, learn: SequenceKD) -> dict[str, 
 
 def _read(
     school: School, reader: Reader, rows: Rows, beam: int = 1
-) -> tuple[list[list[int]], list[list[int]], np.ndarray]:
-    """The best string of each row, what hangs there, and the row's style."""
+) -> tuple[list[list[int]], list[list[int]], list[list[int]], np.ndarray]:
+    """Of each row the best string, the one that was written, what hangs there, and its style."""
     device = next(reader.parameters()).device
     said: list[list[int]] = []
+    words: list[list[int]] = []
     things: list[list[int]] = []
     domains = []
     for seen in _every(school, rows):
         said += symbols_of(reader.read(seen.images.to(device), beam)[:, 0], end=rows.classes)
+        words += symbols_of(seen.words, end=rows.classes)
         things += symbols_of(seen.things, end=rows.classes)
         domains.append(seen.domains.numpy())
-    return said, things, np.concatenate(domains)
+    return said, words, things, np.concatenate(domains)
 
 
 def _every(school: School, rows: Rows) -> Iterator[Strings]:

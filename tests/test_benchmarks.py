@@ -37,6 +37,24 @@ def test_ways_to_adapt_are_compared_by_their_means_over_seeds():
     assert "| oracle | - | - |" in domains.markdown([alone])
 
 
+@pytest.mark.parametrize(
+    ("recipe", "more", "said"),
+    [
+        ("docs/recipes/none.yaml", [], "is no YAML file with a section adapt_scenes"),
+        ("docs/recipes/takd.yaml", [], "is no YAML file with a section adapt_scenes"),
+        ("docs/recipes/adapt_plates.yaml", [], "has data of its own, 'plates'. Say where they lie: --root FOLDER"),
+        ("docs/recipes/adapt_plates.yaml", ["--root", "nowhere"], "--root is nowhere, which is no folder"),
+    ],
+)
+def test_recipes_without_their_data_are_refused_before_anything_runs(monkeypatch, capsys, recipe, more, said):
+    monkeypatch.setattr("sys.argv", ["domains", str(domains.ROOT / recipe), *more])
+    monkeypatch.setattr(domains, "repro", lambda *_: pytest.fail("a stage has run"))
+    with pytest.raises(SystemExit) as refused:
+        domains.main()
+    assert refused.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_own_data_of_a_recipe_need_no_demo_and_other_sections_stay(tmp_path):
     recipe = domains.ROOT / "docs/recipes/adapt_plates.yaml"
     content = domains.params(recipe, 2, tmp_path)

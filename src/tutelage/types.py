@@ -216,6 +216,7 @@ Shift = Literal["none", "appearance", "class mix", "both", "confidence"]  # what
 Task = Literal["classification", "detection", "segmentation", "depth"]
 TASKS: tuple[Task, ...] = get_args(Task)
 IGNORE = -1  # in place of a class: nobody says what the pixel is
+PAD = -1  # behind the end of a string of symbols: nothing is asked of it
 
 
 class Present(NamedTuple):

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from tutelage.data.images import Images
-from tutelage.data.rows import PAD, Rows, RowSpec, symbols_of
-from tutelage.types import BadInput
+from tutelage.data.rows import Rows, RowSpec, symbols_of
+from tutelage.types import PAD, BadInput
 
 
 class Flat(Images):

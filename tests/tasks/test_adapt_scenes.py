@@ -213,6 +213,8 @@ def test_boxes_without_masks_are_adapted_by_statistics_of_the_target(tmp_path, m
     assert "| way | AP | AP50 | of the gap |" in (FOLDER / "report/summary.md").read_text()
     net, _ = load_multi(FOLDER / "candidates/adabn/model.safetensors")
     assert net.tasks == ("detection",)
+    with pytest.raises(BadInput, match=r"source answers \('detection',\) at .*\('segmentation',\) at .*Train it again"):
+        report(small())
 
 
 def test_what_names_pixels_finds_no_boxes_and_one_task_is_adapted_at_a_time():
@@ -249,6 +251,5 @@ def test_the_share_of_the_gap_by_hand():
     assert told["gap"] == pytest.approx(0.4)
     assert closed(0.5, 0.6, 0.6) is None  # no gap
     assert closed(0.5, 0.6, None) is None
-    assert (
-        summary({k: lines[k] for k in ("source", "baseline")}, ways, "a", score="miou")["gap"] is None
-    )  # without an oracle
+    without = {name: lines[name] for name in ("source", "baseline")}
+    assert summary(without, ways, "a", score="miou")["gap"] is None

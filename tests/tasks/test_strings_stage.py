@@ -61,8 +61,8 @@ def test_a_row_that_may_be_read_from_both_sides_is_right_from_both(split, tmp_pa
     read = tasks.strings._read
 
     def reversed_(*given, **more):
-        _, things, domains = read(*given, **more)
-        return [one[::-1] for one in things], things, domains
+        _, words, things, domains = read(*given, **more)
+        return [one[::-1] for one in things], words, things, domains
 
     monkeypatch.setattr(tasks.strings, "_read", reversed_)
     params = params_for("seq_kd")

@@ -3,12 +3,12 @@ import copy
 import pytest
 import torch
 
-from tutelage.data.rows import PAD, Strings
+from tutelage.data.rows import Strings
 from tutelage.losses.sequences import ctc, string_nll, word_distillation
 from tutelage.models.readers import ReaderSpec, create_reader
 from tutelage.train.settings import Optimiser
 from tutelage.train.strings import NAT_KD, AccentCTC, SequenceKD, begin, fit, nearest
-from tutelage.types import BadInput, Diverged
+from tutelage.types import PAD, BadInput, Diverged
 
 SETTINGS = Optimiser(warmup_steps=1, lr=0.01)
 END = 3

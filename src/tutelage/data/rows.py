@@ -14,9 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from tutelage.data.images import Images
-from tutelage.types import BadInput
-
-PAD = -1  # behind the end of a string: nothing is asked of it
+from tutelage.types import PAD, BadInput
 
 Style = Literal["plain", "inverted", "noisy"]  # domains of images of the same strings: "accents"
 

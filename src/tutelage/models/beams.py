@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-PAD = -1  # as tutelage.data.rows has it
+from tutelage.types import PAD
 
 Next = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # last symbols and states -> logits and states
 
