@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tasks.knobs import STRICT, Count, Open, Share, Train, nearest, parse_method, parse_named
+from tasks.knobs import STRICT, Count, Named, Open, Share, Train, nearest, parse_method, parse_named
+from tasks.turn_params import PlanDomains
 from tutelage.methods import METHODS, Method
 from tutelage.train.adaptsegnet import AdaptSegNet
 from tutelage.train.bdl import BDL
@@ -60,7 +61,7 @@ class DomainFolders:
 
     __pydantic_config__ = STRICT
     root: str
-    source: str  # class folders, a CSV (image, label), or tar shards
+    source: Named  # class folders, a CSV (image, label), or tar shards; of several domains {NAME: one of these}
     target: str  # a folder of images, or tar shards
     test: str  # of the target, like `source`; only evaluated on
 
@@ -76,9 +77,15 @@ class Candidate:
     learn: Annotated[Method | AdaptSegNet | BDL, BeforeValidator(parse_learner)]
     start: Literal["source", "scratch"] = "source"  # weights that it begins with
     translated: bool = False  # labelled images are seen as the translator makes them
+    turns: PlanDomains | None = None  # of several domains with labels: one a turn; null: all at every step
 
     def __post_init__(self) -> None:
         loop = not isinstance(self.learn, Method)
+        if self.turns is not None and (loop or self.steps % self.turns.every):
+            raise ValueError(
+                f"turns are of {self.turns.every} steps, {type(self.learn).__name__} has {self.steps}: turns take a "
+                "method, no loop of its own, and a multiple of `every` steps"
+            )
         if loop and (self.translated or not self.pool_batch):
             raise ValueError(
                 f"translated is {self.translated} and pool_batch {self.pool_batch}, but {type(self.learn).__name__} is "

@@ -1,5 +1,6 @@
 """What adaptation was worth, and whether the choice was right."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def adapt_report(
         "best": max(truth, key=lambda name: truth[name]),
         "gain": truth[chosen["chosen"]] - truth[SOURCE],
         "rank_correlation": {key: rank_correlation(order, kept) for key, order in orders.items()},
+        "turns": {name: _turns(folder) for name, folder in folders.items() if (folder / "turns.json").exists()},
     }
     with whole(out) as folder:
         write_json(folder / "report.json", content)
@@ -62,6 +64,11 @@ def _line(folder: Path, right: float) -> dict[str, Any]:
         "student": right,
         **{key: told[key] for key in ("verdict", "accepted", "reasons")},
     }
+
+
+def _turns(folder: Path) -> dict[str, int]:
+    """How many turns each domain had."""
+    return dict(Counter(each["domain"] for each in read_json(folder / "turns.json")["turns"]))
 
 
 def _markdown(content: dict[str, Any], chosen: dict[str, Any]) -> str:
@@ -83,5 +90,7 @@ def _markdown(content: dict[str, Any], chosen: dict[str, Any]) -> str:
     head = ["round", "target images labelled", "its student on the target's test", "goes on", "guard"]
     parts += ["## Rounds", markdown(head, lines), "## Validators"]
     parts += ["Order of each validator against the truth:", markdown(["validator", "rank correlation"], agree)]
+    for name, had in content["turns"].items():
+        parts += [f"Turns of {name}: " + ", ".join(f"{count} of {domain}" for domain, count in had.items()) + "."]
     parts += [f"Refused by the guard: {', '.join(chosen['refused']) or 'none'}."]
     return "\n\n".join(parts) + "\n"

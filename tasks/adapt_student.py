@@ -11,6 +11,7 @@ import torch
 from tasks.adapt_params import Candidate
 from tasks.adapting import about, job_of, network_of, scratch_of, two_domains
 from tasks.carry import carry_on, results
+from tasks.domain_turns import train_in_turns
 from tasks.params import Params
 from tasks.training import rows_of, run
 from tutelage.data.images import Images
@@ -31,7 +32,8 @@ Begin = Callable[[], Iterable[Step]]  # the steps that a loop has left
 
 def adapt_student(split: Path, source: Path, translation: Path, *, params: Params, out: Path) -> Path:
     """Train the candidate that OUT names, work/adapt/candidates/NAME, on source labels and the target's images:
-    model.safetensors, curve.csv. Labels of the target are in none of its inputs.
+    model.safetensors, curve.csv, and of a candidate with turns turns.json. Labels of the target are in none of its
+    inputs.
     """
     table, known = read_split(split), params.adapt.candidates
     if out.name not in known:
@@ -46,7 +48,10 @@ def adapted(
     """A candidate, trained from `model` on the labelled images and the pool of `table`."""
     learner = wanted.learn
     if isinstance(learner, Method):
-        return run(job_of(out.name, wanted, table, params, model, translator), table, params, out)
+        job = job_of(out.name, wanted, table, params, model, translator)
+        if wanted.turns is not None:
+            return train_in_turns(job, wanted.turns, table, params, out=out)
+        return run(job, table, params, out)
     torch.manual_seed(params.seed)
     classes, device = classes_of(table), accelerator(params.compute).device
     network = network_of(model, table) if wanted.start == "source" else create(params.network, len(classes))

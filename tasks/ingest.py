@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tasks.io import whole, write_json
-from tasks.params import Params
+from tasks.params import Ingest, Params
 from tasks.progress import Progress
 from tutelage.data.ingest import Settled, examine_all, manifest, settle
 from tutelage.data.manifest import write_manifest
-from tutelage.data.records import Examined, Refusal, Scan
-from tutelage.data.sources import check_apart, scan
+from tutelage.data.records import Examined, Refusal, Scan, SourceName
+from tutelage.data.sources import check_apart, joined, scan, scan_domains
 
 SHOWN = 20  # of each list in report.md; report.json has all
 
@@ -20,14 +20,11 @@ SHOWN = 20  # of each list in report.md; report.json has all
 def ingest(root: Path, *, params: Params, out: Path) -> Path:
     """Folder of images -> manifest.parquet (image, hashes, size, label), report (what was refused or dropped, and why).
 
-    Sources are class folders, a CSV (image, label), or WebDataset tar shards; the pool needs no labels.
+    Sources are class folders, a CSV (image, label), or WebDataset tar shards; the pool needs no labels. The labelled
+    images may be of several domains: {NAME: folder}, or a column `domain` of the CSV.
     """
     wanted = params.ingest
-    sources: dict[Literal["labelled", "pool", "test"], str | None] = {
-        "labelled": wanted.labelled, "pool": wanted.pool, "test": wanted.test,
-    }  # fmt: skip
-    scans = [scan(root, name, source) for source, name in sources.items() if name is not None]
-    check_apart(scans)
+    scans = scanned(root, wanted)
     images, refused = examined(scans, wanted.max_pixels, thumbnails=wanted.near_duplicates > 0)
     settled = settle(images, leaks=wanted.leaks, near_duplicates=wanted.near_duplicates)
     refused = sorted([*refused, *settled.refused], key=lambda refusal: refusal.id)
@@ -39,6 +36,20 @@ def ingest(root: Path, *, params: Params, out: Path) -> Path:
         (folder / "report.md").write_text(_markdown(report))
     print(f"ingest: {counts(report['images'])}; refused {len(refused)}, dropped {len(settled.dropped)} spare copies")
     return out
+
+
+def scanned(root: Path, wanted: Ingest) -> list[Scan]:
+    """What lies in each source. Raises BadInput."""
+    sources: dict[SourceName, str | None] = {"pool": wanted.pool, "test": wanted.test}
+    rest = [scan(root, name, source) for source, name in sources.items() if name is not None]
+    if isinstance(wanted.labelled, str):
+        first = scan(root, wanted.labelled, "labelled")
+        check_apart([first, *rest])
+    else:
+        parts = scan_domains(root, wanted.labelled, "labelled")
+        check_apart([*parts.values(), *rest])
+        first = joined(parts, root)
+    return [first, *rest]
 
 
 def examined(scans: list[Scan], max_pixels: int, *, thumbnails: bool) -> tuple[list[Examined], list[Refusal]]:
@@ -59,9 +70,11 @@ def examined(scans: list[Scan], max_pixels: int, *, thumbnails: bool) -> tuple[l
 def _report(settled: Settled, refused: list[Refusal], scans: list[Scan]) -> dict[str, Any]:
     images = Counter(image.found.source for image in settled.kept)
     labelled = Counter(image.found.label for image in settled.kept if image.found.source == "labelled")
+    domains = Counter(image.found.domain for image in settled.kept if image.found.domain)
     return {
         "images": {scan.source: images[scan.source] for scan in scans},
         "labelled": dict(labelled),
+        "domains": dict(domains),
         "refused": [asdict(refusal) for refusal in refused],
         "dropped": [asdict(refusal) for refusal in settled.dropped],
         "leaks": [asdict(leak) for leak in settled.leaks],
@@ -72,6 +85,9 @@ def _markdown(report: dict[str, Any]) -> str:
     lines = ["# Ingest", "", f"Images that can be used: {counts(report['images'])}.", ""]
     lines += ["| class | labelled images |", "|---|---|"]
     lines += [f"| {cell(name)} | {count} |" for name, count in sorted(report["labelled"].items())]
+    if report["domains"]:
+        lines += ["", "| domain | images |", "|---|---|"]
+        lines += [f"| {cell(name)} | {count} |" for name, count in sorted(report["domains"].items())]
     titles = {
         "refused": "Refused: cannot be used",
         "dropped": "Dropped: a copy of them stays, or the test split has them",

@@ -16,6 +16,7 @@ STRICT: Any = {"extra": "forbid"}
 Count = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Open = Annotated[float, Field(gt=0, lt=1)]
+Named = str | Annotated[dict[Annotated[str, Field(min_length=1)], str], Field(min_length=1)]  # one, or one a domain
 
 
 def parse_method(value: Any) -> Any:

@@ -29,7 +29,7 @@ from tutelage.train.device import accelerator
 from tutelage.train.multilingual_nmt import MultilingualNMT, likeliest
 from tutelage.train.tscl import TSCL
 from tutelage.train.turns import Plan, Run, Scores, Turns
-from tutelage.types import BadInput, MultiBatch, Task
+from tutelage.types import BadInput, Multi, MultiBatch, Task
 
 Held = Mapping[Task, list[MultiSource]]  # of each task batches of its held-out images
 PLAIN = SceneViews(flip=False, scale=0.0, translate=0.0)
@@ -45,8 +45,8 @@ def train_in_turns(job: MultiJob, held: Given, table: pa.Table, params: Params, 
     assert train.turns is not None
     depth, bandit = measure_of(method), isinstance(train.turns.learn, TSCL)
     engine, judges = accelerator(params.compute), held_images(job, held, table, params)
-    turn = Turns(
-        every=train.turns.every, guide=train.turns.learn, tasks=job.network.tasks,
+    turn: Turns[Multi, Task] = Turns(
+        every=train.turns.every, guide=train.turns.learn, subjects=job.network.tasks,
         score=lambda net: turns.score(net, batches_of(judges), depth=depth),
         specialists=None if bandit else specialists(job, judges, table, teachers, engine.device),
     )  # fmt: skip
@@ -57,15 +57,15 @@ def train_in_turns(job: MultiJob, held: Given, table: pa.Table, params: Params, 
     if isinstance(turn.guide, MultilingualNMT):
         told = with_likeliest(told, turn.guide.top)
 
-    def feed(plan: Plan, start: int, stop: int) -> Iterable[MultiBatch]:
+    def feed(plan: Plan[Task], start: int, stop: int) -> Iterable[MultiBatch]:
         made = of_turn(source, job.given, told, plan)
         return multi_batches(made, start=start, stop=stop, workers=params.compute.workers)
 
     carry_on(
         job.name, run,
         lambda: turns.fit(
-            method, run, turn, feed, params.multitask.optimiser, steps=train.steps, accelerator=engine,
-            diary=scratch / "diary",
+            turns.led(method, turn.guide), run, turn, feed, params.multitask.optimiser, steps=train.steps,
+            accelerator=engine, diary=scratch / "diary",
         ),
         steps=train.steps, compute=params.compute, scratch=scratch,
     )  # fmt: skip
@@ -134,7 +134,7 @@ def with_likeliest(told: Told, top: int) -> Told:
     return replace(told, trust=likeliest(torch.from_numpy(told.present), top).numpy())
 
 
-def of_turn(source: MultiSource, given: Given, told: Told, plan: Plan) -> MultiSource:
+def of_turn(source: MultiSource, given: Given, told: Told, plan: Plan[Task]) -> MultiSource:
     """What the batches of a turn are made of: images labelled for its tasks, and the pool as its teachers see it."""
     own = only_of(given, plan.labels)
     return replace(
@@ -149,7 +149,7 @@ def only_of(given: Given, tasks: tuple[Task, ...]) -> Given:
     return Given(given.truth, given.rows[places], [given.tasks[place] for place in places])
 
 
-def told_of(run: Run, turn: Turns) -> dict[str, Any]:
+def told_of(run: Run[Any, Any, Any], turn: Turns[Any, Any]) -> dict[str, Any]:
     """turns.json."""
     return {
         "specialists": turn.specialists,
@@ -159,7 +159,7 @@ def told_of(run: Run, turn: Turns) -> dict[str, Any]:
     }
 
 
-def _digest(held: Given, turn: Turns) -> str:
+def _digest(held: Given, turn: Turns[Any, Any]) -> str:
     """Names what a run is judged by."""
     told = f"{held.tasks} {turn.guide} {turn.specialists}".encode()
     return hashlib.sha256(told + np.ascontiguousarray(held.rows).tobytes()).hexdigest()[:8]

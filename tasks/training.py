@@ -59,7 +59,7 @@ def run(
     made, stop = source(job, table, params), job.train.steps
 
     def feed(step: int) -> Iterable[Batch]:
-        seen = _through(job, batches(made, start=step, stop=stop, workers=params.compute.workers), params)
+        seen = as_seen(job, batches(made, start=step, stop=stop, workers=params.compute.workers), params)
         return seen if through is None else through(state, seen)
 
     carry_out(
@@ -168,7 +168,8 @@ def source(job: Job, table: pa.Table, params: Params) -> Source:
     )  # fmt: skip
 
 
-def _through(job: Job, seen: Iterable[Batch], params: Params) -> Iterable[Batch]:
+def as_seen(job: Job, seen: Iterable[Batch], params: Params) -> Iterable[Batch]:
+    """Batches whose labelled images have passed through the translator of `job`, where it has one."""
     if job.translator is None:
         return seen
     generator, device = load_translator(job.translator), accelerator(params.compute).device

@@ -78,7 +78,7 @@ def test_recipes_are_sections_of_params(pytestconfig):
     for name, path in recipes(pytestconfig).items():
         recipe = yaml.safe_load(path.read_text())
         assert set(recipe) <= set(known), name
-        if {"compress", "multitask", "adapt_scenes", "strings"} & set(recipe):
+        if {"compress", "multitask", "adapt", "adapt_scenes", "strings"} & set(recipe):
             continue
         own, all_of = (content.get("detection", content) if "detection" in recipe else content
                        for content in (recipe, known))  # fmt: skip
@@ -92,6 +92,15 @@ def test_recipes_are_sections_of_params(pytestconfig):
         assert [own["rounds"][n]["teacher"] for n in rounds] == teachers[:-1]
         assert own["last"] == len(own["rounds"])
         assert "https://arxiv.org/abs/" in path.read_text()
+
+
+def test_turns_of_domains_are_params(pytestconfig, tmp_path):
+    content = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
+    content["adapt"] |= yaml.safe_load(recipes(pytestconfig)["tscl"].read_text())["adapt"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    found = load(tmp_path / "params.yaml").adapt
+    assert {name for name, item in found.candidates.items() if item.turns} == {"tscl", "tscl_adamatch"}
+    assert len(found.ingest.source) == 2
 
 
 def test_a_chain_over_a_student_friendly_teacher_is_params(pytestconfig, tmp_path):

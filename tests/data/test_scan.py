@@ -4,7 +4,7 @@ import tarfile
 import pytest
 from pictures import encoded, picture, save, shard
 
-from tutelage.data.sources import check_apart, scan
+from tutelage.data.sources import check_apart, joined, scan, scan_domains
 from tutelage.types import BadInput
 
 PNG = encoded(picture())
@@ -288,3 +288,32 @@ class TestShards:
             scan(tmp_path, "pool", "pool")
         with pytest.raises(BadInput, match="is compressed"):
             scan(tmp_path, "pool/s.tar.gz", "pool")
+
+
+class TestDomains:
+    def test_a_table_may_say_of_which_domain_an_image_is(self, tmp_path):
+        for name in ("1.png", "2.png", "3.png"):
+            save(tmp_path / name, PNG)
+        (tmp_path / "t.csv").write_text("Domain,image,label\nnight,1.png,cat\n,2.png,cat\n fog ,3.png,dog\n")
+        assert [image.domain for image in scan(tmp_path, "t.csv", "labelled").found] == ["night", "", "fog"]
+
+    def test_folders_shards_and_tables_are_joined_under_one_root(self, tmp_path):
+        save(tmp_path / "day/cat/1.png", PNG)
+        save(tmp_path / "day/cat/notes.txt", b"")
+        shard(tmp_path / "dusk/0.tar", {"1.png": PNG, "1.cls": b"dog"})
+        save(tmp_path / "night.png", PNG)
+        (tmp_path / "t.csv").write_text("image,label\nnight.png,owl\n")
+        names = {"at day": "day", "at dusk": "dusk", "at night": "t.csv"}
+        whole = joined(scan_domains(tmp_path, names, "labelled"), tmp_path)
+        assert [(image.id, image.path, image.label, image.domain) for image in whole.found] == [
+            ("labelled/day/cat/1.png", "day/cat/1.png", "cat", "at day"),
+            ("labelled/dusk/0.tar/1.png", "dusk/0.tar", "dog", "at dusk"),
+            ("labelled/night.png", "night.png", "owl", "at night"),
+        ]
+        assert (whole.root, whole.classes) == (tmp_path.as_posix(), {"cat"})
+        assert refused(whole) == {"labelled/day/cat/notes.txt": "not_an_image"}
+
+    def test_two_domains_are_no_one_folder(self, tmp_path):
+        save(tmp_path / "day/cat/1.png", PNG)
+        with pytest.raises(BadInput, match="lies inside"):
+            check_apart([*scan_domains(tmp_path, {"day": "day", "night": "day"}, "labelled").values()])

@@ -31,6 +31,7 @@ def test_files_hold_what_the_contract_says(root):
     assert report == {
         "images": {"labelled": 16, "pool": 1, "test": 6},
         "labelled": {"cat": 8, "dog": 8},
+        "domains": {},
         "refused": [{"id": "pool/broken.png", "reason": "truncated", "detail": report["refused"][0]["detail"]}],
         "dropped": [],
         "leaks": [],

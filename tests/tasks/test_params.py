@@ -4,6 +4,8 @@ import yaml
 from tasks.params import load
 from tutelage.types import BadInput
 
+TURNS = {"every": 100, "learn": {"name": "tscl"}}
+
 
 @pytest.fixture
 def change(tmp_path, pytestconfig):
@@ -119,6 +121,14 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("adapt.candidates.mic.learn", {"name": "bdl", "rounds": 7}, "write a multiple of 21"),
         ("adapt.candidates.adaptsegnet.translated", True, "leave out `translated`"),
         ("adapt.candidates.adaptsegnet.pool_batch", 0, "pool_batch of 1 or more"),
+        (
+            "adapt.candidates.adaptsegnet.turns",
+            TURNS,
+            "turns are of 100 steps, AdaptSegNet has 600: turns take a method",
+        ),
+        ("adapt.candidates.mic.turns", TURNS | {"every": 7}, "a multiple of `every` steps"),
+        ("adapt.candidates.mic.turns", TURNS | {"learn": {"name": "multilingual_nmt"}}, "guides of turns of domains"),
+        ("adapt.ingest.source", {}, "at least 1 item"),
         ("adapt_scenes.ingest.test", None, "ingest.test is null, but pool and test are the target"),
         ("adapt_scenes.adapted", "mike", "adapted is 'mike': write one of the candidates, adabn"),
         ("adapt_scenes.oracle.pool_batch", 4, "it sees no pool"),

@@ -14,7 +14,7 @@ from tutelage.train.device import accelerator
 from tutelage.train.multilingual_nmt import MultilingualNMT, likeliest
 from tutelage.train.settings import Compute, Optimiser
 from tutelage.train.tscl import TSCL
-from tutelage.train.turns import Shared, Turns, begin, fit, score
+from tutelage.train.turns import Shared, Turns, begin, fit, led, score
 from tutelage.types import TASKS, BadInput, Diverged, MultiBatch, Sizes
 
 SETTINGS = Optimiser(warmup_steps=1)
@@ -36,12 +36,12 @@ def feed(plan, start, stop):
 
 def started(turns):
     torch.manual_seed(0)
-    return begin(loop.begin(MuST(), multi_net(turns.tasks), None, Sizes(2, 2, CLASSES, 8), SETTINGS), turns, seed=0)
+    return begin(loop.begin(MuST(), multi_net(turns.subjects), None, Sizes(2, 2, CLASSES, 8), SETTINGS), turns, seed=0)
 
 
 def follow(turns, run, steps, *, at=feed):
     engine = accelerator(Compute(threads=1, device="cpu", precision="fp32"))
-    return fit(MuST(), run, turns, at, SETTINGS, steps=steps, accelerator=engine)
+    return fit(led(MuST(), turns.guide), run, turns, at, SETTINGS, steps=steps, accelerator=engine)
 
 
 def planned(turns, number, world):
@@ -68,7 +68,7 @@ def test_a_bandit_learns_the_task_that_rises_leaves_noise_and_returns_to_what_is
         depth = min(1.0, 0.2 + lessons["depth"] / 30) if forgotten else 1.0
         return {"classification": 0.1, "segmentation": min(1.0, lessons["segmentation"] / 30), "depth": depth}
 
-    turns = Turns(every=1, guide=TSCL(variant="online", alpha=0.5), tasks=tasks, score=lambda net: {})
+    turns = Turns(every=1, guide=TSCL(variant="online", alpha=0.5), subjects=tasks, score=lambda net: {})
     plans = planned(turns, 110, world)
     assert all(plan.labels == plan.pool and len(plan.labels) == 1 for plan in plans)
     early = Counter(plan.labels[0] for plan in plans[:25])
@@ -81,7 +81,7 @@ def test_a_bandit_learns_the_task_that_rises_leaves_noise_and_returns_to_what_is
 @pytest.mark.parametrize("guide", BANDITS, ids=[guide.variant for guide in BANDITS])
 def test_a_turn_of_a_bandit_teaches_its_task_alone(guide):
     values = itertools.count()
-    turns = Turns(every=2, guide=guide, tasks=("classification", "depth"),
+    turns = Turns(every=2, guide=guide, subjects=("classification", "depth"),
                   score=lambda net: dict.fromkeys(("classification", "depth"), float(next(values))))  # fmt: skip
     run = started(turns)
     before, seen = run.plan, []
@@ -102,7 +102,7 @@ def test_a_teacher_worse_than_the_student_is_left_and_comes_back_when_the_studen
     script = iter([{"classification": 0.0, "depth": 2.0}, {"classification": 0.0, "depth": 0.5},
                    {"classification": 0.0, "depth": 0.5}])  # fmt: skip
     guide = MultilingualNMT(threshold=0.5, share=0.25)
-    turns = Turns(every=2, guide=guide, tasks=("classification", "depth"), score=lambda net: next(script),
+    turns = Turns(every=2, guide=guide, subjects=("classification", "depth"), score=lambda net: next(script),
                   specialists={"classification": 1.0, "depth": 1.0})  # fmt: skip
     run, pools = started(turns), []
     for step in follow(turns, run, 6):
@@ -154,7 +154,7 @@ def test_the_score_is_minus_the_logarithm_of_the_loss_over_all_images():
                          ids=["naive", "sampling", "nmt"])  # fmt: skip
 def test_a_run_that_was_cut_goes_on_bit_by_bit(tmp_path, guide):
     held = {task: [MultiBatch(annotated(2), annotated(0))] for task in ("classification", "depth")}
-    turns = Turns(every=2, guide=guide, tasks=("classification", "depth"),
+    turns = Turns(every=2, guide=guide, subjects=("classification", "depth"),
                   score=lambda net: score(net, held, depth="log"),
                   specialists={"classification": 0.0, "depth": -5.0})  # fmt: skip
     whole = started(turns)
@@ -182,7 +182,7 @@ def test_the_likeliest_classes_are_heard_of_unscaled():
 
 
 def test_what_cannot_be_is_refused():
-    made = {"tasks": ("depth",), "score": lambda net: {"depth": math.nan}}
+    made = {"subjects": ("depth",), "score": lambda net: {"depth": math.nan}}
     with pytest.raises(BadInput, match=r"turns\.every is 5, and a turn takes 2"):
         Turns(every=5, guide=BANDITS[1], **made)
     with pytest.raises(BadInput, match="none has a score"):

@@ -91,7 +91,7 @@ def manifest(images: list[Examined], scans: list[Scan]) -> pa.Table:
     }
     columns |= {name: [getattr(image, name) for image in images] for name in ("sha256", "pixels", "width", "height")}
     columns["dhash"] = np.array([image.dhash for image in images], np.uint64)
-    columns |= {"label": labels, "domain": [""] * len(images)}
+    columns |= {"label": labels, "domain": [image.found.domain for image in images]}
     columns["label_source"] = ["given" if name else "" for name in labels]
     columns["tasks"] = [["classification"] if name else [] for name in labels]
     table = pa.table(columns, schema=MANIFEST)

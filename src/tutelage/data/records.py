@@ -18,6 +18,7 @@ class Found:
     offset: int  # where the encoded image lies in that file
     length: int
     label: str | None = None
+    domain: str = ""  # what its kind of images is called; "" where all are of one
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """What lies in a source, whatever its form: class folders, a CSV, or WebDataset tar shards."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tutelage.data.decoding import SUFFIXES
@@ -35,6 +37,28 @@ def scan(root: Path, name: str, source: SourceName) -> Scan:
     return found
 
 
+def scan_domains(root: Path, names: Mapping[str, str], source: SourceName) -> dict[str, Scan]:
+    """List the images of a source that lies in several places inside `root`, one a domain. Raises BadInput."""
+    return {domain: scan(root, name, source) for domain, name in names.items()}
+
+
+def joined(parts: Mapping[str, Scan], root: Path) -> Scan:
+    """The domains of one source as one source, whose paths are relative to `root` and whose images say their domain."""
+    whole = Scan(next(iter(parts.values())).source, root.as_posix())
+    for domain, part in parts.items():
+        inner = os.path.relpath(part.root, root)
+        below = "" if inner == os.curdir else f"{inner}/"
+        for image in part.found:
+            name = _below(image.id, part.source, below)
+            whole.found.append(replace(image, id=name, path=below + image.path, domain=domain))
+        whole.refused += [replace(each, id=_below(each.id, part.source, below)) for each in part.refused]
+        whole.classes |= part.classes
+        whole.table |= part.table
+    whole.found.sort(key=lambda image: image.id)
+    whole.refused.sort(key=lambda refusal: refusal.id)
+    return whole
+
+
 def check(root: Path, name: str, source: str) -> None:
     """Raises BadInput where `name` leads out of `root`, to nothing, or to what cannot be read at random."""
     path = root / name
@@ -62,6 +86,11 @@ def check_apart(scans: list[Scan]) -> None:
                     f"ingest.{inner.source} ({inner.root}) lies inside ingest.{outer.source} ({outer.root}). "
                     "Put them side by side"
                 )
+
+
+def _below(name: str, source: str, folder: str) -> str:
+    """The id of an image of which `folder` became a part of the path."""
+    return f"{source}/{folder}{name.removeprefix(f'{source}/')}"
 
 
 def _scan_folder(path: Path, boundary: str, found: Scan) -> None:

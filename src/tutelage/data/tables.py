@@ -1,4 +1,4 @@
-"""Images listed in a CSV with the columns image and label."""
+"""Images listed in a CSV with the columns image and label, and, if wanted, domain."""
 
 import csv
 import io
@@ -15,23 +15,26 @@ _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff",
 
 
 def scan_table(path: Path, boundary: str, scan: Scan) -> None:
-    """Each row's image, relative to the CSV's folder. A pool needs no label column. Raises BadInput."""
+    """Each row's image, relative to the CSV's folder. A pool needs no label column, and nothing a domain. Raises
+    BadInput.
+    """
     scan.table = True
     text = _text(path)
     header, _, _ = text.partition("\n")
     delimiter = max(",;\t|", key=header.count)
     rows = _rows(path, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    image, label = _columns(path, next(rows, (1, []))[1], needs_label=scan.source != "pool")
+    columns = _columns(path, next(rows, (1, []))[1], needs_label=scan.source != "pool")
     for number, row in rows:
-        written = row[image].strip() if image < len(row) else ""
-        given = row[label].strip() if label is not None and label < len(row) else ""
+        written, label, domain = (
+            row[place].strip() if place is not None and place < len(row) else "" for place in columns
+        )
         if written:
-            _add(path.parent, written, given or None, boundary, scan)
+            _add(path.parent, written, boundary, scan, label=label or None, domain=domain)
         else:
             scan.refuse(f"{path.name}:{number}", "unreadable", "the row names no image")
 
 
-def _add(folder: Path, written: str, label: str | None, boundary: str, scan: Scan) -> None:
+def _add(folder: Path, written: str, boundary: str, scan: Scan, *, label: str | None, domain: str) -> None:
     name, problem = locate(folder, written, boundary, "the CSV's folder")
     if problem is not None:
         scan.refuse(name, *problem)
@@ -39,7 +42,7 @@ def _add(folder: Path, written: str, label: str | None, boundary: str, scan: Sca
         scan.refuse(name, "unknown_label", "its row has no label")
     else:
         length = os.stat(folder / name).st_size
-        scan.found.append(Found(f"{scan.source}/{name}", scan.source, name, 0, length, label))
+        scan.found.append(Found(f"{scan.source}/{name}", scan.source, name, 0, length, label, domain))
 
 
 def _text(path: Path) -> str:
@@ -52,7 +55,8 @@ def _text(path: Path) -> str:
         raise BadInput(f"{path}, line {line}: not {encoding.upper()} text. Save the CSV as UTF-8") from error
 
 
-def _columns(path: Path, header: list[str], *, needs_label: bool) -> tuple[int, int | None]:
+def _columns(path: Path, header: list[str], *, needs_label: bool) -> tuple[int, int | None, int | None]:
+    """Where the image, its label and its domain stand in a row."""
     names = [name.strip().lower() for name in header]
     wanted = ("image", "label") if needs_label else ("image",)
     missing = [name for name in wanted if names.count(name) != 1]
@@ -61,7 +65,8 @@ def _columns(path: Path, header: list[str], *, needs_label: bool) -> tuple[int, 
             f"{path}: the header is {', '.join(header) or 'empty'}, and needs the column(s) {' and '.join(missing)} "
             "once. Rename yours: image is a path relative to the CSV's folder, label a class name"
         )
-    return names.index("image"), names.index("label") if "label" in names else None
+    label, domain = (names.index(name) if name in names else None for name in ("label", "domain"))
+    return names.index("image"), label, domain
 
 
 def _rows(path: Path, lines: Any) -> Iterator[tuple[int, list[str]]]:

@@ -1,13 +1,15 @@
-"""One student of several tasks, in turns: before each it is decided which tasks are taught, after each how that went.
+"""One student in turns, of several tasks or of images of several domains: before each turn it is decided which of these
+are taught, after each how that went.
 
-By the bandit of tutelage.train.tscl, or by the comparison with specialists of tutelage.train.multilingual_nmt.
+By the bandit of tutelage.train.tscl, or, of tasks, by the comparison with specialists of
+tutelage.train.multilingual_nmt.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tutelage.data.batches import to_float
+from tutelage.methods.method import Fed, Net, Together, Verbs
 from tutelage.methods.multitask import MultiMethod
 from tutelage.methods.multitask.method import DepthLoss, asked, lost
 from tutelage.train import checkpoint, loop, tscl
@@ -25,35 +28,43 @@ from tutelage.types import TASKS, BadInput, Diverged, Losses, Multi, MultiBatch,
 
 Guide = TSCL | MultilingualNMT
 Scores = Mapping[str, float]  # higher is better
-Feed = Callable[["Plan", int, int], Iterable[MultiBatch]]  # the batches of steps from one to before another
+Subject = TypeVar("Subject", bound=str)  # what has turns: tasks, or domains
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[Subject]):
     """What a turn teaches, and what its guide remembers."""
 
-    labels: tuple[Task, ...]  # taught by what people gave
-    pool: tuple[Task, ...]  # taught by what specialists said of the pool
+    labels: tuple[Subject, ...]  # taught by what people gave
+    pool: tuple[Subject, ...]  # taught by what specialists said of the pool
     memory: Curriculum | Teaching
 
 
-class Turn(NamedTuple):
+Feed = Callable[[Plan[Subject], int, int], Iterable[Fed]]  # the batches of steps from one to before another
+
+
+@dataclass(frozen=True)
+class Turn(Generic[Subject]):
     """A turn that is over."""
 
     step: int  # its last
-    labels: tuple[Task, ...]
-    pool: tuple[Task, ...]
+    labels: tuple[Subject, ...]
+    pool: tuple[Subject, ...]
     scores: dict[str, float]  # of the student then
+
+    def state(self) -> list[Any]:
+        """As plain numbers, lists and words, in this order."""
+        return [self.step, [*self.labels], [*self.pool], dict(self.scores)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turns:
+class Turns(Generic[Net, Subject]):
     """How long a turn is, by what it is planned, and what scores a student."""
 
     every: int  # steps
     guide: Guide
-    tasks: tuple[Task, ...]
-    score: Callable[[Multi], Scores]  # on images that nobody trains on
+    subjects: tuple[Subject, ...]
+    score: Callable[[Net], Scores]  # on images that nobody trains on
     specialists: Scores | None = None  # by the same measure; of MultilingualNMT
 
     def __post_init__(self) -> None:
@@ -63,29 +74,29 @@ class Turns:
                 "multilingual_nmt compares the student with its teachers, and none has a score. Give `specialists`"
             )
 
-    def first(self, *, seed: int) -> Plan:
+    def first(self, *, seed: int) -> Plan[Subject]:
         """The plan of the first turn."""
         if isinstance(self.guide, TSCL):
-            return self._open(tscl.begin(len(self.tasks), seed=seed))
-        return self._open(Teaching.begin([*self.tasks]))
+            return self._open(tscl.begin(len(self.subjects), seed=seed))
+        return self._open(Teaching.begin([*self.subjects]))
 
-    def next(self, plan: Plan, scores: list[Scores]) -> Plan:
+    def next(self, plan: Plan[Subject], scores: list[Scores]) -> Plan[Subject]:
         """The plan after a turn in which the student had these scores, newest last."""
         if isinstance(plan.memory, Curriculum):
             assert isinstance(self.guide, TSCL)
-            (task,) = plan.labels
-            own = [each[task] for each in scores]
-            return self._open(tscl.learn(self.guide, plan.memory, self.tasks.index(task), own))
+            (subject,) = plan.labels
+            own = [each[subject] for each in scores]
+            return self._open(tscl.learn(self.guide, plan.memory, self.subjects.index(subject), own))
         assert isinstance(self.guide, MultilingualNMT)
         assert self.specialists is not None
         return self._open(plan.memory.judged(self.guide, scores[-1], self.specialists))
 
-    def _open(self, memory: Curriculum | Teaching) -> Plan:
+    def _open(self, memory: Curriculum | Teaching) -> Plan[Subject]:
         if isinstance(memory, Curriculum):
             assert isinstance(self.guide, TSCL)
             number, memory = tscl.choose(self.guide, memory)
-            return Plan((self.tasks[number],), (self.tasks[number],), memory)
-        return Plan(self.tasks, tuple(task for task in self.tasks if memory.active[task]), memory)
+            return Plan((self.subjects[number],), (self.subjects[number],), memory)
+        return Plan(self.subjects, tuple(subject for subject in self.subjects if memory.active[subject]), memory)
 
 
 def gap_of(guide: Guide, every: int) -> int:
@@ -97,20 +108,20 @@ def gap_of(guide: Guide, every: int) -> int:
 
 
 @dataclass
-class Run(loop.Run[Multi, MultiNets]):
+class Run(loop.Run[Net, Together], Generic[Net, Together, Subject]):
     """All that changes while training, the plan and the turns that are over among it."""
 
-    plan: Plan = field(kw_only=True)
+    plan: Plan[Subject] = field(kw_only=True)
     scores: list[dict[str, float]] = field(default_factory=list)  # of the turn that is under way
-    over: list[Turn] = field(default_factory=list)
+    over: list[Turn[Subject]] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers, lists and words."""
         memory = self.plan.memory
         told = memory.state() if isinstance(memory, Curriculum) else dict(memory.active)
         plan = {"labels": [*self.plan.labels], "pool": [*self.plan.pool], "memory": told}
-        turns = [[turn.step, [*turn.labels], [*turn.pool], dict(turn.scores)] for turn in self.over]
-        return {**checkpoint.state_of(self), "plan": plan, "scores": [*self.scores], "over": turns}
+        over = [*map(Turn.state, self.over)]
+        return {**checkpoint.state_of(self), "plan": plan, "scores": [*self.scores], "over": over}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put the run, and torch's random state, back to where `state` was taken."""
@@ -119,31 +130,35 @@ class Run(loop.Run[Multi, MultiNets]):
         memory = Curriculum.of(plan["memory"]) if bandit else Teaching(plan["memory"])
         self.plan = Plan(tuple(plan["labels"]), tuple(plan["pool"]), memory)
         self.scores = state["scores"]
-        self.over = [Turn(step, tuple(own), tuple(pool), scores) for step, own, pool, scores in state["over"]]
+        self.over = [Turn(step, tuple(own), tuple(pool), seen) for step, own, pool, seen in state["over"]]
 
 
-def begin(made: loop.Run[Multi, MultiNets], turns: Turns, *, seed: int) -> Run:
+def begin(
+    made: loop.Run[Net, Together], turns: Turns[Net, Subject], *, seed: int
+) -> Run[Net, Together, Subject]:  # fmt: skip
     """A run at step 0, as loop.begin made it, whose first turn is planned."""
-    return Run(made.nets, made.average, made.optimizer, plan=turns.first(seed=seed))
+    return Run(made.nets, made.average, made.optimizer, made.moving_teacher, plan=turns.first(seed=seed))
 
 
 def fit(
-    method: MultiMethod, run: Run, turns: Turns, feed: Feed, settings: Optimiser, *, steps: int,
-    accelerator: Accelerator, diary: Path | None = None,
+    method: Verbs[Net, Together, Fed], run: Run[Net, Together, Subject], turns: Turns[Net, Subject],
+    feed: Feed[Subject, Fed], settings: Optimiser, *, steps: int, accelerator: Accelerator, diary: Path | None = None,
 ) -> Iterator[loop.Step]:  # fmt: skip
     """As loop.fit, on the batches that `feed` gives for the plan of each turn. The last turn is judged too.
+
+    Of several tasks `method` is what `led` makes of it.
 
     Raises Diverged where a score is not finite, and BadInput where `steps` is no whole number of turns.
     """
     if steps % turns.every:
         raise BadInput(f"{steps} steps are no whole number of turns of {turns.every}. Write a multiple of it")
-    if isinstance(turns.guide, MultilingualNMT):
-        method = Shared(of=method, share=turns.guide.share)
     fed = _fed(run, turns, feed, steps)
     return loop.fit(method, run, fed, settings, steps=steps, accelerator=accelerator, diary=diary)
 
 
-def _fed(run: Run, turns: Turns, feed: Feed, steps: int) -> Iterator[MultiBatch]:
+def _fed(
+    run: Run[Net, Together, Subject], turns: Turns[Net, Subject], feed: Feed[Subject, Fed], steps: int
+) -> Iterator[Fed]:  # fmt: skip
     """Asked for the next batch, a turn that is full is judged first: a checkpoint always lies before that, and a run
     that continues there judges again what it then has."""
     gap = gap_of(turns.guide, turns.every)
@@ -155,9 +170,9 @@ def _fed(run: Run, turns: Turns, feed: Feed, steps: int) -> Iterator[MultiBatch]
         yield from feed(run.plan, run.step, run.step - run.step % gap + gap)
 
 
-def _judge(run: Run, turns: Turns) -> None:
-    scores = {task: float(score) for task, score in turns.score(run.average).items()}
-    bad = [task for task, score in scores.items() if not math.isfinite(score)]
+def _judge(run: Run[Net, Together, Subject], turns: Turns[Net, Subject]) -> None:
+    scores = {subject: float(score) for subject, score in turns.score(run.average).items()}
+    bad = [subject for subject, score in scores.items() if not math.isfinite(score)]
     if bad:
         raise Diverged(f"the score of {bad[0]} is {scores[bad[0]]} after step {run.step}. Lower optimiser.lr")
     run.scores.append(scores)
@@ -190,6 +205,11 @@ class Shared(MultiMethod):
 
     def after_step(self, nets: MultiNets, step: int) -> None:
         self.of.after_step(nets, step)
+
+
+def led(method: MultiMethod, guide: Guide) -> MultiMethod:
+    """What a method of several tasks is under a guide: MultilingualNMT shares its terms out."""
+    return Shared(of=method, share=guide.share) if isinstance(guide, MultilingualNMT) else method
 
 
 @torch.no_grad()
