@@ -119,7 +119,7 @@ def labelling(kind: str, compute: Compute, asked: argparse.Namespace, *, real: b
             images = Images.open(table, asked.size, letterbox=True)  # opened anew: nothing is decoded yet
             found = detect_all(net, images, rows, sizes, compute=compute, batch=asked.batch)
             said = [judge_boxes(one, rules) for one in found]
-            return to_table(table["id"].to_pylist(), said, teacher="", number=1).num_rows
+            return int(to_table(table["id"].to_pylist(), said, teacher="", number=1).num_rows)
 
         theirs = (detectron2_inference if real else torchvision_inference)(kind, net, Path(name), asked)
         return take_turns(ours, theirs, turns=asked.turns)
@@ -158,7 +158,7 @@ def detectron2_trainer(kind: str, scene: Scene, engine: Accelerator, asked: argp
         with EventStorage() as trainer.storage:
             for _ in range(asked.steps):
                 trainer.run_step()
-        return asked.steps
+        return int(asked.steps)
 
     return work
 
@@ -210,9 +210,16 @@ def torchvision_trainer(kind: str, scene: Scene, engine: Accelerator, asked: arg
             loss.backward()
             optimizer.step()
             loss.item()
-        return asked.steps
+        return int(asked.steps)
 
     return work
+
+
+def rgb(path: Path) -> np.ndarray:
+    """Pixels of an image file, [h, w, 3]."""
+    found = cv2.imread(str(path))
+    assert found is not None, f"{path} is no image"
+    return found[:, :, ::-1].copy()
 
 
 def torchvision_inference(kind: str, net: Detector, folder: Path, asked: argparse.Namespace) -> Work:
@@ -223,7 +230,7 @@ def torchvision_inference(kind: str, net: Detector, folder: Path, asked: argpars
     @torch.inference_mode()
     def work() -> int:
         for start in range(0, len(paths), asked.batch):
-            pixels = [cv2.imread(str(path))[:, :, ::-1].copy() for path in paths[start : start + asked.batch]]
+            pixels = [rgb(path) for path in paths[start : start + asked.batch]]
             network([torch.from_numpy(each).permute(2, 0, 1).to(device).float() / 255 for each in pixels])
         return len(paths)
 
@@ -268,7 +275,7 @@ def files(folder: Path, number: int, size: int) -> pa.Table:
         path = folder / f"{place:05d}.jpg"
         cv2.imwrite(str(path), cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC))
         content = path.read_bytes()
-        row = dict.fromkeys(SPLIT.names, "") | {"id": path.name, "path": path.name, "source": "files"}
+        row: dict[str, Any] = dict.fromkeys(SPLIT.names, "") | {"id": path.name, "path": path.name, "source": "files"}
         row |= {"sha256": hashlib.sha256(content).hexdigest(), "offset": 0, "length": len(content)}
         rows.append(row | {"width": size, "height": size, "role": "pool", "label": -1})
     return describe(

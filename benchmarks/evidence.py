@@ -158,7 +158,7 @@ def pseudo_labels(setting: Setting) -> list[dict[str, Any]]:
         label, kept = table["label"].to_numpy(), table["kept"].to_numpy()
         hidden = np.array([truth[name] for name in table["id"].to_pylist()])
         rules = read_json(folder / "calibration/calibration.json")
-        per_class = {}
+        per_class: dict[str, dict[str, Any]] = {}
         for place, rule in enumerate(rules["classes"]):
             mine = kept & (label == place)
             per_class[rule["name"]] = {

@@ -70,8 +70,8 @@ def _defaults(name: str, function: ast.FunctionDef) -> Iterator[Mutant]:
     places, values = [*last, *arguments.kwonlyargs], [*arguments.defaults, *arguments.kw_defaults]
     for argument, value in zip(places, values, strict=True):
         if value is not None and (other := _other_number(value)):
-            told = [f"{argument.arg}={ast.unparse(each)}" for each in (value, other)]
-            yield _mutant(name, "constant", value, *told, {id(value): other}, function)
+            before, after = (f"{argument.arg}={ast.unparse(each)}" for each in (value, other))
+            yield _mutant(name, "constant", value, before, after, {id(value): other}, function)
 
 
 def _mutant(

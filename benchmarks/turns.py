@@ -46,8 +46,9 @@ def random_batch(labelled: int, pool: int) -> Batch:
     """Noise of 28 x 28 pixels, with pseudo-labels that are all trusted."""
     size = NetworkSpec().image_size
 
-    def views(count: int) -> list[torch.Tensor]:
-        return [torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8) for _ in range(2)]
+    def views(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        weak, strong = torch.randint(0, 256, (2, count, 3, size, size), dtype=torch.uint8)
+        return weak, strong
 
     target = torch.randn(pool, CLASSES).softmax(-1)
     return Batch(
