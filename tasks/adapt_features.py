@@ -22,7 +22,9 @@ def adapt_features(split: Path, translated: Path, *, params: Params, out: Path) 
     classes, device = classes_of(table), accelerator(params.compute).device
     torch.manual_seed(params.seed)
     model = translated / "model.safetensors"
-    run = begin(wanted.cycada, network_of(model, table).train().to(device), len(classes))
+    side = params.network.image_size
+    images = torch.zeros(2, 3, side, side, device=device)
+    run = begin(wanted.cycada, network_of(model, table).train().to(device), images)
     scratch = scratch_of("cycada", wanted, table, params, model)
     sizes = max(1, wanted.batch // 2), wanted.batch  # the source comes in two views
     carry_on(

@@ -1,6 +1,7 @@
 """The section `adapt` of params.yaml: from a labelled source to a target without labels."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -18,13 +19,18 @@ from tutelage.types import Shift
 LOOPS: dict[str, type[AdaptSegNet] | type[BDL]] = {"adaptsegnet": AdaptSegNet, "bdl": BDL}
 
 
+def parse_shared(value: Any, known: Mapping[str, type[Any]], what: str) -> Any:
+    """As parse_named, of a candidate that says itself how many steps there are."""
+    if isinstance(value, dict) and value.get("name") == "bdl" and "steps" in value:
+        raise ValueError("bdl takes its steps from the candidate's: leave out learn.steps")
+    return parse_named(value, known, what)
+
+
 def parse_learner(value: Any) -> Any:
     """{"name": "adaptsegnet", "form": "bce"} -> AdaptSegNet(form="bce"); else a method."""
     name = value.get("name") if isinstance(value, dict) else None
     if name in LOOPS:
-        if name == "bdl" and "steps" in value:
-            raise ValueError("bdl takes its steps from the candidate's: leave out learn.steps")
-        return parse_named(value, LOOPS, "loops")
+        return parse_shared(value, LOOPS, "loops")
     if name == "cycada":
         raise ValueError("cycada goes on from `translated` and is always a candidate: see the section adapt.features")
     if name is not None and name not in METHODS:
@@ -91,11 +97,8 @@ class Candidate:
                 f"translated is {self.translated} and pool_batch {self.pool_batch}, but {type(self.learn).__name__} is "
                 "a loop of its own that reads the target: write pool_batch of 1 or more, and leave out `translated`"
             )
-        if isinstance(self.learn, BDL) and self.steps % (3 * self.learn.rounds):
-            raise ValueError(
-                f"steps is {self.steps}, and bdl shares them among 3 phases of {self.learn.rounds} rounds: write a "
-                f"multiple of {3 * self.learn.rounds}"
-            )
+        if isinstance(self.learn, BDL):
+            self.learn.sharing(self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,20 +5,29 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from tasks.adapt_params import parse_shared
 from tasks.box_params import ScenesIngest
-from tasks.knobs import STRICT, Count, of_several, parse_named
+from tasks.knobs import STRICT, Count, of_several
 from tasks.multi_params import EvaluateMulti, TrainMulti
 from tutelage.data.scene_views import SceneViews
 from tutelage.methods.multitask import MultiMethod
 from tutelage.methods.multitask.must import MuST
 from tutelage.models.multi_spec import MultiSpec
 from tutelage.train.adaptsegnet import AdaptSegNet
+from tutelage.train.bdl import BDL
+from tutelage.train.cycada_whole import CyCADAStages
 from tutelage.train.settings import Optimiser
+
+SCENE_LOOPS: dict[str, type[AdaptSegNet] | type[BDL] | type[CyCADAStages]] = {
+    "adaptsegnet": AdaptSegNet,
+    "bdl": BDL,
+    "cycada": CyCADAStages,
+}
 
 
 def parse_scene_learner(value: Any) -> Any:
     """{"name": "mic", "mixed": 0} -> MIC(mixed=0.0); {"name": "adaptsegnet"} -> AdaptSegNet()."""
-    return parse_named(value, {**of_several(given=False), "adaptsegnet": AdaptSegNet}, "ways to adapt")
+    return parse_shared(value, {**of_several(given=False), **SCENE_LOOPS}, "ways to adapt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +40,22 @@ class SceneCandidate:
     pool_batch: Annotated[int, Field(ge=0)]  # 0: the target is seen at the end alone, by `norms`
     start: Literal["source", "scratch"] = "source"  # weights that it begins with
     norms: Literal["training", "target"] = "training"  # images that batch norm's statistics are of in the end
-    learn: Annotated[MultiMethod | AdaptSegNet, BeforeValidator(parse_scene_learner)]
+    learn: Annotated[MultiMethod | AdaptSegNet | BDL | CyCADAStages, BeforeValidator(parse_scene_learner)]
     views: SceneViews | None = None  # of this one alone; null: those of adapt_scenes
     levels: Literal[1, 2] = 1  # of adaptsegnet: how many maps critics see
 
     def __post_init__(self) -> None:
         if self.levels == 2 and not isinstance(self.learn, AdaptSegNet):
-            raise ValueError(f"levels is 2, but {type(self.learn).__name__} has no critics: leave it out")
+            raise ValueError(f"levels is 2, but {type(self.learn).__name__} has no critic a level: leave it out")
+        if isinstance(self.learn, BDL):
+            self.learn.sharing(self.steps)
+        if isinstance(self.learn, CyCADAStages):
+            self.learn.ends(self.steps)
+        if isinstance(self.learn, BDL | CyCADAStages) and self.start == "scratch":
+            raise ValueError(
+                f"start is scratch, but {type(self.learn).__name__} asks a network of the source what its translated "
+                "images show: write start: source"
+            )
         if not self.pool_batch and not (isinstance(self.learn, MuST) and self.norms == "target"):
             raise ValueError(
                 f"pool_batch is 0, norms {self.norms!r} and learn {type(self.learn).__name__}, so the target is not "

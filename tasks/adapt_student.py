@@ -1,7 +1,6 @@
 """One way to adapt the model of the source."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ def _bdl(
     learner: BDL, student: Levels, table: pa.Table, wanted: Candidate, params: Params
 ) -> tuple[bdl.Run, Begin]:  # fmt: skip
     """The candidate's steps are those of all phases of all rounds."""
-    each = replace(learner, steps=wanted.steps // (3 * learner.rounds))
+    each = learner.sharing(wanted.steps)
     side, device, rows = params.network.image_size, accelerator(params.compute).device, rows_of(table, "pool")
     state = bdl.begin(
         each, student, torch.zeros(len(rows), dtype=torch.long, device=device), params.optimiser, size=side
@@ -92,7 +91,10 @@ def _bdl(
             pixels = torch.from_numpy(images.many(rows[start : start + params.evaluate.batch]))
             yield pixels.permute(0, 3, 1, 2).to(device).float().div(255)
 
-    return state, lambda: bdl.fit(each, state, _pairs(table, wanted, params), target, params.optimiser)
+    def feed(start: int, stop: int, pseudo: torch.Tensor) -> Iterator[Pair]:
+        return (pair._replace(pseudo=pseudo[pair.ids]) for pair in _pairs(table, wanted, params)(start, stop))
+
+    return state, lambda: bdl.fit(each, state, feed, target, params.optimiser)
 
 
 def _pairs(table: pa.Table, wanted: Candidate, params: Params) -> Callable[[int, int], Iterator[Pair]]:

@@ -15,7 +15,7 @@ from multi_work import params_of, scenes
 from project import ROOT
 from scene_work import coco_set
 
-from tasks import carry
+from tasks import carry, scene_loops
 from tasks.adapt_scenes import as_scenes
 from tasks.adapt_scenes_ingest import adapt_scenes_ingest
 from tasks.adapt_scenes_params import SceneCandidate
@@ -25,22 +25,33 @@ from tasks.adapt_scenes_student import adapt_scenes_student
 from tasks.adapt_scenes_train import adapt_scenes_train
 from tasks.io import read_json
 from tasks.params import load
+from tasks.scene_loops import Said
 from tutelage.data.manifest import read_split
 from tutelage.methods.multitask.mic import MIC
 from tutelage.methods.multitask.must import MuST
 from tutelage.models.multi_files import load_multi
 from tutelage.train.adaptsegnet import AdaptSegNet
-from tutelage.types import BadInput
+from tutelage.train.adversarial import IGNORED
+from tutelage.train.bdl import BDL
+from tutelage.train.cycada import CyCADA
+from tutelage.train.cycada_whole import CyCADAStages
+from tutelage.train.cyclegan import CycleGAN
+from tutelage.types import IGNORE, BadInput
 
 FOLDER = Path("work/adapt_scenes")
 SPLIT = FOLDER / "split"
 MIX = MIC(styled=1.0, entropy=0.1, confidence=0.0, block=0.25)
+FAINT = CycleGAN(width=2, blocks=1, critic_width=2, history=2, semantic=1.0, perceptual=0.1)
 LINES = ("source", "baseline", "oracle")
 FEW = {"steps": 3, "labelled_batch": 2, "pool_batch": 2}
 CANDIDATES = {
     "mix": SceneCandidate(learn=MIX, start="scratch", **FEW),
     "critics": SceneCandidate(learn=AdaptSegNet(critic_width=2), levels=2, **FEW),
     "adabn": SceneCandidate(learn=MuST(), norms="target", **FEW | {"pool_batch": 0}),
+    "both_ways": SceneCandidate(
+        learn=BDL(translate=FAINT, align=AdaptSegNet(critic_width=2), rounds=1), norms="target", **FEW
+    ),
+    "stages": SceneCandidate(learn=CyCADAStages(translate=FAINT, align=CyCADA(critic_width=2), aligning=0.3), **FEW),
 }
 
 
@@ -171,6 +182,34 @@ def test_a_candidate_that_is_killed_goes_on_and_ends_with_the_same_weights(param
     continued = trained(params, name)
     assert not list(Path(".tutelage/checkpoints").iterdir())
     assert continued == trained(params, name, folder=Path("other"))
+
+
+def test_what_a_network_named_moves_with_the_view_and_frames_stay_unnamed(params, monkeypatch):
+    """Labels of the pool reach the pairs as the view has moved the images; what lies beyond an image is nobody's."""
+    seen = []
+    monkeypatch.setattr(scene_loops, "carry_on", lambda *_, **__: 1 / 0)
+    monkeypatch.setitem(scene_loops.LOOPS, BDL, lambda learn, looped, student: (seen.append(looped), None, None))
+    trained(params, "source")
+    with pytest.raises(ZeroDivisionError):
+        trained(params, "both_ways")
+    (looped,) = seen
+    size, pool = looped.size, looped.source.pool
+    labels = torch.arange(len(pool))[:, None, None].repeat(1, size, size).numpy() % 3
+    labels[:, 0] = IGNORED
+    said = Said(looped.unlabelled, labels)
+    for place in range(len(pool)):
+        known = said(place).segmentation
+        inside = looped.unlabelled(place).segmentation.weight > 0
+        assert (known.target[0] == IGNORE).all()
+        assert (known.target[~inside] == IGNORE).all()
+        assert (known.target[1:][inside[1:]] == place % 3).all()
+    (pair,) = looped.pairs(0, 1, said)
+    (blank,) = looped.pairs(0, 1)
+    assert torch.equal(pair.target, blank.target)
+    assert (blank.pseudo == IGNORED).all()
+    assert ((pair.pseudo != IGNORED).flatten(1).float().mean(1) > 0.3).all()
+    whole = torch.cat([*looped.target()])
+    assert whole.shape == (len(pool), 3, size, size)
 
 
 def test_a_target_without_masks_has_no_oracle_and_the_rest_goes_on(tmp_path, monkeypatch):

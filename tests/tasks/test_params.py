@@ -4,6 +4,7 @@ import yaml
 from tasks.params import load
 from tutelage.types import BadInput
 
+LOOP = {"steps": 100, "labelled_batch": 2, "pool_batch": 2}
 TURNS = {"every": 100, "learn": {"name": "tscl"}}
 
 
@@ -133,7 +134,15 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("adapt_scenes.adapted", "mike", "adapted is 'mike': write one of the candidates, adabn"),
         ("adapt_scenes.oracle.pool_batch", 4, "it sees no pool"),
         ("adapt_scenes.baseline.pool_batch", 4, "baseline.pool_batch is 4: it sees no pool"),
-        ("adapt_scenes.candidates.adabn.levels", 2, "MuST has no critics"),
+        ("adapt_scenes.candidates.adabn.levels", 2, "MuST has no critic a level"),
+        ("adapt_scenes.candidates.adabn", LOOP | {"learn": {"name": "bdl", "rounds": 7}}, "write a multiple of 21"),
+        ("adapt_scenes.candidates.adabn", LOOP | {"learn": {"name": "bdl", "steps": 7}}, "leave out learn.steps"),
+        ("adapt_scenes.candidates.adabn", LOOP | {"steps": 2, "learn": {"name": "cycada"}}, "leave a stage of cycada"),
+        (
+            "adapt_scenes.candidates.adabn",
+            LOOP | {"start": "scratch", "learn": {"name": "cycada"}},
+            "write start: source",
+        ),
         ("adapt_scenes.candidates.adabn.norms", "training", "pool_batch is 0, norms 'training' and learn MuST"),
         ("adapt_scenes.candidates.adabn.learn", {"name": "mic"}, "pool_batch is 0, norms 'target' and learn MIC"),
         ("adapt_scenes.candidates.adabn.learn", {"name": "adaptsegnt"}, "Did you mean 'adaptsegnet'"),

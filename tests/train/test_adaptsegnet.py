@@ -158,7 +158,10 @@ def test_pixels_of_the_source_are_labelled_where_they_are_given_and_trusted_and_
     assert (pair.labels[0] == IGNORED).all()
     assert (pair.labels[1, :2] == IGNORED).all()
     assert torch.equal(pair.labels[1, 2:], given.target[0, 2:])
-    assert (pair.pseudo == IGNORED).all()
+    told = batch.pool.truth.segmentation
+    blank = [row for row in range(3) if row not in told.rows]
+    assert (pair.pseudo[blank] == IGNORED).all()
+    assert torch.equal(pair.pseudo[told.rows], told.target)
     assert pair.pseudo.shape == (3, 32, 32)
     assert torch.equal(pair.target, batch.pool.images)
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from tiny import Tiny
@@ -28,15 +30,15 @@ def test_thresholds_by_hand():
     rows = torch.zeros(5, 12)
     rows[:, 1:] = 0.05
     rows[:, 0] = torch.tensor([0.1, 0.2, 0.6, 0.8, 0.95])
-    assert class_thresholds(rows, cap=0.9)[0] == pytest.approx(0.6)
-    assert class_thresholds(sure(0.99, 0.99, 0.99), cap=0.9).tolist() == pytest.approx([0.9, 0.0])
+    assert class_thresholds(*rows.max(1), 12, cap=0.9)[0] == pytest.approx(0.6)
+    assert class_thresholds(*sure(0.99, 0.99, 0.99).max(1), 2, cap=0.9).tolist() == pytest.approx([0.9, 0.0])
 
 
 def test_what_lies_below_its_class_is_ignored():
     said = torch.cat([sure(0.6, 0.7, 0.8), sure(0.4, 0.3, 0.2)])
-    assert pseudo_labels(said, cap=0.9).tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
+    assert pseudo_labels(*said.max(1), 2, cap=0.9).tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
     maps = said.T[None, :, :, None]  # the same as pixels of one image
-    assert pseudo_labels(maps, cap=0.9)[0, :, 0].tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
+    assert pseudo_labels(*maps.max(1), 2, cap=0.9)[0, :, 0].tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
 
 
 def start(student=None):
@@ -45,11 +47,15 @@ def start(student=None):
     return begin(SMALL, student, torch.zeros(8, dtype=torch.long), SETTINGS, size=8)
 
 
+def fed(pair, start, stop, pseudo):
+    return (pair._replace(pseudo=pseudo[pair.ids]) for _ in range(start, stop))
+
+
 def steps(run, pair, number):
     """Up to `number` steps of the whole."""
     target = pair.target
     found = []
-    for step in fit(SMALL, run, lambda a, b: [pair] * (b - a), lambda: [target[:5], target[5:]], SETTINGS):
+    for step in fit(SMALL, run, partial(fed, pair), lambda: [target[:5], target[5:]], SETTINGS):
         found.append(step)
         if len(found) == number:
             break
@@ -109,7 +115,7 @@ def test_maps_run_through_all_phases_and_constant_images_stay_finite():
     none = torch.full((2, 32, 32), IGNORED)
     labels = torch.ones(2, 32, 32, dtype=torch.long)
     flat = Pair(torch.zeros(2, 3, 32, 32), labels, torch.ones(2, 3, 32, 32), none, torch.arange(2))
-    steps_ = list(fit(SMALL, run, lambda a, b: [flat] * (b - a), lambda: [flat.target], SETTINGS))
+    steps_ = list(fit(SMALL, run, partial(fed, flat), lambda: [flat.target], SETTINGS))
     assert len(steps_) == 12
     for part in (run.aligner.student, run.aligner.critics, run.translator.generators, run.translator.critics):
         assert all(x.isfinite().all() for x in part.state_dict().values())

@@ -22,7 +22,7 @@ def pair(batch) -> Pair:
 
 def start(method=FAST):
     torch.manual_seed(3)
-    return begin(method, Tiny(4), 3)
+    return begin(method, Tiny(4), torch.zeros(2, 3, 8, 8))
 
 
 def steps(run, seen, number, method=FAST):

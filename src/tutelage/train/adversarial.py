@@ -12,7 +12,7 @@ from tutelage.data.batches import on_device
 from tutelage.losses.adversarial import Form, critic_loss
 from tutelage.train.lessons import move
 from tutelage.train.settings import Optimiser
-from tutelage.types import IGNORE, Batch, Losses, MultiBatch
+from tutelage.types import IGNORE, Annotated, Batch, Losses, MultiBatch, Outputs
 
 IGNORED = -100  # a label that is not counted
 
@@ -37,14 +37,25 @@ def pairs(batches: Iterable[Batch], *, device: torch.device) -> Iterator[Pair]:
 
 def dense_pairs(batches: Iterable[MultiBatch], *, device: torch.device) -> Iterator[Pair]:
     """Segmentation: images that people annotated are the source, those of the pool the target. A pixel is labelled
-    where somebody gave its class and it is trusted; what may be known of the pool is not read."""
+    where somebody, of the pool a model, gave its class and it is trusted."""
     for batch in batches:
-        source, target = (on_device(part.images, device) for part in batch)
-        given = batch.labeled.truth.segmentation
-        blank = [torch.full((len(part), *part.shape[2:]), IGNORED, device=device) for part in (source, target)]
-        known = (given.target != IGNORE) & (given.weight > 0)
-        blank[0][given.rows] = torch.where(known, given.target, IGNORED).to(device)
-        yield Pair(source, blank[0], target, blank[1], torch.zeros(len(target), dtype=torch.int64, device=device))
+        (source, labels), (target, pseudo) = (_classes_of_pixels(part, device) for part in batch)
+        yield Pair(source, labels, target, pseudo, torch.zeros(len(target), dtype=torch.int64, device=device))
+
+
+def _classes_of_pixels(part: Annotated, device: torch.device) -> tuple[Tensor, Tensor]:
+    images, given = on_device(part.images, device), part.truth.segmentation
+    labels = torch.full((len(images), *images.shape[2:]), IGNORED, device=device)
+    known = (given.target != IGNORE) & (given.weight > 0)
+    labels[given.rows] = torch.where(known, given.target, IGNORED).to(device)
+    return images, labels
+
+
+def main_logits(network: nn.Module, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c ..."]:
+    """Of a classifier, or the main ones of a network that answers at several levels, as adaptsegnet's."""
+    outputs = network(images)
+    logits: Tensor = outputs.logits if isinstance(outputs, Outputs) else outputs[0]
+    return logits
 
 
 def known_cross_entropy(logits: Float[Tensor, "n c ..."], labels: Int[Tensor, "n ..."]) -> Float[Tensor, ""]:

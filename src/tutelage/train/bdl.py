@@ -7,7 +7,7 @@ of the target. For any network that answers with logits, of images [n c] or of p
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,8 +21,10 @@ from tutelage.train.adversarial import IGNORED, Pair
 from tutelage.train.cyclegan import CycleGAN
 from tutelage.train.loop import Step
 from tutelage.train.settings import Optimiser
+from tutelage.types import BadInput
 
 TRANSLATION = CycleGAN(perceptual=0.1, rebuilt=10.0)
+Feed = Callable[[int, int, Tensor], Iterable[Pair]]
 PHASES = ("translate", "align", "self_train")
 
 
@@ -40,26 +42,39 @@ class BDL:
     def __post_init__(self) -> None:
         check(self, shares=("cap",), positive=("steps", "rounds"))
 
+    def sharing(self, steps: int) -> "BDL":
+        """The same with `steps` in all, shared out among all phases of all rounds. Raises BadInput."""
+        phases = len(PHASES) * self.rounds
+        if steps % phases:
+            raise BadInput(
+                f"steps is {steps}, and bdl shares them among {len(PHASES)} phases of {self.rounds} rounds: write a "
+                f"multiple of {phases}"
+            )
+        return replace(self, steps=steps // phases)
 
-def class_thresholds(probabilities: Float[Tensor, "n c"], *, cap: float) -> Float[Tensor, " c"]:
+
+def class_thresholds(
+    top: Float[Tensor, " n"], guess: Int[Tensor, " n"], classes: int, *, cap: float
+) -> Float[Tensor, " c"]:  # fmt: skip
     """Of each class about the median of the top probabilities of what is predicted as it, `cap` at most: half is kept.
 
     The element at round(n / 2) of the sorted ones, as in the authors' code; 0 for a class that nothing is predicted as.
     """
-    top, guess = probabilities.max(1)
-    found = torch.zeros(probabilities.shape[1], dtype=top.dtype, device=top.device)
-    for label in range(len(found)):
+    found = torch.zeros(classes, dtype=top.dtype, device=top.device)
+    for label in range(classes):
         mine = top[guess == label].sort().values
         if len(mine):
             found[label] = mine[min(round(len(mine) / 2), len(mine) - 1)].clamp(max=cap)
     return found
 
 
-def pseudo_labels(probabilities: Float[Tensor, "n c ..."], *, cap: float) -> Int[Tensor, "n ..."]:
-    """Predicted class of each image or pixel; IGNORED strictly below its class's threshold over all of them."""
-    rows = probabilities.movedim(1, -1).flatten(0, -2)
-    thresholds = class_thresholds(rows, cap=cap)
-    top, guess = probabilities.max(1)
+def pseudo_labels(
+    top: Float[Tensor, "n ..."], guess: Int[Tensor, "n ..."], classes: int, *, cap: float
+) -> Int[Tensor, "n ..."]:  # fmt: skip
+    """Predicted class of each image or pixel, of whose probability is `top`; IGNORED strictly below its class's
+    threshold over all of them.
+    """
+    thresholds = class_thresholds(top.flatten(), guess.flatten(), classes, cap=cap)
     return torch.where(top < thresholds[guess], IGNORED, guess)
 
 
@@ -100,17 +115,17 @@ def begin(method: BDL, student: nn.Module, blank: Int[Tensor, "m ..."], settings
 
 
 def fit(
-    method: BDL, run: Run, feed: Callable[[int, int], Iterable[Pair]], target: Callable[[], Iterable[Tensor]],
-    settings: Optimiser,
+    method: BDL, run: Run, feed: Feed, target: Callable[[], Iterable[Tensor]], settings: Optimiser
 ) -> Iterator[Step]:  # fmt: skip
-    """All rounds from `run.step` on. `feed` gives the pairs of steps from one to another, `target` all images of the
-    target in its order, a batch [n 3 h w] at a time, which `Pair.ids` count. Steps count over all phases.
+    """All rounds from `run.step` on. `feed` gives the pairs of steps from one to another, with what is their own of the
+    labels of the whole target that it is handed; `target` all images of the target in its order, a batch [n 3 h w] at
+    a time. Steps count over all phases.
     """
-    while run.step < 3 * method.steps * method.rounds:
-        phase = PHASES[run.step // method.steps % 3]
+    while run.step < len(PHASES) * method.steps * method.rounds:
+        phase = PHASES[run.step // method.steps % len(PHASES)]
         if run.step % method.steps == 0:
             _enter(phase, method, run, target, settings)
-        seen = feed(run.step, (run.step // method.steps + 1) * method.steps)
+        seen = feed(run.step, (run.step // method.steps + 1) * method.steps, run.pseudo)
         for step in _steps(phase, method, run, seen, settings):
             run.step += 1
             yield Step(run.step, step.terms)
@@ -132,8 +147,9 @@ def _enter(
     run.pseudo.fill_(IGNORED)
     if phase == "self_train":
         with torch.no_grad():
-            said = torch.cat([run.aligner.average(images)[0].softmax(1) for images in target()])
-        run.pseudo.copy_(pseudo_labels(said, cap=method.cap))
+            said = [run.aligner.average(images)[0].softmax(1).max(1) for images in target()]
+        top, guess = (torch.cat(part) for part in zip(*said, strict=True))
+        run.pseudo.copy_(pseudo_labels(top, guess, int(guess.max()) + 1, cap=method.cap))
 
 
 def _steps(
@@ -150,4 +166,4 @@ def _translated(run: Run, seen: Iterable[Pair]) -> Iterator[Pair]:
     for pair in seen:
         with torch.no_grad():
             made = there(pair.source)
-        yield pair._replace(source=made, pseudo=run.pseudo[pair.ids])
+        yield pair._replace(source=made)

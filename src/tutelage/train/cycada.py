@@ -10,19 +10,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tutelage.data.batches import on_device
 from tutelage.losses.adversarial import critic_accuracy, verdict_loss
 from tutelage.methods.method import check
-from tutelage.models.average import Frozen, average_into
-from tutelage.models.critics import vector_critic
-from tutelage.train.adversarial import Pair, Still, descend, train_critic
+from tutelage.models.average import average_into
+from tutelage.models.critics import map_critic, vector_critic
+from tutelage.train.adversarial import Pair, Still, descend, main_logits, train_critic
 from tutelage.train.cyclegan import CycleGAN
 from tutelage.train.lessons import Resumable
 from tutelage.train.loop import Step
 from tutelage.train.settings import Optimiser
-from tutelage.types import Batch, Network
+from tutelage.types import Batch
 
 IMAGES = CycleGAN(semantic=1.0, identity=0.0)  # the image stage
 
@@ -38,31 +39,36 @@ class CyCADA:
     __pydantic_config__ = {"extra": "forbid"}
     lr: float = 1e-5  # of Adam for the network and the critic
     least: float = 0.6  # accuracy of the critic on the batch
+    critic_width: int = 64  # channels of its first layer, on maps
 
     def __post_init__(self) -> None:
-        check(self, positive=("lr",), shares=("least",))
+        check(self, positive=("lr", "critic_width"), shares=("least",))
 
 
 @dataclass
 class Run(Resumable):
     """All that changes while training."""
 
-    student: Network
-    source: Frozen
+    student: nn.Module
+    source: nn.Module  # as the stage before left it
     critic: nn.Module
-    average: Network
+    average: nn.Module
     optimizer: torch.optim.Optimizer
     critic_optimizer: torch.optim.Optimizer
     step: int = 0
     parts = ("student", "source", "critic", "average", "optimizer", "critic_optimizer")
 
 
-def begin(method: CyCADA, student: Network, classes: int) -> Run:
-    """A run at step 0 from the network of the second stage."""
-    critic = vector_critic(classes).to(next(student.parameters()).device)
-    average = copy.deepcopy(student).eval().requires_grad_(False)
+def begin(method: CyCADA, student: nn.Module, images: Float[Tensor, "n 3 h w"]) -> Run:
+    """A run at step 0 from the network of the second stage. The critic fits what that answers on `images`."""
+    source, average = (copy.deepcopy(student).eval().requires_grad_(False) for _ in range(2))
+    with torch.no_grad():
+        said = main_logits(source, images)
+    wide = method.critic_width
+    critic = map_critic(said.shape[1], width=wide) if said.ndim == 4 else vector_critic(said.shape[1])
+    critic.to(images.device)
     ours, theirs = (torch.optim.Adam(net.parameters(), lr=method.lr) for net in (student, critic))
-    return Run(student, Frozen(student), critic, average, ours, theirs)
+    return Run(student, source, critic, average, ours, theirs)
 
 
 def fit(method: CyCADA, run: Run, seen: Iterable[Pair], settings: Optimiser) -> Iterator[Step]:
@@ -73,7 +79,9 @@ def fit(method: CyCADA, run: Run, seen: Iterable[Pair], settings: Optimiser) -> 
     """
     for pair in seen:
         run.student.eval()
-        known, other = run.source(pair.source).logits, run.student(pair.target).logits
+        with torch.no_grad():
+            known = main_logits(run.source, pair.source)
+        other = main_logits(run.student, pair.target)
         terms = {
             "critic": train_critic(
                 run.critic, run.critic_optimizer, known, other, form="bce", settings=settings, step=run.step + 1

@@ -18,11 +18,11 @@ from tutelage.methods.method import check
 from tutelage.models.average import Frozen
 from tutelage.models.critics import patch_critic
 from tutelage.models.translators import History, Translator
-from tutelage.train.adversarial import Pair, Still, descend, train_critic
+from tutelage.train.adversarial import Pair, Still, descend, main_logits, train_critic
 from tutelage.train.lessons import Resumable
 from tutelage.train.loop import Step, set_rate
 from tutelage.train.settings import Optimiser
-from tutelage.types import Losses, Outputs
+from tutelage.types import Losses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +131,6 @@ def _normalised(answers: Tensor) -> Tensor:
     return (answers - mean) / (spread + 1e-5).sqrt()
 
 
-def _said(watcher: nn.Module, images: Tensor) -> Tensor:
-    """Logits of a classifier, or the main ones of a network that answers at several levels."""
-    outputs = watcher(images)
-    logits: Tensor = outputs.logits if isinstance(outputs, Outputs) else outputs[0]
-    return logits
-
-
 def _looks(method: CycleGAN, run: Run, pair: Pair, to_target: Tensor, to_source: Tensor) -> Losses:
     fooled = [
         verdict_loss(critic(made), real=True, form=method.form)
@@ -161,14 +154,14 @@ def _meaning(
         return terms
     watcher.eval()
     with torch.no_grad():
-        known = [_said(watcher, images) for images in before]
+        known = [main_logits(watcher, images) for images in before]
     if method.semantic or method.perceptual:
-        said = [_said(watcher, images) for images in after]
+        said = [main_logits(watcher, images) for images in after]
         pairs = list(zip(known, said, strict=True))
         terms["semantic"] = method.semantic * torch.stack([semantic_loss(*each) for each in pairs]).sum()
         terms["perceptual"] = method.perceptual * torch.stack([perceptual_loss(*each) for each in pairs]).sum()
     if method.rebuilt:
         again = run.generators.back(after[0]), run.generators.there(after[1])
-        rebuilt = [perceptual_loss(a, _said(watcher, b)) for a, b in zip(known, again, strict=True)]
+        rebuilt = [perceptual_loss(a, main_logits(watcher, b)) for a, b in zip(known, again, strict=True)]
         terms["rebuilt"] = method.rebuilt * torch.stack(rebuilt).sum()
     return terms

@@ -1,0 +1,140 @@
+import pytest
+import torch
+from tiny import Tiny
+from torch import nn
+
+from tutelage.train.adaptsegnet import Levels
+from tutelage.train.adversarial import IGNORED, Pair, pairs
+from tutelage.train.cycada import CyCADA
+from tutelage.train.cycada_whole import CyCADAStages, begin, fit, trained
+from tutelage.train.cyclegan import CycleGAN
+from tutelage.train.settings import Optimiser
+from tutelage.types import BadInput
+
+SETTINGS, CPU = Optimiser(lr=0.05, warmup_steps=1), torch.device("cpu")
+FAINT = CycleGAN(width=2, blocks=1, critic_width=2, history=2, semantic=1.0)
+SMALL = CyCADAStages(translate=FAINT, align=CyCADA(lr=1e-2, least=0.0, critic_width=2), aligning=0.4)
+STEPS = 10  # three, three and four
+
+
+@pytest.fixture
+def pair(batch) -> Pair:
+    return next(pairs([batch], device=CPU))
+
+
+def start(method=SMALL):
+    torch.manual_seed(3)
+    return begin(method, Levels(Tiny(4)), SETTINGS, size=8)
+
+
+def steps(run, pair, number=STEPS, method=SMALL):
+    found = []
+    for step in fit(method, run, lambda a, b: [pair] * (b - a), SETTINGS, steps=STEPS):
+        found.append(step)
+        if len(found) == number:
+            break
+    return found
+
+
+def weights(net):
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_stages_follow_each_other_and_each_moves_its_own(pair):
+    run = start()
+    student, generators = weights(run.student), weights(run.translator.generators)
+    found = steps(run, pair, 3)
+    assert same(weights(run.student), student)
+    assert not same(weights(run.translator.generators), generators)
+    generators = weights(run.translator.generators)
+    found += steps(run, pair, 3)
+    assert same(weights(run.translator.generators), generators)
+    average = weights(run.average)
+    assert not same(average, student)
+    found += steps(run, pair, 4)
+    assert same(weights(run.average), average)
+    assert same(weights(run.features.source), average)
+    assert not same(weights(trained(SMALL, run)), average)
+    assert [step.number for step in found] == list(range(1, STEPS + 1))
+    assert ["semantic" in step.terms for step in found] == [True] * 3 + [False] * 7
+    assert ["task" in step.terms for step in found] == [False] * 3 + [True] * 3 + [False] * 4
+
+
+def test_training_sees_translated_images_and_their_labels(pair):
+    run, asked = start(), []
+
+    class Black(nn.Module):
+        def forward(self, images):
+            return 0 * images
+
+    class Watched(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, images):
+            asked.append(images)
+            return self.net(images)
+
+    steps(run, pair, 3)
+    run.translator.generators.there = Black()
+    run.student = Watched(run.student)
+    (step,) = steps(run, pair, 1)
+    assert len(asked) == 1
+    assert not asked[0].any()
+    assert step.terms["task"] > 0
+
+
+def test_without_alignment_the_average_is_kept(pair):
+    method = CyCADAStages(translate=FAINT, aligning=0.0)
+    run = start(method)
+    found = steps(run, pair, method=method)
+    assert sum("task" in step.terms for step in found) == 7
+    assert trained(method, run) is run.average
+
+
+@pytest.mark.parametrize("cut", [2, 3, 5, 6, 8])
+def test_cut_and_continued_is_bit_equal_to_never_cut(pair, tmp_path, cut):
+    whole = start()
+    steps(whole, pair)
+    second, first = start(), start()
+    steps(first, pair, cut)
+    torch.save(first.state_dict(), tmp_path / "run.pt")
+    torch.manual_seed(99)
+    second.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
+    steps(second, pair)
+    assert second.step == STEPS
+    for part in ("student", "average"):
+        assert same(weights(getattr(second, part)), weights(getattr(whole, part)))
+    assert same(weights(second.features.average), weights(whole.features.average))
+    assert same(weights(second.translator.critics), weights(whole.translator.critics))
+
+
+def test_maps_run_through_all_stages_and_constant_images_stay_finite():
+    class Maps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(3, 3, 1)
+
+        def forward(self, images):
+            return (self.layer(images),)
+
+    torch.manual_seed(3)
+    run = begin(SMALL, Maps(), SETTINGS, size=32)
+    labels, none = (torch.full((2, 32, 32), label) for label in (1, IGNORED))
+    flat = Pair(torch.zeros(2, 3, 32, 32), labels, torch.ones(2, 3, 32, 32), none, torch.arange(2))
+    assert len(steps(run, flat)) == STEPS
+    for part in (run.student, run.average, run.features.critic, run.translator.generators, run.translator.critics):
+        assert all(x.isfinite().all() for x in part.state_dict().values())
+
+
+def test_stages_without_a_step_are_refused():
+    with pytest.raises(BadInput, match=r"translating is 0\.6 and aligning 0\.4 of the steps, which leaves none"):
+        CyCADAStages(translating=0.6, aligning=0.4)
+    with pytest.raises(BadInput, match="1 steps leave a stage of cycada without any"):
+        SMALL.ends(1)
+    assert SMALL.ends(STEPS) == (3, 6)
