@@ -78,10 +78,12 @@ class Truth:
     def segments(self, row: int) -> Int[np.ndarray, "s s"]:
         """0 background, else the class + 1; IGNORE beyond the image and in crowds. Smaller objects lie on top."""
         wide, high = (int(side) for side in self.sizes[row])
-        classes = np.zeros((high, wide), np.int16)
-        shapes = [(masks.decode(mask, wide, high), label, crowd) for label, crowd, mask in self.masks.get(row, [])]
-        for shape, label, crowd in sorted(shapes, key=lambda each: -int(each[0].sum())):
-            classes[shape] = IGNORE if crowd else label + 1
+        flat = np.zeros(wide * high, np.int16)
+        shapes = [(masks.runs(mask, wide, high), label, crowd) for label, crowd, mask in self.masks.get(row, [])]
+        for runs, label, crowd in sorted(shapes, key=lambda each: -int(np.diff(each[0]).sum())):
+            for start, stop in runs.tolist():
+                flat[start:stop] = IGNORE if crowd else label + 1
+        classes = np.ascontiguousarray(flat.reshape(wide, high).T)
         return self.framed(row, classes, IGNORE).astype(np.int64)
 
     def depth(self, row: int) -> Float[np.ndarray, "s s"]:

@@ -4,7 +4,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import pycocotools.mask
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 _POINTS = 3  # of a polygon, at least
 _LARGE = 1e15
@@ -22,11 +22,22 @@ def encode(mask: Bool[np.ndarray, "h w"]) -> str:
 
 def decode(counts: str, width: int, height: int) -> Bool[np.ndarray, "h w"]:
     """The mask of compressed run lengths. Raises Malformed where they are not of this size."""
-    runs = _unpacked(counts)  # pycocotools.mask.decode warns under numpy 2
-    _check_sum(runs, width, height)
-    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    flat = np.zeros(width * height, bool)
+    for start, stop in runs(counts, width, height).tolist():
+        flat[start:stop] = True
     mask: np.ndarray = flat.reshape(width, height).T  # COCO counts column by column
     return mask
+
+
+def runs(counts: str, width: int, height: int) -> Int[np.ndarray, "k 2"]:
+    """Where the mask's pixels begin and end in an image of [width, height], flat: column by column, as COCO counts.
+
+    Raises Malformed where they are not of this size.
+    """
+    lengths = _unpacked(counts)  # pycocotools.mask.decode warns under numpy 2
+    _check_sum(lengths, width, height)
+    ends = np.cumsum(lengths, dtype=np.int64)[: len(lengths) // 2 * 2]  # of gap, run, gap, run
+    return ends.reshape(-1, 2)
 
 
 def area(counts: str, width: int, height: int) -> float:
