@@ -1,5 +1,6 @@
 """What every method owes the engine. One new method, one new line in METHODS, all of these for free."""
 
+import copy
 import dataclasses
 import itertools
 import math
@@ -8,6 +9,9 @@ import pytest
 import torch
 
 from tutelage.methods import METHODS
+from tutelage.train import loop
+from tutelage.train.device import accelerator
+from tutelage.train.settings import Compute, Optimiser
 from tutelage.types import BadInput, Batch, Labeled, Unlabeled
 
 PLAIN = {name: cls() for name, cls in METHODS.items()}
@@ -136,6 +140,32 @@ def test_state_survives_a_checkpoint(method, make_nets, batch):
         train(method, each, [batch], torch.optim.SGD(each.student.parameters(), lr=0.1))
     torch.testing.assert_close(nets.student.state_dict(), again.student.state_dict(), rtol=0, atol=0)
     torch.testing.assert_close(nets.extra.state_dict(), again.extra.state_dict(), rtol=0, atol=0)
+
+
+@every_method
+def test_a_step_that_is_not_finite_leaves_no_trace(method, make_nets, batch, tmp_path):
+    """Neither in the student nor in what a method remembers: one broken image would spoil it for ever."""
+    nets = make_nets(method)
+    train(method, nets, [batch], torch.optim.SGD(nets.student.parameters(), lr=0.1))
+    settings, engine = Optimiser(warmup_steps=1), accelerator(Compute(threads=1, device="cpu", precision="fp32"))
+    run = loop.Run(nets, copy.deepcopy(nets.student), loop.sgd([*nets.student.parameters()], settings))
+    before = [copy.deepcopy(part.state_dict()) for part in (nets.student, nets.extra)]
+    pools = {"labelled": batch.unlabeled, "pool": _broken(batch.unlabeled)}
+    for name, pool in pools.items():
+        bad = Batch(_broken(batch.labeled) if name == "labelled" else batch.labeled, pool)
+        (step,) = loop.fit(method, run, [bad], settings, steps=9, accelerator=engine, diary=tmp_path)
+        if step.skipped:
+            for part, old in zip((nets.student, nets.extra), before, strict=True):
+                torch.testing.assert_close(part.state_dict(), old, rtol=0, atol=0)
+        else:
+            assert name == "pool"
+            assert not method.pool
+
+
+def _broken(part):
+    """The same with a pixel of each view that is not a number."""
+    weak, strong = (views.clone().index_put((torch.tensor(0),) * 4, torch.tensor(math.nan)) for views in part[:2])
+    return part._replace(weak=weak, strong=strong)
 
 
 @every_method

@@ -40,3 +40,14 @@ def test_what_was_seen_is_half_remembered_at_length_one_and_the_rest_stays():
     torch.testing.assert_close(memory.memories.norm(dim=-1), torch.ones(2, 9))
     others = torch.tensor([0, 1, 3, 4, 5, 6, 8])
     torch.testing.assert_close(memory.memories[:, others], before[:, others], rtol=0, atol=0)
+
+
+def test_what_is_not_finite_is_not_remembered():
+    net, memory = remembering(branches=2)
+    images, ids = torch.rand(5, 3, 8, 8), torch.tensor([7, 2])
+    before = memory.memories.clone()
+    memory.eval()
+    images[3, 0, 0, 0] = torch.nan  # of the image that is remembered as 7
+    memory(net.eval()(images), ids, negatives=4)
+    torch.testing.assert_close(memory.memories[:, 7], before[:, 7], rtol=0, atol=0)
+    assert not torch.equal(memory.memories[:, 2], before[:, 2])

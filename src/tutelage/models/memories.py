@@ -41,5 +41,6 @@ class Contrasted(nn.Module):
 
     @torch.no_grad()
     def _remember(self, seen: Float[Tensor, "m u width"], ids: Int[Tensor, " u"]) -> None:
-        mixed = self.momentum * self.memories[:, ids] + (1 - self.momentum) * seen
-        self.memories[:, ids] = F.normalize(mixed, dim=-1)
+        before = self.memories[:, ids]
+        after = F.normalize(self.momentum * before + (1 - self.momentum) * seen, dim=-1)
+        self.memories[:, ids] = torch.where(after.isfinite(), after, before)  # one bad image would stay for ever

@@ -1,6 +1,7 @@
 """The training loop. It yields after every step; whoever iterates decides when to log, save, judge or stop."""
 
 import copy
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from tutelage.types import (
     Sizes,
 )
 
+LARGE = 1 << 20  # numbers of a buffer
 MAX_SKIPPED = 5  # steps in a row whose loss was not finite
 
 
@@ -98,14 +100,14 @@ def fit(
         run.nets.student.train()
         set_rate(run.optimizer, settings.lr * schedule(run.step, steps, settings.warmup_steps))
         batch = to_float(batch, accelerator.device)
-        statistics = [(buffer, buffer.clone()) for buffer in run.nets.student.buffers()]
+        remembered = _copies(run.nets)
         with accelerator.autocast():
             terms = method.loss(nets, batch)
         total = torch.stack([term.float() for term in terms.values()]).sum()
         run.step += 1
         skipped = not _all_finite(total, accelerator)
         if skipped:
-            for buffer, before in statistics:  # batch norm has averaged the bad batch in
+            for buffer, before in remembered:
                 buffer.copy_(before)
             _skip(run, batch, terms, diary)
         else:
@@ -138,6 +140,15 @@ def sgd(trained: list[nn.Parameter], settings: Optimiser) -> torch.optim.Optimiz
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+
+
+def _copies(nets: Nets | DetectorNets | MultiNets) -> list[tuple[Tensor, Tensor]]:
+    """What a bad batch would be averaged into, statistics of batch norm and memories of methods, each with a copy.
+
+    A memory of every image is too large for that at each step: it takes in nothing that is not finite by itself.
+    """
+    buffers = itertools.chain(nets.student.buffers(), nets.extra.buffers())
+    return [(buffer, buffer.clone()) for buffer in buffers if buffer.numel() <= LARGE]
 
 
 def _trained(nets: Nets | DetectorNets | MultiNets) -> list[nn.Parameter]:
