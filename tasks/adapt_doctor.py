@@ -10,6 +10,7 @@ from tasks.doctor import examine
 from tasks.params import Params, Split
 
 WORDS = {
+    "ingest.root": "adapt.ingest.root",
     "ingest.labelled": "adapt.ingest.source",
     "ingest.pool": "adapt.ingest.target",
     "ingest.test, or raise split.test_fraction": "adapt.ingest.test",

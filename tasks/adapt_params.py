@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tasks.knobs import STRICT, Count, Named, Open, Share, Train, nearest, parse_method, parse_named
+from tasks.knobs import STRICT, Count, Open, Places, Share, Train, nearest, parse_method, parse_named
 from tasks.turn_params import PlanDomains
 from tutelage.methods import METHODS, Method
 from tutelage.train.adaptsegnet import AdaptSegNet
@@ -67,7 +67,7 @@ class DomainFolders:
 
     __pydantic_config__ = STRICT
     root: str
-    source: Named  # class folders, a CSV (image, label), or tar shards; of several domains {NAME: one of these}
+    source: Places  # class folders, a CSV (image, label), or tar shards; of several domains {NAME: one of these}
     target: str  # a folder of images, or tar shards
     test: str  # of the target, like `source`; only evaluated on
 

@@ -1,7 +1,5 @@
 """What the stages share that adapt pixels or boxes: their params, what is known, training runs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from tasks.multi_training import MultiJob
 from tasks.multi_truth import Given, Truth, Unlabelled
 from tasks.params import Params
 from tutelage.data.scenes import read_boxes
-from tutelage.types import BadInput
+
+WORDS = {"detection.": "adapt_scenes."}  # refusals name the section that was read
 
 
 def as_scenes(params: Params) -> Params:
@@ -34,15 +33,6 @@ def as_scenes(params: Params) -> Params:
         optimiser=own.optimiser, evaluate=own.evaluate, student=replace(params.multitask.student, hears=None),
     )  # fmt: skip
     return replace(params, detection=detection, multitask=multitask)
-
-
-@contextmanager
-def own_names() -> Iterator[None]:
-    """Refusals name the section that was read."""
-    try:
-        yield
-    except BadInput as error:
-        raise BadInput(str(error).replace("detection.", "adapt_scenes.")) from error
 
 
 def unmasked(boxes: pa.Table) -> set[str]:

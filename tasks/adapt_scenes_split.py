@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from tasks.adapt_scenes import as_scenes, own_names, unmasked
+from tasks.adapt_scenes import WORDS, as_scenes, unmasked
 from tasks.params import Params
 from tasks.scenes_split import scenes_split
+from tasks.wording import refusals
 from tutelage.data.scenes import read_boxes
 from tutelage.types import BadInput
 
@@ -24,5 +25,5 @@ def adapt_scenes_split(ingested: Path, *, params: Params, out: Path) -> Path:
             "its `segmentation` in the COCO JSON, take the image out, or find "
             "boxes instead (adapt_scenes.network.tasks: [detection])"
         )
-    with own_names():
+    with refusals(WORDS):
         return scenes_split(ingested, params=as_scenes(params), out=out, calibrated=False)

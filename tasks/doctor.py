@@ -4,7 +4,7 @@ import difflib
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
+from tasks.wording import NONE, Words, reworded
 from tutelage.data.decoding import SUFFIXES
 from tutelage.data.manifest import classes_of, read_manifest, read_split
 from tutelage.data.split import ROLES, draw
@@ -28,8 +29,6 @@ REMEDIES = {
 }
 Roles = dict[str, dict[str, int]]  # class -> role -> images
 Check = Callable[[pa.Table], Iterable[str]]  # a split's problems
-Words = Mapping[str, str]
-NONE: Words = {}
 
 
 def doctor(ingested: Path, split: Path, *, params: Params, out: Path) -> Path:
@@ -55,7 +54,7 @@ def examine(
         *(more(table) if more else ()),
     ]
     if problems:
-        shown = "\n".join(f"  {_reworded(line, words)}" for line in problems)
+        shown = "\n".join(f"  {reworded(line, words)}" for line in problems)
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
     noted = [
         *_thin(counts, params),
@@ -63,7 +62,7 @@ def examine(
         *_copies(told),
         *_refused(told["refused"], _passes),
     ]
-    notes = [_reworded(line, words) for line in noted]
+    notes = [reworded(line, words) for line in noted]
     roles = Counter(table["role"].to_pylist())
     content = {"problems": [], "notes": notes, "images": {role: roles[role] for role in ROLES}, "classes": counts}
     with whole(out) as folder:
@@ -71,12 +70,6 @@ def examine(
         (folder / "report.md").write_text(_markdown(content))
     print("\n".join(["doctor: no problem with the data", *(f"  note: {note}" for note in notes)]))
     return out
-
-
-def _reworded(line: str, words: Words) -> str:
-    for ours, theirs in words.items():
-        line = line.replace(ours, theirs)
-    return line
 
 
 def _stale(manifest: pa.Table, table: pa.Table, params: Params) -> Iterator[str]:

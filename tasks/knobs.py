@@ -16,7 +16,19 @@ STRICT: Any = {"extra": "forbid"}
 Count = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Open = Annotated[float, Field(gt=0, lt=1)]
-Named = str | Annotated[dict[Annotated[str, Field(min_length=1)], str], Field(min_length=1)]  # one, or one a domain
+
+
+def parse_places(value: Any) -> Any:
+    """ "train", or {"by day": "day", "by night": "night"}: a place, or one a domain."""
+    several = (
+        isinstance(value, dict) and value and all(isinstance(x, str) and x for pair in value.items() for x in pair)
+    )
+    if not several and not isinstance(value, str):
+        raise ValueError("write one name inside root, or {DOMAIN: name, DOMAIN: name} where there are several domains")
+    return value
+
+
+Places = Annotated[str | dict[str, str], BeforeValidator(parse_places)]
 
 
 def parse_method(value: Any) -> Any:

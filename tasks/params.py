@@ -12,7 +12,7 @@ from tasks.adapt_scenes_params import AdaptScenes
 from tasks.box_params import Detection
 from tasks.committee_params import CommitteeParams
 from tasks.compact_depth_params import CompactDepth
-from tasks.knobs import STRICT, Count, Named, Open, Share, Train, nearest, parse_methods
+from tasks.knobs import STRICT, Count, Open, Places, Share, Train, nearest, parse_methods
 from tasks.lesson_params import LessonParams, parse_loop
 from tasks.loops import Loop, NASStudent, OddRanks, UninformedStudents
 from tasks.multi_params import Multitask
@@ -42,7 +42,7 @@ class Ingest:
 
     __pydantic_config__ = STRICT
     root: str
-    labelled: Named  # of several domains: {NAME: folder}
+    labelled: Places  # of several domains: {NAME: folder}
     pool: str | None = None
     test: str | None = None
     leaks: Literal["drop", "refuse"] = "refuse"

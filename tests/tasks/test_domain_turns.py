@@ -143,6 +143,12 @@ def test_turns_count_in_the_report():
     assert "Turns of tscl: 2 of by night, 1 of by day." in _markdown(content, {"refused": []})
 
 
+def test_a_domain_that_is_not_there_is_refused_by_the_name_that_was_read(params, tmp_path):
+    own = replace(params.adapt, ingest=replace(params.adapt.ingest, source={"by day": "day", "by dusk": "dusk"}))
+    with pytest.raises(BadInput, match=r"^adapt\.ingest\.source is 'dusk', and data/dusk does not exist"):
+        adapt_ingest(Path("data"), params=replace(params, adapt=own), out=tmp_path / "none")
+
+
 def test_one_domain_and_one_without_hold_out_are_refused(params):
     one = replace(params.adapt, ingest=replace(params.adapt.ingest, source="day"))
     alone = replace(params, adapt=one)
