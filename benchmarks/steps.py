@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from benchmarks.turns import CLASSES, random_batch, take_turns
 from tasks.params import load
 from tutelage.methods import METHODS, Method
+from tutelage.methods.afid import AFID
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.train.device import accelerator, precision
 from tutelage.train.loop import begin, fit
@@ -66,7 +67,7 @@ def measure(asked: argparse.Namespace, engine: Accelerator) -> tuple[dict[str, f
     found, unfit = {}, []
     for name in asked.methods or METHODS:
         try:
-            sides = [stepper(METHODS[each](), METHODS[name].tokens, engine, asked) for each in (name, REFERENCE)]
+            sides = [stepper(METHODS[each](), METHODS[name], engine, asked) for each in (name, REFERENCE)]
         except BadInput as error:
             print(f"{name}: not timed, its networks do not fit: {error}", flush=True)
             unfit.append(name)
@@ -86,20 +87,23 @@ def verdict(found: dict[str, float]) -> Iterator[str]:
         yield f"{name:24} {ratio:6.2f}  {EXCEPTIONS.get(name, 'NO REASON IS KNOWN: make it cheaper')}"
 
 
-def specs(tokens: bool, asked: argparse.Namespace) -> tuple[NetworkSpec, NetworkSpec]:
-    """Student and teacher; where tokens are compared, transformers of 2 and 4 blocks of the teacher's width."""
-    if tokens:
+def specs(judged: type[Method], asked: argparse.Namespace) -> tuple[NetworkSpec, NetworkSpec]:
+    """Student and teacher that fit a method; where tokens are compared, transformers of 2 and 4 blocks of the teacher's
+    width. A reference runs on the networks of the method that it is measured against."""
+    if judged is AFID:
+        return NetworkSpec(name="interacting_resnet", width=asked.student), NetworkSpec(width=asked.teacher)
+    if judged.tokens:
         return NetworkSpec(name="small_vit_2", width=asked.teacher), NetworkSpec(
             name="small_vit_4", width=asked.teacher
         )
     return NetworkSpec(width=asked.student), NetworkSpec(width=asked.teacher)
 
 
-def stepper(method: Method, tokens: bool, engine: Accelerator, asked: argparse.Namespace) -> Callable[[], int]:
+def stepper(method: Method, judged: type[Method], engine: Accelerator, asked: argparse.Namespace) -> Callable[[], int]:
     """Takes `asked.steps` steps and says how many."""
     torch.manual_seed(0)
     pool = asked.pool if method.pool else 0
-    student, teacher = (create(spec, CLASSES) for spec in specs(tokens, asked))
+    student, teacher = (create(spec, CLASSES) for spec in specs(judged, asked))
     run = begin(method, student, teacher, Sizes(asked.labelled, pool, CLASSES, LONG), Optimiser())
     batches = itertools.cycle([random_batch(asked.labelled, pool) for _ in range(3)])
 

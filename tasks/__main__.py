@@ -25,7 +25,7 @@ from tasks.closed_pipe import quiet, reader_left
 VERBS = (
     "fetch", "ingest", "split", "doctor", "teacher", "baseline", "oracle", "calibrate", "pseudo_label", "student",
     "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare", "lesson",
-    "committee", "pate", "strings",
+    "committee", "pate", "strings", "keypoints",
     "compose", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label", "box_student", "box_guard",
     "box_evaluate", "box_fuse", "box_judge", "box_report", "box_compact", "box_compact_judge",
     "drift", "domains", "adapt_ingest", "adapt_split", "adapt_doctor", "adapt_source", "translate", "adapt_student",

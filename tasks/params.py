@@ -12,6 +12,7 @@ from tasks.adapt_scenes_params import AdaptScenes
 from tasks.box_params import Detection
 from tasks.committee_params import CommitteeParams
 from tasks.compact_depth_params import CompactDepth
+from tasks.keypoints_params import KeypointsParams
 from tasks.knobs import STRICT, Count, Open, Places, Share, Train, nearest, parse_methods
 from tasks.lesson_params import LessonParams, parse_loop
 from tasks.loops import Loop, NASStudent, OddRanks, UninformedStudents
@@ -221,6 +222,7 @@ class Params:
     committee: CommitteeParams
     pate: PATE = field(default_factory=PATE)
     strings: StringsParams
+    keypoints: KeypointsParams
     detection: Detection
     adapt: Adapt
     adapt_scenes: AdaptScenes

@@ -78,7 +78,7 @@ def test_recipes_are_sections_of_params(pytestconfig):
     for name, path in recipes(pytestconfig).items():
         recipe = yaml.safe_load(path.read_text())
         assert set(recipe) <= set(known), name
-        if {"compress", "multitask", "adapt", "adapt_scenes", "strings"} & set(recipe):
+        if {"compress", "multitask", "adapt", "adapt_scenes", "strings", "keypoints"} & set(recipe):
             continue
         own, all_of = (content.get("detection", content) if "detection" in recipe else content
                        for content in (recipe, known))  # fmt: skip

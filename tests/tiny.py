@@ -38,6 +38,11 @@ def cuttable(width: int) -> Backbone:
     return create(NetworkSpec(width=width, image_size=8), 3)
 
 
+def interacting(width: int) -> Backbone:
+    """Two of those that answer as one."""
+    return create(NetworkSpec(name="interacting_resnet", width=width, image_size=8), 3)
+
+
 def make_batch(*, labeled: int, unlabeled: int) -> Batch:
     def views(n):
         weak = torch.rand(n, 3, 8, 8)

@@ -35,6 +35,7 @@ class Annotation:
     area: Any
     crowd: bool
     where: str  # how a person finds it: annotations[12] (id 7)
+    keypoints: Any = None  # x, y, v of each
 
 
 @dataclass(slots=True)
@@ -187,7 +188,8 @@ def _annotations(coco: Coco, content: dict[str, Any], images: dict[Key, str | No
             coco.refuse(f"{where} has iscrowd {_shown(crowd)}. Write 0, or 1 for a group under one box")
         elif (name := images[image]) is not None:
             shape = (record.get("bbox"), record.get("segmentation"), record.get("area"))
-            coco.annotations.append(Annotation(name, labels[category], *shape, bool(crowd), where))
+            points = record.get("keypoints")
+            coco.annotations.append(Annotation(name, labels[category], *shape, bool(crowd), where, points))
     for name in ("image_id", "category_id"):
         _tell_strings(coco, content, "annotations", name)
 

@@ -47,7 +47,7 @@ def box_table(coco: Coco, sizes: Mapping[str, Size]) -> pa.Table:
     for image in sorted(by_image):
         seen: dict[tuple[Any, ...], str] = {}
         for annotation in by_image[image]:
-            row = _row(coco, annotation, sizes[image])
+            row = row_of(coco, annotation, sizes[image])
             if row is None:
                 continue
             what = (row["label"], row["crowd"], row["x1"], row["y1"], row["x2"], row["y2"])
@@ -59,7 +59,8 @@ def box_table(coco: Coco, sizes: Mapping[str, Size]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=BOXES)
 
 
-def _row(coco: Coco, annotation: Annotation, size: Size) -> dict[str, Any] | None:
+def row_of(coco: Coco, annotation: Annotation, size: Size) -> dict[str, Any] | None:
+    """An object as a row of BOXES, or None where it is left out; told as by `box_table`."""
     mask = _mask(coco, annotation, size)
     corners = _corners(coco, annotation, mask, size)
     if corners is None:

@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tutelage.losses.distillation import kl_rows
+from tutelage.losses.targets import weighted_mean
+from tutelage.types import Losses
 
 Target = Literal["min_logit", "naive", "linear", "general"]
 
@@ -46,6 +48,25 @@ def others_mean(said: Float[Tensor, "m n c"], *, temperature: float) -> Float[Te
     p = (said / temperature).softmax(-1)
     mean = torch.stack([p.roll(shift, 0) for shift in range(1, len(said))]).mean(0)
     return temperature * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+
+
+def fused_terms(
+    said: Float[Tensor, "m n c"], fused: Float[Tensor, "n c"], *, labels: Int[Tensor, " b"], trust: Float[Tensor, " n"],
+    scale: Float[Tensor, ""], temperature: float,
+) -> Losses:  # fmt: skip
+    """Labels for all and for a classifier on the last maps of all; it is told their mean logits, and they what it says.
+
+    The divergences count `trust` [n] an image and `scale` as a whole. Kim et al., Feature Fusion for Online Mutual
+    Knowledge Distillation, ICPR 2020, sec. III. https://arxiv.org/abs/1904.09058
+    """
+    told = each_kl(said, fused, temperature=temperature).sum(0)
+    mean = kl_rows(fused, said.mean(0), temperature=temperature)
+    return {
+        "task": all_learn(said, labels),
+        "fused": F.cross_entropy(fused[: len(labels)], labels),
+        "distillation": scale * weighted_mean(told, trust),
+        "ensemble": scale * weighted_mean(mean, trust),
+    }
 
 
 def mixture(weights: Float[Tensor, "n m"], said: Float[Tensor, "m n c"]) -> Float[Tensor, "n c"]:

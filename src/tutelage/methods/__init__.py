@@ -2,6 +2,7 @@
 
 from tutelage.methods.ab import AB
 from tutelage.methods.adamatch import AdaMatch
+from tutelage.methods.afid import AFID
 from tutelage.methods.am_da_kd import AMDAKD
 from tutelage.methods.amtml_kd import AMTMLKD
 from tutelage.methods.attention_transfer import AttentionTransfer
@@ -61,6 +62,7 @@ __all__ = ["METHODS", "Method"]
 METHODS: dict[str, type[Method]] = {
     "ab": AB,
     "adamatch": AdaMatch,
+    "afid": AFID,
     "am_da_kd": AMDAKD,
     "amtml_kd": AMTMLKD,
     "attention_transfer": AttentionTransfer,

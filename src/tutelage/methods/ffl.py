@@ -3,13 +3,10 @@ https://arxiv.org/abs/1904.09058"""
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import nn
 
-from tutelage.losses.distillation import kl_rows
-from tutelage.losses.peers import all_learn, each_kl
+from tutelage.losses.peers import fused_terms
 from tutelage.losses.ramps import sigmoid_ramp
-from tutelage.losses.targets import weighted_mean
 from tutelage.methods.method import Method, Paced, check, transfer_set
 from tutelage.models.fused import Fused
 from tutelage.models.peers import logits_of
@@ -36,16 +33,10 @@ class FFL(Method):
         return Paced(Fused(student, sizes.classes, count=self.peers), sizes.steps)
 
     def loss(self, nets: Nets, batch: Batch) -> Losses:
-        labels = batch.labeled.labels
         images, trust = transfer_set(batch, self.unsupervised)
         student = nets.student(images)
         (others, fused), progress = nets.extra(images, student.features)
         said, scale = logits_of([student, *others]), sigmoid_ramp(progress, over=self.ramp)
-        told = each_kl(said, fused, temperature=self.temperature).sum(0)
-        mean = kl_rows(fused, said.mean(0), temperature=self.temperature)
-        return {
-            "task": all_learn(said, labels),
-            "fused": F.cross_entropy(fused[: len(labels)], labels),
-            "distillation": scale * weighted_mean(told, trust),
-            "ensemble": scale * weighted_mean(mean, trust),
-        }
+        return fused_terms(
+            said, fused, labels=batch.labeled.labels, trust=trust, scale=scale, temperature=self.temperature
+        )

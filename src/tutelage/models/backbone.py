@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tutelage.models.grown import Architecture, Behind, check_layers
+from tutelage.models.interacting import Interacting
 from tutelage.models.tokens import Ask, small_vit, through_blocks
 from tutelage.types import BadInput, Network, Outputs
 
@@ -20,12 +21,13 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what timm's weight
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """What a network is made from. `small_resnet` has three stages of `width`, 2 `width` and 4 `width` channels;
-    `small_vit_4` is a vision transformer of 4 blocks."""
+    """What a network is made from. `small_resnet` has three stages of `width`, 2 `width` and 4 `width` channels,
+    `interacting_resnet` is two of it that answer as one (method `afid`); `small_vit_4` is a vision transformer of 4
+    blocks."""
 
     __pydantic_config__ = {"extra": "forbid"}
-    name: str = "small_resnet"  # one of SMALL_VITS or any name of timm.list_models()
-    width: int = 32  # of small_resnet's first stage and of small_vit's tokens; others have their own
+    name: str = "small_resnet"  # interacting_resnet, one of SMALL_VITS or any name of timm.list_models()
+    width: int = 32  # of small_resnet's first stages and of small_vit's tokens; others have their own
     image_size: int = 28  # pixels; images are resized to this square
     pretrained: bool = False
     added: Architecture = ()  # layers behind the stages, equally many behind each: what oracle_search found
@@ -34,7 +36,7 @@ class NetworkSpec:
         check_layers(self.added)
         if self.width < 1 or self.image_size < 8:
             raise BadInput(f"{self}: width is at least 1 channel, image_size at least 8 pixels")
-        own = self.name == "small_resnet" or self.name in SMALL_VITS
+        own = self.name in ("small_resnet", "interacting_resnet", *SMALL_VITS)
         if own and self.pretrained:
             raise BadInput(f"network.pretrained is true, but {self.name} has no published weights. Set it to false")
         if not own:
@@ -93,6 +95,8 @@ def normalisation(spec: NetworkSpec) -> tuple[Float[Tensor, "3 1 1"], Float[Tens
 def _made(spec: NetworkSpec, classes: int, download: bool) -> nn.Module:
     if spec.name == "small_resnet":
         return small_resnet(spec.width, classes)
+    if spec.name == "interacting_resnet":
+        return Interacting([small_resnet(spec.width, 0) for _ in range(2)], classes)
     if spec.name in SMALL_VITS:
         return small_vit(SMALL_VITS[spec.name], spec.width, classes=classes, image_size=spec.image_size)
     return from_timm(spec.name, classes, download)

@@ -8,27 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tutelage.models.fusion import fusion
 from tutelage.models.peers import Peers
 from tutelage.types import Network, Outputs
 
 
 class Fused(nn.Module):
-    """Networks beside a student, and a classifier on the last maps of all of them.
-
-    The maps side by side, a 3 x 3 convolution of each channel alone, one of 1 x 1 to the width of one network, each
-    with batch norm and ReLU; the mean over positions; a layer.
-    """
+    """Networks beside a student, and a classifier on the last maps of all of them: `fusion` and a layer."""
 
     def __init__(self, student: Network, classes: int, *, count: int):
         super().__init__()
         self.peers, self.stage = Peers(student, count), list(student.widths)[-1]
         width = student.widths[self.stage]
-        wide = (count + 1) * width
-        self.fusion = nn.Sequential(
-            nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False), nn.BatchNorm2d(wide), nn.ReLU(),
-            nn.Conv2d(wide, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes),
-        )  # fmt: skip
+        self.fusion = nn.Sequential(*fusion(width, networks=count + 1), nn.Linear(width, classes))
 
     def forward(
         self, images: Float[Tensor, "n 3 h w"], features: dict[str, Tensor]

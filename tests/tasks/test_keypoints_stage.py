@@ -1,0 +1,74 @@
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from interrupted import interrupted
+from small_work import contents, make_split, small_params
+
+from tasks.io import read_json
+from tasks.keypoints import keypoints
+from tasks.keypoints_params import KeypointsParams
+from tasks.params import load
+from tutelage.data.keypoints import EXTREMES
+from tutelage.models.poses import PoseSpec, load_poses
+from tutelage.train.okdhp import OKDHP
+from tutelage.train.settings import Optimiser
+
+
+def params_for(**fields):
+    wanted = KeypointsParams(
+        network=PoseSpec(width=8, depth=1, image_size=12), steps=3, batch=4,
+        optimiser=Optimiser(lr=0.01, warmup_steps=1), **fields,
+    )  # fmt: skip
+    params = small_params()
+    return replace(params, keypoints=wanted, compute=replace(params.compute, checkpoint_seconds=0.0))
+
+
+def test_networks_are_the_same_where_a_run_was_cut(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    split, params = make_split(tmp_path), params_for()
+    whole = contents(keypoints(split, params=params, out=tmp_path / "whole"))
+    for step in (2, 3):  # in the first network, and in the second
+        with interrupted(step):
+            keypoints(split, params=params, out=tmp_path / "cut")
+    assert contents(keypoints(split, params=params, out=tmp_path / "cut")) == whole
+    assert not list(tmp_path.glob(".tutelage/checkpoints/*"))
+    assert {"alone.safetensors", "student.safetensors", "alone.csv", "student.csv"} < set(whole)
+    scores = read_json(tmp_path / "whole/scores.json")
+    assert scores["objects"] == {"train": 42, "test": 90}
+    assert {*scores["test"]} == {"alone", "student", "ensemble"}
+    for one in scores["test"].values():
+        assert one["pck"] == pytest.approx(np.mean([*one["joints"].values()]))
+    sizes = [scores["test"][name]["parameters"] for name in ("alone", "student", "ensemble")]
+    assert sizes[0] == sizes[1] < sizes[2]
+    student = load_poses(tmp_path / "whole/student.safetensors")
+    assert (student.spec, student.joints) == (params.keypoints.network, [*EXTREMES])
+
+
+def test_a_users_key_points_are_learned_and_tested(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    cv2.imwrite(str(tmp_path / "own/a.png"), np.full((20, 30, 3), 90, np.uint8))
+    for name in ("labelled", "test"):
+        annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 4, 12, 12], "keypoints": [9, 9, 2, 0, 0, 0]}
+        content = {
+            "images": [{"id": 1, "file_name": "a.png"}], "annotations": [annotation],
+            "categories": [{"id": 1, "name": "thing"}],
+        }  # fmt: skip
+        (tmp_path / f"own/{name}.json").write_text(json.dumps(content))
+    out = keypoints(tmp_path / "own", params=params_for(learn=OKDHP(branches=1)), out=tmp_path / "out")
+    scores = read_json(out / "scores.json")
+    assert {*scores["test"]} == {"alone", "student"}
+    assert scores["test"]["student"]["joints"]["point 2"] is None
+    assert (out / "alone.csv").read_text() == (out / "student.csv").read_text()
+
+
+def test_the_recipe_is_params(pytestconfig, tmp_path):
+    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
+    recipe = yaml.safe_load((pytestconfig.rootpath / "docs/recipes/okdhp.yaml").read_text())
+    known["keypoints"] |= recipe["keypoints"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
+    assert load(tmp_path / "params.yaml").keypoints.learn == OKDHP()
