@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tasks.knobs import STRICT, Count, Open, Places, Share, Train, nearest, parse_method, parse_named
-from tasks.turn_params import PlanDomains
+from tasks.turn_params import PlanTurns
 from tutelage.methods import METHODS, Method
 from tutelage.train.adaptsegnet import AdaptSegNet
 from tutelage.train.bdl import BDL
 from tutelage.train.cycada import IMAGES, CyCADA
 from tutelage.train.cyclegan import CycleGAN
+from tutelage.train.tscl import TSCL
 from tutelage.types import Shift
 
 LOOPS: dict[str, type[AdaptSegNet] | type[BDL]] = {"adaptsegnet": AdaptSegNet, "bdl": BDL}
@@ -83,10 +84,12 @@ class Candidate:
     learn: Annotated[Method | AdaptSegNet | BDL, BeforeValidator(parse_learner)]
     start: Literal["source", "scratch"] = "source"  # weights that it begins with
     translated: bool = False  # labelled images are seen as the translator makes them
-    turns: PlanDomains | None = None  # of several domains with labels: one a turn; null: all at every step
+    turns: PlanTurns | None = None  # of several domains with labels: one a turn; null: all at every step
 
     def __post_init__(self) -> None:
         loop = not isinstance(self.learn, Method)
+        if self.turns is not None and not isinstance(self.turns.learn, TSCL):
+            raise ValueError("domains have no specialists to compare a student with. Write turns.learn: {name: tscl}")
         if self.turns is not None and (loop or self.steps % self.turns.every):
             raise ValueError(
                 f"turns are of {self.turns.every} steps, {type(self.learn).__name__} has {self.steps}: turns take a "

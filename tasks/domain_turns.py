@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from tasks.carry import CHECKPOINTS, carry_on, results
 from tasks.params import Params
 from tasks.training import Job, as_seen, fingerprint, labels_of, rows_of, source, start
-from tasks.turn_params import PlanDomains
+from tasks.turn_params import PlanTurns
 from tutelage.data.batches import batches
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
@@ -26,7 +26,7 @@ from tutelage.train.turns import Plan, Scores, Turns
 from tutelage.types import BadInput, Batch, Network
 
 
-def train_in_turns(job: Job, wanted: PlanDomains, table: pa.Table, params: Params, *, out: Path) -> Path:
+def train_in_turns(job: Job, wanted: PlanTurns, table: pa.Table, params: Params, *, out: Path) -> Path:
     """Train `job` on the labelled images of one domain a turn: model.safetensors, curve.csv, turns.json. Continues
     where it was cut off.
 
@@ -91,7 +91,7 @@ def _score(net: Network, images: Images, rows: np.ndarray, labels: np.ndarray, p
     return -float(loss.clamp_min(1e-8).log())
 
 
-def _digest(wanted: PlanDomains, own: np.ndarray, held: dict[str, np.ndarray]) -> str:
+def _digest(wanted: PlanTurns, own: np.ndarray, held: dict[str, np.ndarray]) -> str:
     """Names what a run is planned and judged by."""
     told = f"{asdict(wanted)} {own.tolist()} { {name: rows.tolist() for name, rows in held.items()} }"
     return hashlib.sha256(told.encode()).hexdigest()[:8]

@@ -18,30 +18,13 @@ def parse_guide(value: Any) -> Any:
     return parse_named(value, GUIDES, "guides of turns")
 
 
-def parse_bandit(value: Any) -> Any:
-    """{"name": "tscl", "variant": "window"} -> TSCL(variant="window")."""
-    return parse_named(value, {"tscl": TSCL}, "guides of turns of domains")
-
-
 @dataclass(frozen=True, kw_only=True)
 class PlanTurns:
-    """How long a turn is, and what decides on the tasks of the next one."""
+    """How long a turn is, and what decides on the tasks, or the domain, of the next one."""
 
     __pydantic_config__ = STRICT
     every: Count  # steps
     learn: Annotated[Guide, BeforeValidator(parse_guide)]
-
-    def __post_init__(self) -> None:
-        gap_of(self.learn, self.every)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanDomains:
-    """How long a turn is, and what decides which domain's labelled images the next one teaches."""
-
-    __pydantic_config__ = STRICT
-    every: Count  # steps
-    learn: Annotated[TSCL, BeforeValidator(parse_bandit)]
 
     def __post_init__(self) -> None:
         gap_of(self.learn, self.every)

@@ -25,6 +25,17 @@ class Tiny(Network):
         return Outputs(self.head(embedding).float(), embedding.float(), {"stage1": stage1, "stage2": stage2})
 
 
+class Pixels(nn.Module):
+    """The smallest that names pixels, at one level, as adversarial adaptation takes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images):
+        return (self.layer(images),)
+
+
 def tiny_vit(blocks, *, width=8, image_size=8):
     """A vision transformer: four patches and a class token of an image of 8 pixels, three classes."""
     net = create(NetworkSpec(name=f"small_vit_{blocks}", width=width, image_size=image_size), 3)

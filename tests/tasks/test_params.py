@@ -128,7 +128,7 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
             "turns are of 100 steps, AdaptSegNet has 600: turns take a method",
         ),
         ("adapt.candidates.mic.turns", TURNS | {"every": 7}, "a multiple of `every` steps"),
-        ("adapt.candidates.mic.turns", TURNS | {"learn": {"name": "multilingual_nmt"}}, "guides of turns of domains"),
+        ("adapt.candidates.mic.turns", TURNS | {"learn": {"name": "multilingual_nmt"}}, "domains have no specialists"),
         ("adapt.ingest.source", {}, r"write one name inside root, or \{DOMAIN: name, DOMAIN: name\}"),
         ("ingest.labelled", ["day", "night"], r"write one name inside root, or \{DOMAIN: name, DOMAIN: name\}"),
         ("adapt_scenes.ingest.test", None, "ingest.test is null, but pool and test are the target"),

@@ -2,8 +2,7 @@ from functools import partial
 
 import pytest
 import torch
-from tiny import Tiny
-from torch import nn
+from tiny import Pixels, Tiny
 
 from tutelage.train.adaptsegnet import AdaptSegNet, Levels
 from tutelage.train.adversarial import IGNORED, Pair, pairs
@@ -102,16 +101,8 @@ def test_cut_and_continued_is_bit_equal_to_never_cut(pair, tmp_path, cut):
 
 
 def test_maps_run_through_all_phases_and_constant_images_stay_finite():
-    class Maps(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Conv2d(3, 3, 1)
-
-        def forward(self, images):
-            return (self.layer(images),)
-
     torch.manual_seed(3)
-    run = begin(SMALL, Maps(), torch.zeros(2, 32, 32, dtype=torch.long), SETTINGS, size=32)
+    run = begin(SMALL, Pixels(), torch.zeros(2, 32, 32, dtype=torch.long), SETTINGS, size=32)
     none = torch.full((2, 32, 32), IGNORED)
     labels = torch.ones(2, 32, 32, dtype=torch.long)
     flat = Pair(torch.zeros(2, 3, 32, 32), labels, torch.ones(2, 3, 32, 32), none, torch.arange(2))

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import Tiny
+from tiny import Pixels, Tiny
 from torch import nn
 
 from tutelage.train.adaptsegnet import Levels
@@ -115,16 +115,8 @@ def test_cut_and_continued_is_bit_equal_to_never_cut(pair, tmp_path, cut):
 
 
 def test_maps_run_through_all_stages_and_constant_images_stay_finite():
-    class Maps(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Conv2d(3, 3, 1)
-
-        def forward(self, images):
-            return (self.layer(images),)
-
     torch.manual_seed(3)
-    run = begin(SMALL, Maps(), SETTINGS, size=32)
+    run = begin(SMALL, Pixels(), SETTINGS, size=32)
     labels, none = (torch.full((2, 32, 32), label) for label in (1, IGNORED))
     flat = Pair(torch.zeros(2, 3, 32, 32), labels, torch.ones(2, 3, 32, 32), none, torch.arange(2))
     assert len(steps(run, flat)) == STEPS
