@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import detection, domains, evidence, mutations, overhead, planting, steps, turns
+from benchmarks import detection, domains, evidence, folds, mutations, overhead, planting, steps, turns
 from tutelage.data.images import Images
 
 
@@ -62,6 +63,97 @@ def test_own_data_of_a_recipe_need_no_demo_and_other_sections_stay(tmp_path):
     assert content["adapt_scenes"]["ingest"]["root"] == str(tmp_path)
     assert content["adapt_scenes"]["network"]["tasks"] == ["detection"]
     assert content["adapt_scenes"]["evaluate"] == {"batch": 32}
+
+
+@pytest.fixture
+def few_labels(tmp_path):
+    """Four training images with a box each, one test image, and which of the four are labelled in each fold."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/1.png").write_bytes(b"pixels")
+    train = {
+        "categories": [{"id": 1, "name": "cell"}],
+        "images": [{"id": n, "file_name": f"{n}.png"} for n in (1, 2, 3, 4)],
+        "annotations": [{"id": 10 * n, "image_id": n, "category_id": 1} for n in (1, 2, 3, 4)],
+    }
+    (tmp_path / "instances_train.json").write_text(json.dumps(train))
+    (tmp_path / "instances_test.json").write_text(json.dumps({"images": [{"id": 9}]}))
+    (tmp_path / "ssl_splits.json").write_text(json.dumps({"labelled": {"10": [[2], [3, 4]]}}))
+    return tmp_path
+
+
+def test_a_fold_shows_the_boxes_of_its_images_and_hides_all_others(few_labels, tmp_path):
+    folds.write_fold(few_labels, {3, 4}, tmp_path / "out")
+    parts = {name: json.loads((tmp_path / f"out/{name}.json").read_text()) for name in ("labelled", "pool", "test")}
+    ids = {name: [image["id"] for image in part["images"]] for name, part in parts.items()}
+    assert ids == {"labelled": [3, 4], "pool": [1, 2], "test": [9]}
+    assert [one["id"] for one in parts["labelled"]["annotations"]] == [30, 40]
+    assert [one["id"] for one in parts["pool"]["annotations"]] == [10, 20]
+    assert parts["labelled"]["categories"] == parts["pool"]["categories"] == [{"id": 1, "name": "cell"}]
+    assert (tmp_path / "out/images/1.png").read_bytes() == b"pixels"
+    with pytest.raises(ValueError, match="has no image 7, which the split names"):
+        folds.write_fold(few_labels, {3, 7}, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "more", "said"),
+    [
+        ("docs/recipes/takd.yaml", [], "is no YAML file with a section detection"),
+        ("docs/recipes/bccd.yaml", ["--splits", "none.json"], "has no none.json. Name the folder that has it"),
+        ("docs/recipes/bccd.yaml", ["--share", "20"], "--share is 20, but"),
+        ("docs/recipes/bccd.yaml", ["--folds", "0", "2"], "--folds has 2, but"),
+    ],
+)
+def test_folds_that_do_not_exist_are_refused_before_anything_runs(monkeypatch, capsys, few_labels, recipe, more, said):
+    monkeypatch.setattr("sys.argv", ["folds", str(folds.ROOT / recipe), "--root", str(few_labels), *more])
+    monkeypatch.setattr(folds, "repro", lambda *_: pytest.fail("a stage has run"))
+    with pytest.raises(SystemExit) as refused:
+        folds.main()
+    assert refused.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("name", ["bccd"])
+def test_in_a_fold_the_student_has_the_baselines_steps_and_labels_in_all(name):
+    own = folds.params(folds.ROOT / f"docs/recipes/{name}.yaml", 2)
+    asked = own["detection"]
+    assert (own["seed"], asked["ingest"]["root"], asked["ingest"]["pool"]) == (2, "scenes", "pool.json")
+    steps = {line: asked[line]["steps"] for line in ("teacher", "student", "baseline", "oracle")}
+    assert steps["teacher"] + steps["student"] == steps["baseline"] == steps["oracle"]
+    batches = {asked[line]["labelled_batch"] for line in steps}
+    assert len(batches) == 1
+    assert asked["rounds"]["1"]["holdout"] is True  # of a key that is a number DVC makes no stage
+
+
+def test_folds_are_told_by_their_mean_and_what_the_student_gains_in_each():
+    def fold(verdict, **lines):
+        found = {name: {"ap": score, "ap50": 2 * score} for name, score in lines.items()}
+        return found | {"guard": verdict}
+
+    said = folds.markdown(
+        [0, 4],
+        [
+            fold("continue", baseline=0.2, candidate=0.25, oracle=0.4),
+            fold("weaken", baseline=0.3, candidate=0.29, oracle=0.4),
+        ],
+    ).splitlines()
+    assert "| supervised only | 25.0 (20.0 to 30.0) | 50.0 (40.0 to 60.0) |" in said
+    assert "| student | 27.0 (25.0 to 29.0) | 54.0 (50.0 to 58.0) |" in said
+    assert said[-2:] == ["| 0 | +5.0 | +10.0 | continue |", "| 4 | -1.0 | -2.0 | weaken |"]
+
+
+def test_what_a_fold_came_to_is_read_where_the_stages_write_it(tmp_path):
+    (tmp_path / "params.yaml").write_text("detection: {last: 2}")
+    work = tmp_path / "work/detection"
+    lines = {"evaluation/baseline/metrics": 0.1, "evaluation/candidate/metrics": 0.2, "evaluation/oracle/metrics": 0.3}
+    files = {name: {"ap": score} for name, score in lines.items()} | {"rounds/2/guard/guard": {"verdict": "stop"}}
+    for name, content in files.items():
+        (work / name).parent.mkdir(parents=True)
+        (work / f"{name}.json").write_text(json.dumps(content))
+    found = folds.results(tmp_path)
+    assert found == {"baseline": {"ap": 0.1}, "candidate": {"ap": 0.2}, "oracle": {"ap": 0.3}, "guard": "stop"}
+    outs = (folds.ROOT / "dvc.yaml").read_text()
+    assert '"work/detection/rounds/${key}/guard"' in outs
+    assert "work/detection/evaluation/${key}" in outs
 
 
 def test_sides_take_turns_at_going_first_and_are_timed_by_the_unit(monkeypatch):

@@ -72,7 +72,7 @@ def test_a_system_that_has_a_method_says_so():
     assert seeing == {name for name, runs in RUNNING.items() if f"detection:{name}" in runs.split("+")}
 
 
-def test_recipes_are_sections_of_params(pytestconfig):
+def test_recipes_are_sections_of_params(pytestconfig, tmp_path):
     known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
     assert {"ban", "noisy_student", "takd"} <= set(recipes(pytestconfig))
     for name, path in recipes(pytestconfig).items():
@@ -82,10 +82,14 @@ def test_recipes_are_sections_of_params(pytestconfig):
             continue
         own, all_of = (content.get("detection", content) if "detection" in recipe else content
                        for content in (recipe, known))  # fmt: skip
-        for section in set(own) - {"rounds", "last"}:
-            assert set(own[section]) <= set(all_of[section]), f"{name}.{section}"
-        method = dict(own["student"]["method"])
-        TABLES["detection" if "detection" in recipe else "method"][method.pop("name")](**method)
+        if "detection" in recipe:
+            (tmp_path / "params.yaml").write_text(yaml.safe_dump(known | {"detection": all_of | own}))
+            load(tmp_path / "params.yaml")  # refuses what is no parameter
+        else:
+            for section in set(own) - {"rounds", "last"}:
+                assert set(own[section]) <= set(all_of[section]), f"{name}.{section}"
+            method = dict(own["student"]["method"])
+            TABLES["method"][method.pop("name")](**method)
         rounds = range(1, len(own["rounds"]) + 1)
         above = "work/detection" if "detection" in recipe else "work"
         teachers = [f"{above}/teacher", *(f"{above}/rounds/{n}/guard" for n in rounds)]
