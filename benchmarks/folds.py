@@ -111,8 +111,6 @@ def params(recipe: Path, fold: int) -> dict[str, Any]:
         "root": "scenes", "labelled": "labelled.json", "labelled_images": "images", "pool": "pool.json",
         "pool_images": "images", "test": "test.json", "test_images": "images", "leaks": "drop",
     }  # fmt: skip
-    rounds = content["detection"]["rounds"]
-    content["detection"]["rounds"] = {str(number): item for number, item in rounds.items()}  # DVC skips other keys
     content["seed"], content["fetch"]["dataset"] = fold, "none"
     return content
 

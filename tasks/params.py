@@ -1,5 +1,6 @@
 """params.yaml as typed values, checked whole before anything is loaded. Only this file and knobs.py know pydantic."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -276,11 +277,21 @@ def load(path: Path = Path("params.yaml")) -> Params:
         raise BadInput(f"{path} does not exist. Run from the repository's root.") from error
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not YAML: {error}") from error
+    if bare := list(_bare_numbers(written)):
+        raise BadInput(f'{path}: {", ".join(bare)}: DVC makes no stage of a number. Write it in quotes, as "1": ...')
     try:
         return TypeAdapter(Params).validate_python(written)
     except ValidationError as error:
         problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
         raise BadInput(f"{path} has {error.error_count()} problem(s):\n{problems}") from error
+
+
+def _bare_numbers(written: Any, above: str = "") -> Iterator[str]:
+    """Dotted names of entries whose key is no word."""
+    for key, inner in written.items() if isinstance(written, dict) else ():
+        if not isinstance(key, str):
+            yield f"{above}{key}"
+        yield from _bare_numbers(inner, f"{above}{key}.")
 
 
 def _explain(problem: Any) -> str:

@@ -121,7 +121,7 @@ def test_in_a_fold_the_student_has_the_baselines_steps_and_labels_in_all(name):
     assert steps["teacher"] + steps["student"] == steps["baseline"] == steps["oracle"]
     batches = {asked[line]["labelled_batch"] for line in steps}
     assert len(batches) == 1
-    assert asked["rounds"]["1"]["holdout"] is True  # of a key that is a number DVC makes no stage
+    assert asked["rounds"]["1"]["holdout"] is True
 
 
 def test_folds_are_told_by_their_mean_and_what_the_student_gains_in_each():

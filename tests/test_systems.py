@@ -93,7 +93,7 @@ def test_recipes_are_sections_of_params(pytestconfig, tmp_path):
         rounds = range(1, len(own["rounds"]) + 1)
         above = "work/detection" if "detection" in recipe else "work"
         teachers = [f"{above}/teacher", *(f"{above}/rounds/{n}/guard" for n in rounds)]
-        assert [own["rounds"][n]["teacher"] for n in rounds] == teachers[:-1]
+        assert [own["rounds"][str(n)]["teacher"] for n in rounds] == teachers[:-1]
         assert own["last"] == len(own["rounds"])
         assert "https://arxiv.org/abs/" in path.read_text()
 
@@ -118,9 +118,9 @@ def test_a_chain_over_a_student_friendly_teacher_is_params(pytestconfig, tmp_pat
     assert first.learn.student == found.resized(last.network, "")
     assert (first.network, last.learn) == (found.compress.network, None)
     links = re.sub(r"\n#\s+(?=networks)", " ", text)
-    others = [yaml.safe_load(line[1:])[1] for line in links.splitlines() if line.startswith("#   1: ")]
+    others = [yaml.safe_load(line[1:])["1"] for line in links.splitlines() if line.startswith('#   "1": ')]
     for link in others:
-        known["compress"] |= {"chain": {1: link}, "last": 1}
+        known["compress"] |= {"chain": {"1": link}, "last": 1}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
         load(tmp_path / "params.yaml")
     assert [link["learn"]["name"] for link in others] == ["metadistil", "nas_student", "oracle_search"]
@@ -133,7 +133,7 @@ def test_a_chain_over_a_student_friendly_teacher_is_params(pytestconfig, tmp_pat
 def test_links_that_recipes_offer_are_params(pytestconfig, tmp_path, name, learners):
     text = recipes(pytestconfig)[name].read_text()
     recipe = yaml.safe_load(text)
-    offered = [yaml.safe_load(line[1:]) for line in text.splitlines() if line.startswith("#   1: ")]
+    offered = [yaml.safe_load(line[1:]) for line in text.splitlines() if line.startswith('#   "1": ')]
     known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
     found = []
     for chain in (*offered, recipe["compress"]["chain"]):

@@ -26,6 +26,13 @@ def change(tmp_path, pytestconfig):
     return write
 
 
+def test_keys_of_which_dvc_would_make_no_stage_are_refused(change):
+    """Of a bare number `foreach` makes none, and says nothing."""
+    path = change("rounds", {1: {"teacher": "work/teacher"}})
+    with pytest.raises(BadInput, match=r'rounds\.1: DVC makes no stage of a number. Write it in quotes, as "1"'):
+        load(path)
+
+
 def test_the_committed_file_is_valid(pytestconfig):
     params = load(pytestconfig.rootpath / "params.yaml")
     assert params.last == len(params.rounds)
