@@ -63,8 +63,8 @@ def test_an_assistant_stands_between_teacher_and_student(tmp_path, monkeypatch):
     monkeypatch.chdir(make(tmp_path, compress__last=2))
     content = yaml.safe_load(Path("params.yaml").read_text())
     content["compress"]["chain"] = {
-        1: {"teacher": "work/compress/teacher", "network": {"width": 8}},
-        2: {"teacher": "work/compress/students/1", "network": {"width": 4}},
+        "1": {"teacher": "work/compress/teacher", "network": {"width": 8}},
+        "2": {"teacher": "work/compress/students/1", "network": {"width": 4}},
     }
     Path("params.yaml").write_text(yaml.safe_dump(content))
     assert (
