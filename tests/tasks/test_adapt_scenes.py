@@ -24,6 +24,7 @@ from tasks.adapt_scenes_split import adapt_scenes_split
 from tasks.adapt_scenes_student import adapt_scenes_student
 from tasks.adapt_scenes_train import adapt_scenes_train
 from tasks.io import read_json
+from tasks.multi_truth import Unlabelled
 from tasks.params import load
 from tasks.scene_loops import Said
 from tutelage.data.manifest import read_split
@@ -196,10 +197,12 @@ def test_what_a_network_named_moves_with_the_view_and_frames_stay_unnamed(params
     size, pool = looped.size, looped.source.pool
     labels = torch.arange(len(pool))[:, None, None].repeat(1, size, size).numpy() % 3
     labels[:, 0] = IGNORED
-    said = Said(looped.unlabelled, labels)
+    said, truth = Said(looped.unlabelled, labels), looped.unlabelled.truth
+    low = Unlabelled(dataclasses.replace(truth, sizes=truth.sizes // [1, 2]), pool)  # images half as high as wide
     for place in range(len(pool)):
-        known = said(place).segmentation
-        inside = looped.unlabelled(place).segmentation.weight > 0
+        known = Said(low, labels)(place).segmentation
+        inside = low(place).segmentation.weight > 0
+        assert 0.4 < inside.mean() < 0.6
         assert (known.target[0] == IGNORE).all()
         assert (known.target[~inside] == IGNORE).all()
         assert (known.target[1:][inside[1:]] == place % 3).all()
