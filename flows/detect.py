@@ -20,6 +20,7 @@ def find(reproduce: Reproduce) -> list[Run]:
         reproduce("detector@teacher")
         for n in reproduce.each("box_student"):
             reproduce(f"box_label@{n}")
+            reproduce(f"box_names@{n}")
             reproduce(f"box_student@{n}")
             reproduce(f"box_guard@{n}")
     return reproduce("box_judge", "box_report")

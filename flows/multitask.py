@@ -13,7 +13,7 @@ FOLDER = Path("work/multitask/report")
 
 def teach(reproduce: Reproduce) -> list[Run]:
     """Scenes shared out among the tasks, teachers side by side, a student of what they say; all tested and shown."""
-    reproduce("fetch", "compose", "scenes_split", "multi_split")
+    reproduce("fetch", "compose", "multi_scenes_split", "multi_split")
     tasks = reproduce.each("multi_teacher")
     with reproduce.beside("multi_test@union", *(f"multi_evaluate@{task}" for task in tasks)):
         reproduce(*(f"multi_label@{task}" for task in tasks))

@@ -26,14 +26,15 @@ VERBS = (
     "fetch", "ingest", "split", "doctor", "teacher", "baseline", "oracle", "calibrate", "pseudo_label", "student",
     "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare", "lesson",
     "committee", "pate", "strings", "keypoints",
-    "compose", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label", "box_student", "box_guard",
+    "compose", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label",
+    "box_crops", "box_names", "box_student", "box_guard",
     "box_evaluate", "box_fuse", "box_judge", "box_report", "box_compact", "box_compact_judge",
     "drift", "domains", "adapt_ingest", "adapt_split", "adapt_doctor", "adapt_source", "translate", "adapt_student",
     "adapt_features", "adapt_round", "adapt_guard", "adapt_choose", "adapt_report",
     "adapt_scenes_ingest", "adapt_scenes_split", "adapt_scenes_train", "adapt_scenes_student", "adapt_scenes_report",
     "watch", "domain_round", "domain_choose",
-    "multi_split", "multi_teacher", "multi_label", "multi_student", "multi_evaluate", "multi_report",
-    "compact_depth",
+    "multi_scenes_split", "multi_split", "multi_teacher", "multi_label", "multi_student", "multi_evaluate",
+    "multi_report", "compact_depth",
 )  # fmt: skip
 
 

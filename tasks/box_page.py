@@ -18,7 +18,7 @@ SIDE = 3.1  # inches of a curve: two lie side by side
 # Sections of params.yaml that decide what a run finds. The others, as threads, only decide how fast.
 TOLD = (
     *("split", "network", "views", "optimiser", "teacher", "baseline", "oracle", "student", "calibrate", "label"),
-    *("evaluate", "guard", "judge"),
+    *("names", "evaluate", "guard", "judge"),
 )
 
 

@@ -5,9 +5,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tasks.knobs import STRICT, Count, Open, Share, parse_detection_method
+from tasks.knobs import STRICT, Count, Open, Share, Train, parse_detection_method
 from tutelage.data.scene_views import SceneViews
+from tutelage.data.views import Views
 from tutelage.methods.detection.method import DetectionMethod
+from tutelage.models.backbone import NetworkSpec
 from tutelage.models.detectors import DetectorSpec
 from tutelage.train.settings import Optimiser
 
@@ -97,6 +99,18 @@ class LabelBoxes:
     __pydantic_config__ = STRICT
     shard_size: Count = 1000
     batch: Count = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """A classifier of single objects, cut out of the scenes, that names the pool's boxes anew."""
+
+    __pydantic_config__ = STRICT
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.1  # around a box, of its longer side
+    network: NetworkSpec
+    views: Views
+    optimiser: Optimiser
+    train: Train  # on crops of labelled scenes and of the pool's boxes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +210,7 @@ class Detection:
     student: TrainDetector
     calibrate: CalibrateBoxes
     label: LabelBoxes
+    names: Names | None = None  # null: a box keeps the class that the detector gives it
     evaluate: EvaluateBoxes
     guard: GuardBoxes = field(default_factory=GuardBoxes)
     fuse: FuseBoxes = field(default_factory=FuseBoxes)

@@ -45,10 +45,15 @@ def _summary(story: BoxStory) -> str:
         ]
         for line in story.lines.values()
     ]  # fmt: skip
-    kept = [[one.name, one.kept, percent(one.precision)] for one in story.rounds[-1].classes]
+    last = story.rounds[-1]
+    kept = [[one.name, one.kept, percent(one.precision)] for one in last.classes]
+    heads = ["class", "pseudo-boxes kept", "on an object of their class (IoU 0.5)"]
+    if last.named:
+        heads.append("with the detector's own names")
+        kept = [[*row, percent(one.precision)] for row, one in zip(kept, last.detected, strict=True)]
     parts = [
         markdown(["detector", "AP", "95 % interval", "AP50", "AP75", "test images", "objects"], rows),
         "\n".join(f"- {reason}" for reason in story.verdict["reasons"]),
-        markdown(["class", "pseudo-boxes kept", "on an object of their class (IoU 0.5)"], kept),
+        markdown(heads, kept),
     ]
     return "\n\n".join(parts) + "\n"

@@ -67,10 +67,12 @@ class BoxRecord:
 
     number: int
     passed: str | None  # why no student was trained
+    named: bool  # a classifier of crops named the boxes
     guard: dict[str, Any]
     calibration: dict[str, Any]
     store: pa.Table  # of pseudo-boxes, in the order of the pool
     classes: list[BoxClass]
+    detected: list[BoxClass]  # the same of the boxes as the detector named them
     opinions: dict[int, Found]  # what the student finds in a sample of the pool, by place
 
     @property
@@ -81,8 +83,12 @@ class BoxRecord:
     @property
     def precision(self) -> float | None:
         """Of all kept boxes whose truth is known."""
-        checked = sum(one.checked for one in self.classes)
-        return sum(one.right for one in self.classes) / checked if checked else None
+        return _precision(self.classes)
+
+    @property
+    def precision_detected(self) -> float | None:
+        """Of the boxes that the detector kept, as it named them; None where nobody else named them."""
+        return _precision(self.detected) if self.named else None
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,11 @@ def read_box_story(work: Path, params: Params, *, side: int) -> BoxStory:
     )
 
 
+def _precision(classes: list[BoxClass]) -> float | None:
+    checked = sum(one.checked for one in classes)
+    return sum(one.right for one in classes) / checked if checked else None
+
+
 def count_boxes(store: pa.Table, rules: list[dict[str, Any]], truth: dict[int, Given]) -> list[BoxClass]:
     """Yield and, where the truth is known, precision (at overlap 0.5) of each class's kept boxes."""
     kept, checked, right = (np.zeros(len(rules), np.int64) for _ in range(3))
@@ -134,16 +145,18 @@ def count_boxes(store: pa.Table, rules: list[dict[str, Any]], truth: dict[int, G
 
 def _round(folder: Path, number: int, pool: BoxPool) -> BoxRecord:
     note, calibration = folder / "student/passed.json", read_json(folder / "calibration/calibration.json")
-    store = read_store(folder / "labels")
+    store = read_store(folder / "names")
     place = {name: row for row, name in enumerate(store["id"].to_pylist())}
     ids, said = read_found(folder / "guard", OPINIONS)
     return BoxRecord(
         number=number,
         passed=read_json(note)["reason"] if note.exists() else None,
+        named=(folder / "names/names.json").exists(),
         guard=read_json(folder / "guard/guard.json"),
         calibration=calibration,
         store=store,
         classes=count_boxes(store, calibration["classes"], pool.truth),
+        detected=count_boxes(read_store(folder / "labels"), calibration["classes"], pool.truth),
         opinions={place[name]: one for name, one in zip(ids, said, strict=True)},
     )
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from tasks.box_params import ScenesSplit
 from tasks.knobs import STRICT, Count, Open, Share, parse_multitask_method
 from tasks.turn_params import PlanTurns
 from tutelage.data.scene_views import SceneViews
@@ -77,9 +78,10 @@ class ReportMulti:
 
 @dataclass(frozen=True, kw_only=True)
 class Multitask:
-    """All of `multitask`. Images and splits are those of `detection`."""
+    """All of `multitask`. Images are those of `detection`."""
 
     __pydantic_config__ = STRICT
+    split: ScenesSplit = field(default_factory=ScenesSplit)
     tasks: list[Task] = field(default_factory=lambda: list(TASKS))
     depth_unit: Annotated[float, Field(gt=0)] = 1000.0  # steps of the depth PNG in one metre
     network: MultiSpec

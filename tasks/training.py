@@ -47,11 +47,12 @@ class Job:
 
 def run(
     job: Job, table: pa.Table, params: Params, out: Path, notes: dict[str, Any] | None = None, *,
-    through: Through | None = None,
+    through: Through | None = None, finish: Callable[[Path], None] | None = None,
 ) -> Path:  # fmt: skip
     """Train `job` on rows of `table`, write model.safetensors and curve.csv. Continues where it was cut off.
 
     `notes` are JSON files to write beside them, by name. `through` sees the run before each batch that it passes on.
+    `finish` may write more into the folder, which has the model by then.
     """
     if not len(job.labeled):
         raise BadInput(f"{job.name} has no labelled image to train on. Label some, or raise split.labels_per_class")
@@ -69,6 +70,8 @@ def run(
     with results(out, scratch, notes) as folder:
         assert isinstance(state.average, Backbone)
         save_model(folder / "model.safetensors", state.average, classes=classes_of(table), method=_method_name(job))
+        if finish is not None:
+            finish(folder)
     return out
 
 

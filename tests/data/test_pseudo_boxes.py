@@ -138,3 +138,31 @@ def test_nothing_found_anywhere(tmp_path):
     boxes = store.read_boxes_of(tmp_path, ["a", "b"])
     assert boxes[1].places.shape == (0, 4)
     assert json.loads((tmp_path / "manifest.json").read_text())["boxes"] == 0
+
+
+def test_a_kept_box_has_the_class_that_the_answer_gives_it_and_nothing_is_kept_no_longer():
+    table = shard(["a", "b"], [verdict([0, 1, 1], [True, False, True]), verdict([], [], 0.0)])
+    answers = iter(np.array([[0.1, 0.7, 0.2], [0.2, 0.2, 0.6]], np.float32))  # cat, dog, nothing
+    named = store.renamed(table, iter(["a#0", "a#1"]), answers).to_pydict()
+    assert named["labels"] == [[1, 1, 1], []]
+    assert named["kept"] == [[True, False, False], []]
+    assert named["reason"] == [["", "below_threshold", "nothing"], []]
+    np.testing.assert_allclose(named["weights"][0], [0.7 / 0.8, 0.75, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(named["place_weights"][0], [0.5, 0.375, 0.0])
+    assert named["weight"] == [1.0, 0.0]
+    assert {name: named[name] for name in ("boxes", "scores", "calibrated")} == {
+        name: table[name].to_pylist() for name in ("boxes", "scores", "calibrated")
+    }
+
+
+def test_an_image_whose_boxes_are_all_nothing_is_not_learned_from():
+    table = shard(["a"], [verdict([0], [True])])
+    named = store.renamed(table, iter(["a#0"]), iter(np.array([[0.1, 0.1, 0.8]], np.float32)))
+    assert named["weight"].to_pylist() == [0.0]
+
+
+@pytest.mark.parametrize("names", [["b#0"], ["a#1"], []])
+def test_answers_to_the_crops_of_other_boxes_are_refused(names):
+    table = shard(["a"], [verdict([0], [True])])
+    with pytest.raises(BadInput, match=r"where the boxes have a#0. Run `dvc repro box_crops`"):
+        store.renamed(table, iter(names), iter(np.eye(3, dtype=np.float32)))

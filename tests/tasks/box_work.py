@@ -6,7 +6,9 @@ from project import ROOT
 from scene_work import coco_set
 
 from tasks.box_calibrate import box_calibrate
+from tasks.box_crops import box_crops
 from tasks.box_label import box_label
+from tasks.box_names import box_names
 from tasks.detector import detector
 from tasks.params import load
 from tasks.scenes_ingest import scenes_ingest
@@ -29,6 +31,11 @@ def small(params, **changes):
         student=dataclasses.replace(found.student, steps=4, labelled_batch=2, pool_batch=2),
         calibrate=dataclasses.replace(found.calibrate, rule="precision", floor=0.0, cap=0.0),  # every box is kept
         label=dataclasses.replace(found.label, shard_size=3, batch=2),
+        names=dataclasses.replace(
+            found.names,
+            network=dataclasses.replace(found.names.network, width=8, image_size=12),
+            train=dataclasses.replace(found.names.train, steps=3, labelled_batch=4, pool_batch=4),
+        ),
         judge=dataclasses.replace(found.judge, resamples=20),
         **(runs | changes),
     )
@@ -51,3 +58,9 @@ def prepare(root, **changes):
 def labelled(params, folder, out):
     calibration = box_calibrate(folder / "split", folder / "teacher", params=params, out=out.parent / "calibration")
     return box_label(folder / "split", folder / "teacher", calibration, params=params, out=out)
+
+
+def named(params, folder, labels):
+    """The boxes of `labels`, named by a classifier of a few steps."""
+    crops = box_crops(folder / "split", labels, params=params, out=labels.parent / "crops")
+    return box_names(labels, crops, params=params, out=labels.parent / "names")

@@ -139,13 +139,18 @@ def two_rounds(monkeypatch, params):
     monkeypatch.setattr("tasks.params.load", lambda: params)
     split, work = "work/detection/split", "work/detection/rounds"
     for n, teacher in (("1", "work/detection/teacher"), ("2", f"{work}/1/guard")):
-        assert run(
-            f"box_calibrate {split} {teacher} {work}/{n}/calibration",
-            f"box_label {split} {teacher} {work}/{n}/calibration work/detection/teacher {work}/1/calibration "
-            f"{work}/{n}/labels",
-            f"box_student {split} {teacher} {work}/{n}/labels {work}/{n}/student",
-            f"box_guard {split} {teacher} {work}/{n}/labels {work}/{n}/student {work}/{n}/guard",
-        ) == [0, 0, 0, 0]
+        assert (
+            run(
+                f"box_calibrate {split} {teacher} {work}/{n}/calibration",
+                f"box_label {split} {teacher} {work}/{n}/calibration work/detection/teacher {work}/1/calibration "
+                f"{work}/{n}/labels",
+                f"box_crops {split} {work}/{n}/labels {work}/{n}/crops",
+                f"box_names {work}/{n}/labels {work}/{n}/crops {work}/{n}/names",
+                f"box_student {split} {teacher} {work}/{n}/names {work}/{n}/student",
+                f"box_guard {split} {teacher} {work}/{n}/names {work}/{n}/student {work}/{n}/guard",
+            )
+            == [0] * 6
+        )
 
 
 def weights(folder):
@@ -167,7 +172,7 @@ def test_two_rounds_run_and_the_second_counts_flips(tmp_path, monkeypatch):
     assert second["signals"]["drop"]["value"] is None  # the last student may learn from the hold-out
     ids, kept = read_found(folder / "rounds/1/guard", ANSWERS)
     assert len(ids) == 7
-    assert sum(len(one.labels) for one in kept) == read_json(folder / "rounds/1/labels/manifest.json")["kept"] > 0
+    assert sum(len(one.labels) for one in kept) == read_json(folder / "rounds/1/names/manifest.json")["kept"] > 0
     assert read_found(folder / "rounds/1/guard", OPINIONS)[0] == ids
     report = (folder / "rounds/1/guard/report.md").read_text()
     assert "Guard of round 1: goes on" in report

@@ -70,6 +70,10 @@ class Images:
         own: np.ndarray = self._pixels[row].copy()  # whoever draws into it must not draw into the cache
         return own
 
+    def original(self, row: int) -> UInt8[np.ndarray, "h w 3"]:
+        """A row as large as it is, never cached. Raises BadInput when the file is not what was ingested."""
+        return self._original(row, self._reader)
+
     def many(self, rows: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
         """Several rows at once. Raises BadInput when a file is not what was ingested."""
         if not self.cached:
@@ -100,6 +104,9 @@ class Images:
                 self._filled[row] = 1  # after the pixels: another process may look at any moment
 
     def _read(self, row: int, reader: Reader) -> UInt8[np.ndarray, "size size 3"]:
+        return (letterbox if self.letterbox else resize)(self._original(row, reader), self.size)
+
+    def _original(self, row: int, reader: Reader) -> UInt8[np.ndarray, "h w 3"]:
         path = os.path.join(self.roots[self._text("source", row)], self._text("path", row))
         offset, length = map(int, self.places[row])
         try:
@@ -109,7 +116,7 @@ class Images:
         if hashlib.sha256(data).digest() != self.digests[row].tobytes():
             raise self._changed(row, path, "other bytes than were ingested")
         try:
-            return (letterbox if self.letterbox else resize)(decode(data), self.size)
+            return decode(data)
         except Unusable as error:
             raise self._changed(row, path, str(error)) from error
 

@@ -5,7 +5,7 @@ Places are x1 y1 x2 y2 in pixels of the original image.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,6 +127,32 @@ def to_table(
         for name, said in zip(ids, verdicts, strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.ndarray, " c1"]]) -> pa.Table:
+    """Rows of a shard whose kept boxes have the class that `answers` give them: probabilities of the c classes, then of
+    nothing. A box that is nothing is kept no longer; the trust in the class of another is how sure the answer is.
+
+    `names` and `answers` go through the kept boxes of all shards; a name is the image's id, #, and the box's number.
+    Raises BadInput where a name is another box's.
+    """
+    columns = table.to_pydict()
+    for row, image in enumerate(columns["id"]):
+        kept = [place for place, keep in enumerate(columns["kept"][row]) if keep]
+        for number, place in enumerate(kept):
+            if (name := next(names, None)) != f"{image}#{number}":
+                raise BadInput(
+                    f"the crops have {name} where the boxes have {image}#{number}. Run `dvc repro box_crops`"
+                )
+            chances = next(answers)
+            if chances.argmax() == len(chances) - 1:
+                columns["kept"][row][place], columns["reason"][row][place] = False, "nothing"
+                columns["weights"][row][place] = columns["place_weights"][row][place] = 0.0
+            else:
+                columns["labels"][row][place] = int(chances.argmax())
+                columns["weights"][row][place] = float(chances.max() / (1 - chances[-1]))
+        columns["weight"][row] = float(any(columns["kept"][row]))
+    return pa.table(columns, schema=SCHEMA)
 
 
 def write_manifest(folder: Path, classes: list[str], *, teacher: str, number: int) -> None:

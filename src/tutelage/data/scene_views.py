@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from tutelage.data.box_moves import large_enough, moved
-from tutelage.data.views import albumentations, reseed
+from tutelage.data.views import albumentations, other_colours, reseed
 from tutelage.types import BadInput
 
 GREY = 114  # what surrounds a letterboxed image, and what a view shows from beyond its edges
@@ -121,12 +121,7 @@ def _turns() -> list[Any]:
 
 def _noise(views: SceneViews) -> list[Any]:
     A = albumentations()
-    steps: list[Any] = []
-    if views.colour:
-        light, hue = (max(0.0, 1 - 0.4 * views.colour), 1 + 0.4 * views.colour), 0.1 * views.colour
-        steps.append(A.ColorJitter(light, light, light, (-hue, hue), p=0.8))
-    if views.grey:
-        steps.append(A.ToGray(p=views.grey))
+    steps = other_colours(views.colour, views.grey)
     if views.negative:
         steps.append(A.InvertImg(p=views.negative))
     if views.blur:

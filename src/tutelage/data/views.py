@@ -27,12 +27,16 @@ class Views:
     crop_padding: int = 3  # pixels that a view may be shifted by
     operations: int = 2  # RandAugment operations in a strong view
     magnitude: float = 1.0  # of them, 1: the ranges of FixMatch, table 12
+    colour: float = 0.0  # factor on a strong view's changes of brightness, contrast, saturation (0.4) and hue (0.1)
+    grey: float = 0.0  # share of the strong views without colour
     cutout: float = 0.5  # side of the largest square cut out of a strong view, share of the image
     cutout_chance: float = 1.0  # share of the strong views that are cut
 
     def __post_init__(self) -> None:
         if not 0 < self.magnitude <= 2:
             raise BadInput(f"views.magnitude is {self.magnitude}: it is above 0 and at most 2 (1 is FixMatch's range)")
+        if not 0 <= self.colour <= 2 or not 0 <= self.grey <= 1:
+            raise BadInput(f"{self}: colour is a factor from 0 (none) to 2, grey a share from 0 to 1")
         if not 0 <= self.cutout_chance <= 1:
             raise BadInput(
                 f"views.cutout_chance is {self.cutout_chance}: it is a share, from 0 (never cut) to 1 (always)"
@@ -48,12 +52,12 @@ def weak(views: Views, size: int) -> View:
 
 
 def strong(views: Views, size: int) -> View:
-    """Flip, shift, RandAugment operations drawn with random strength, then cut-out.
+    """Flip, shift, other colours, RandAugment operations drawn with random strength, then cut-out.
 
     Sohn et al., FixMatch, NeurIPS 2020, sec. 2.3 and table 12. https://arxiv.org/abs/2001.07685
     """
     A = albumentations()
-    steps = _flip_and_shift(views, size)
+    steps = [*_flip_and_shift(views, size), *other_colours(views.colour, views.grey)]
     if views.operations:
         steps.append(A.SomeOf(_operations(views.magnitude), n=views.operations, replace=False, p=1))
     if views.cutout:
@@ -71,6 +75,18 @@ def _flip_and_shift(views: Views, size: int) -> list[Any]:
     steps: list[Any] = [A.HorizontalFlip(p=0.5)] if views.flip else []
     if views.crop_padding:
         steps += [A.Pad(views.crop_padding), A.RandomCrop(size, size)]
+    return steps
+
+
+def other_colours(strength: float, grey: float) -> list[Any]:
+    """In four of five views another brightness, contrast, saturation and hue; in a share of `grey` no colour at all."""
+    A = albumentations()
+    steps: list[Any] = []
+    if strength:
+        light, hue = (max(0.0, 1 - 0.4 * strength), 1 + 0.4 * strength), 0.1 * strength
+        steps.append(A.ColorJitter(light, light, light, (-hue, hue), p=0.8))
+    if grey:
+        steps.append(A.ToGray(p=grey))
     return steps
 
 
