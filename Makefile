@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo demo-adapt demo-adapt-scenes demo-compress demo-detection demo-multitask compare test check ui evidence evidence-domains bench format
+.PHONY: demo demo-adapt demo-adapt-scenes demo-compress demo-detection demo-multitask compare test check ui evidence evidence-detection evidence-domains bench format
 
 demo: .venv/ready ## the whole pipeline on Fashion-MNIST: ends with the three-line table and the report's path
 	$(RUN) python -m flows.expand
@@ -44,6 +44,9 @@ evidence: .venv/ready ## three seeds, 400 and 100 labels: writes docs/evidence.m
 
 evidence-domains: .venv/ready ## three seeds, every way to adapt pixels of scenes
 	$(BIN)/python -m benchmarks.domains docs/recipes/adapt_scenes.yaml
+
+evidence-detection: .venv/ready ## three seeds of demo-detection, other scenes each
+	$(BIN)/python -m benchmarks.boxes
 
 bench: .venv/ready ## ratios in one run: flow, training, labelling, memory
 	$(BIN)/python -m benchmarks.overhead

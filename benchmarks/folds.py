@@ -123,8 +123,8 @@ def results(folder: Path) -> dict[str, Any]:
     return found | {"guard": read_json(work / f"rounds/{last}/guard/guard.json")["verdict"]}
 
 
-def markdown(folds: list[int], found: list[dict[str, Any]]) -> str:
-    """What `results` says of each fold -> the lines, and in each fold the student's gain in points."""
+def markdown(folds: list[int], found: list[dict[str, Any]], *, unit: str = "fold") -> str:
+    """What `results` says of each fold, or other unit -> the lines, and in each the student's gain in points."""
     scores = {"ap": "AP", "ap50": "AP50"}
     rows = [
         [title, *(_spread([each[name][score] for each in found]) for score in scores)] for name, title in LINES.items()
@@ -134,7 +134,7 @@ def markdown(folds: list[int], found: list[dict[str, Any]]) -> str:
         for fold, each in zip(folds, found, strict=True)
     ]
     lines = table(["network", *scores.values()], rows)
-    return f"{lines}\n\nStudent less supervised only:\n\n{table(['fold', *scores.values(), 'guard'], gains)}"
+    return f"{lines}\n\nStudent less supervised only:\n\n{table([unit, *scores.values(), 'guard'], gains)}"
 
 
 def _spread(values: list[float]) -> str:

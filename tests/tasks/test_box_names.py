@@ -123,3 +123,16 @@ def test_scenes_without_any_object_teach_no_names(work):
     pq.write_table(pq.read_table(empty).slice(0, 0), empty)
     with pytest.raises(BadInput, match="no labelled scene has an object"):
         box_crops(folder / "split", labels, params=params, out=folder / "rounds/1/crops")
+
+
+def test_a_pool_of_which_no_box_is_kept_is_named_too(work):
+    params, folder, _ = work
+    sure = dataclasses.replace(params.detection.calibrate, floor=1.0, cap=1.0)
+    params = dataclasses.replace(params, detection=dataclasses.replace(params.detection, calibrate=sure))
+    labels = labelled(params, folder, folder / "rounds/1/few")
+    assert read_json(labels / "manifest.json")["kept"] == 0
+    names = named(params, folder, labels)
+    assert read_json(names / "manifest.json") == read_json(labels / "manifest.json") | {
+        "shards": read_json(names / "manifest.json")["shards"]
+    }
+    assert read_json(names / "names.json") == {"boxes": 0, "holdout": 0, "holdout_accuracy": None}

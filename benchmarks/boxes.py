@@ -1,0 +1,68 @@
+"""Does a pool make a better detector?  python -m benchmarks.boxes [--seeds 0 1 2] [--parallel 2]
+
+Runs `dvc repro box_report` once a seed (other scenes, other labels, other networks) with the params of this checkout,
+each in a folder of its own under .tutelage/boxes, and prints a table: supervised only, student and all boxes on the
+test, mean and range over seeds, and what the student gains in each, with its interval over test images and that of the
+mean. What is equal is taken from DVC's cache: a run that was cut off continues.
+"""
+
+import argparse
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from math import hypot
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.evidence import ROOT, furnish, repro
+from benchmarks.folds import markdown
+from tasks.io import read_json
+from tasks.text import change
+
+FOLDER = ROOT / ".tutelage" / "boxes"
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments.add_argument("--parallel", type=int, default=2, help="runs at a time (default: 2)")
+    asked = arguments.parse_args()
+    repro(ROOT, "fetch")
+    folders = [FOLDER / str(seed) for seed in asked.seeds]
+    with ThreadPoolExecutor(asked.parallel) as pool:
+        list(pool.map(_run, folders, asked.seeds))
+    gains = [read_json(folder / "work/detection/judge/verdict.json")["gain"] for folder in folders]
+    print(markdown(asked.seeds, [results(folder) for folder in folders], unit="seed"))
+    print(f"\n{told(gains)}")
+    return 0
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """metrics.json of each line, and as `guard` the guard's verdict."""
+    work = folder / "work/detection"
+    lines = {name: read_json(work / f"evaluation/{name}/metrics.json") for name in ("baseline", "candidate", "oracle")}
+    last = max((work / "rounds").iterdir(), key=lambda path: int(path.name))
+    return lines | {"guard": read_json(last / "guard/guard.json")["verdict"]}
+
+
+def told(gains: list[dict[str, float]]) -> str:
+    """`gain` of verdict.json, one a seed -> the mean's.
+
+    Seeds have scenes of their own, so their errors are independent: widths add as the sides of a right angle do.
+    """
+    mean = sum(each["ap"] for each in gains) / len(gains)
+    below = hypot(*(each["ap"] - each["low"] for each in gains)) / len(gains)
+    above = hypot(*(each["high"] - each["ap"] for each in gains)) / len(gains)
+    return f"Gain of AP, mean of {len(gains)}: {change(mean)} (95 %: {change(mean - below)} to {change(mean + above)})"
+
+
+def _run(folder: Path, seed: int) -> None:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"seed": seed}
+    furnish(folder, content)
+    repro(folder, "box_report")
+    print(f"done: seed {seed}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
