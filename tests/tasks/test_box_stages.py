@@ -74,7 +74,7 @@ def test_from_boxes_to_a_verdict(work):
     assert "//" not in re.sub(r"data:image/\w+;base64,[\w+/=]*", "", html)
     assert not re.search(r"@import|<script|<link|<iframe", html)
     strips = ("<b>Surest</b>", "<b>At the threshold</b>", "<b>Kept by mistake</b>")
-    assert all(part in html for part in (*strips, "A classifier of crops named them; with the detector"))
+    assert all(part in html for part in (*strips, "class. A classifier of crops named them; with the detector"))
     guarded = read_json(guard / "guard.json")["signals"]["boxes"]["detail"]
     assert guarded in html
     assert contents(box_report(folder, params=params, out=folder / "again")) == contents(report)
