@@ -11,12 +11,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from math import hypot
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from benchmarks.evidence import ROOT, furnish, repro
-from benchmarks.folds import markdown
+from benchmarks.folds import markdown, results
 from tasks.io import read_json
 from tasks.text import change
 
@@ -36,14 +35,6 @@ def main() -> int:
     print(markdown(asked.seeds, [results(folder) for folder in folders], unit="seed"))
     print(f"\n{told(gains)}")
     return 0
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """metrics.json of each line, and as `guard` the guard's verdict."""
-    work = folder / "work/detection"
-    lines = {name: read_json(work / f"evaluation/{name}/metrics.json") for name in ("baseline", "candidate", "oracle")}
-    last = max((work / "rounds").iterdir(), key=lambda path: int(path.name))
-    return lines | {"guard": read_json(last / "guard/guard.json")["verdict"]}
 
 
 def told(gains: list[dict[str, float]]) -> str:

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.box_crops import SKIPPED
-from tasks.io import read_json, write_json
-from tasks.io import whole as whole_folder
+from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.student import round_of
 from tasks.text import percent
@@ -35,7 +34,7 @@ def box_names(labels: Path, crops: Path, *, params: Params, out: Path) -> Path:
     """
     wanted = params.detection.names
     if wanted is None:
-        with whole_folder(out) as folder:
+        with whole(out) as folder:
             shutil.copytree(labels, folder, dirs_exist_ok=True)
         return out
     if (crops / SKIPPED).exists():

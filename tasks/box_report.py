@@ -48,7 +48,7 @@ def _summary(story: BoxStory) -> str:
     last = story.rounds[-1]
     kept = [[one.name, one.kept, percent(one.precision)] for one in last.classes]
     heads = ["class", "pseudo-boxes kept", "on an object of their class (IoU 0.5)"]
-    if last.named:
+    if last.detected is not None:
         heads.append("with the detector's own names")
         kept = [[*row, percent(one.precision)] for row, one in zip(kept, last.detected, strict=True)]
     parts = [

@@ -67,12 +67,11 @@ class BoxRecord:
 
     number: int
     passed: str | None  # why no student was trained
-    named: bool  # a classifier of crops named the boxes
     guard: dict[str, Any]
     calibration: dict[str, Any]
     store: pa.Table  # of pseudo-boxes, in the order of the pool
     classes: list[BoxClass]
-    detected: list[BoxClass]  # the same of the boxes as the detector named them
+    detected: list[BoxClass] | None  # as the detector named the boxes; None: nobody named them after it
     opinions: dict[int, Found]  # what the student finds in a sample of the pool, by place
 
     @property
@@ -87,8 +86,8 @@ class BoxRecord:
 
     @property
     def precision_detected(self) -> float | None:
-        """Of the boxes that the detector kept, as it named them; None where nobody else named them."""
-        return _precision(self.detected) if self.named else None
+        """Of the boxes that the detector kept, as it named them; None where nobody named them after it."""
+        return None if self.detected is None else _precision(self.detected)
 
 
 @dataclass(frozen=True)
@@ -148,15 +147,17 @@ def _round(folder: Path, number: int, pool: BoxPool) -> BoxRecord:
     store = read_store(folder / "names")
     place = {name: row for row, name in enumerate(store["id"].to_pylist())}
     ids, said = read_found(folder / "guard", OPINIONS)
+    rules, detected = calibration["classes"], None
+    if (folder / "names/names.json").exists():
+        detected = count_boxes(read_store(folder / "labels"), rules, pool.truth)
     return BoxRecord(
         number=number,
         passed=read_json(note)["reason"] if note.exists() else None,
-        named=(folder / "names/names.json").exists(),
         guard=read_json(folder / "guard/guard.json"),
         calibration=calibration,
         store=store,
-        classes=count_boxes(store, calibration["classes"], pool.truth),
-        detected=count_boxes(read_store(folder / "labels"), calibration["classes"], pool.truth),
+        classes=count_boxes(store, rules, pool.truth),
+        detected=detected,
         opinions={place[name]: one for name, one in zip(ids, said, strict=True)},
     )
 

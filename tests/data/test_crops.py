@@ -41,6 +41,8 @@ def test_a_large_box_is_averaged_and_not_sampled():
     image = np.zeros((8, 8, 3), np.uint8)
     image[::2] = 200  # every second row
     assert (cut_out(image, place(0, 0, 8, 8), 4, 0.0) == 100).all()
+    image[2::4] = 0  # every fourth row, which the two middle rows of four do not show
+    assert (cut_out(image, place(0, 0, 8, 8), 2, 0.0) == 50).all()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(8, 40), st.floats(4, 60))

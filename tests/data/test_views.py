@@ -54,11 +54,29 @@ def test_cutout_happens_as_often_as_it_says():
 
 
 @pytest.mark.parametrize(
-    "fields", [{"magnitude": 0.0}, {"cutout_chance": 1.5}, {"cutout": 1.0}, {"operations": 12}, {"crop_padding": -1}]
+    "fields",
+    [
+        {"magnitude": 0.0},
+        {"cutout_chance": 1.5},
+        {"cutout": 1.0},
+        {"operations": 12},
+        {"crop_padding": -1},
+        {"colour": 2.5},
+        {"grey": -0.1},
+    ],
 )
 def test_a_wrong_strength_is_refused(fields):
     with pytest.raises(BadInput, match=next(iter(fields))):
         Views(**fields)
+
+
+def test_other_colours_are_of_strong_views_alone():
+    grey = Views(grey=1.0, operations=0, cutout=0.0)
+    seen = strong(grey, 28)(IMAGE, (0,))
+    assert (seen == seen[..., :1]).all()
+    assert (weak(grey, 28)(IMAGE, (0,)) == weak(Views(), 28)(IMAGE, (0,))).all()
+    plain, changed = (strong(Views(colour=c, operations=0, cutout=0.0), 28)(IMAGE, (0,)) for c in (0.0, 2.0))
+    assert (plain != changed).any()
 
 
 def test_no_images_are_a_batch_of_none():

@@ -61,13 +61,16 @@ def test_objects_of_labelled_scenes_and_boxes_of_the_pool_become_a_split(work):
     np.testing.assert_array_equal(seen, cut_out(image, np.array([0, 2, 6, 6], np.float32), 12, 0.1))
 
 
-def test_the_hold_out_is_not_learned_from_where_the_round_keeps_it_apart(work):
+def test_the_hold_out_is_not_learned_from_where_the_round_keeps_it_apart(work, monkeypatch):
     params, folder, labels = work
+    jobs, trained = [], naming.run
+    monkeypatch.setattr(naming, "run", lambda job, *some, **more: jobs.append(job) or trained(job, *some, **more))
     apart = dataclasses.replace(params.detection.rounds[1], holdout=False)
     params = dataclasses.replace(params, detection=dataclasses.replace(params.detection, rounds={1: apart}))
     names = named(params, folder, labels)
     roles = read_split(folder / "rounds/1/crops")["role"].to_pylist()
     assert roles.count("holdout") >= 4  # two images with two objects
+    assert {roles[row] for row in jobs[0].labeled} == {"labelled"}
     told = read_json(names / "names.json")
     assert told["holdout"] == roles.count("holdout")
     assert 0 <= told["holdout_accuracy"] <= 1

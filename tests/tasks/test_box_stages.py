@@ -71,13 +71,18 @@ def test_from_boxes_to_a_verdict(work):
     assert "None" not in text  # nothing missing was printed
     assert text.count('class="card ') == 3
     assert html.count("<svg") == 4  # mean curves, curves of classes, errors, losses
-    assert "//" not in re.sub(r"data:image/\w+;base64,[\w+/=]*", "", html)
-    assert not re.search(r"@import|<script|<link|<iframe", html)
+    assert_works_offline(html)
     strips = ("<b>Surest</b>", "<b>At the threshold</b>", "<b>Kept by mistake</b>")
     assert all(part in html for part in (*strips, "class. A classifier of crops named them; with the detector"))
     guarded = read_json(guard / "guard.json")["signals"]["boxes"]["detail"]
     assert guarded in html
     assert contents(box_report(folder, params=params, out=folder / "again")) == contents(report)
+
+
+def assert_works_offline(html):
+    assert "http" not in html
+    assert "//" not in re.sub(r"data:image/\w+;base64,[\w+/=]*", "", html)
+    assert not re.search(r"@import|<script|<link|<iframe", html)
 
 
 def contents(folder):
