@@ -1,16 +1,20 @@
-"""Does a pool make a better detector?  python -m benchmarks.boxes [--seeds 0 1 2] [--parallel 2]
+"""Does a pool make a better detector?  python -m benchmarks.boxes [--seeds 0 1 2] [--longer 1] [--parallel 2]
 
 Runs `dvc repro box_report` once a seed (other scenes, other labels, other networks) with the params of this checkout,
 each in a folder of its own under .tutelage/boxes, and prints a table: supervised only, student and all boxes on the
 test, mean and range over seeds, and what the student gains in each, with its interval over test images and that of the
-mean. What is equal is taken from DVC's cache: a run that was cut off continues.
+mean. `--longer` multiplies the steps of every network, those of the baseline and of the oracle too. What is equal is
+taken from DVC's cache: a run that was cut off continues.
 """
 
 import argparse
+import copy
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import hypot
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -25,12 +29,13 @@ FOLDER = ROOT / ".tutelage" / "boxes"
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments.add_argument("--longer", type=float, default=1.0, help="factor on all steps (default: 1)")
     arguments.add_argument("--parallel", type=int, default=2, help="runs at a time (default: 2)")
     asked = arguments.parse_args()
     repro(ROOT, "fetch")
-    folders = [FOLDER / str(seed) for seed in asked.seeds]
+    folders = [FOLDER / f"{seed}-{asked.longer:g}" for seed in asked.seeds]
     with ThreadPoolExecutor(asked.parallel) as pool:
-        list(pool.map(_run, folders, asked.seeds))
+        list(pool.map(partial(_run, longer=asked.longer), folders, asked.seeds))
     gains = [read_json(folder / "work/detection/judge/verdict.json")["gain"] for folder in folders]
     print(markdown(asked.seeds, [results(folder) for folder in folders], unit="seed"))
     print(f"\n{told(gains)}")
@@ -48,11 +53,19 @@ def told(gains: list[dict[str, float]]) -> str:
     return f"Gain of AP, mean of {len(gains)}: {change(mean)} (95 %: {change(mean - below)} to {change(mean + above)})"
 
 
-def _run(folder: Path, seed: int) -> None:
-    content = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"seed": seed}
-    furnish(folder, content)
+def _run(folder: Path, seed: int, *, longer: float) -> None:
+    furnish(folder, params(yaml.safe_load((ROOT / "params.yaml").read_text()), seed, longer))
     repro(folder, "box_report")
     print(f"done: seed {seed}", flush=True)
+
+
+def params(content: dict[str, Any], seed: int, longer: float) -> dict[str, Any]:
+    """What a run's params.yaml says: `content` with its seed and its steps."""
+    detection = copy.deepcopy(content["detection"])
+    trained = [detection[name] for name in ("teacher", "baseline", "oracle", "student")]
+    for train in [*trained, *([detection["names"]["train"]] if detection["names"] else [])]:
+        train["steps"] = round(longer * train["steps"])
+    return content | {"seed": seed, "detection": detection}
 
 
 if __name__ == "__main__":

@@ -129,4 +129,5 @@ def _source(job: BoxJob, table: pa.Table, params: Params) -> SceneSource:
         labeled=job.labeled, pool=job.pool, pseudo=job.pseudo, weak=weak_scene(views, size),
         strong=strong_scene(views, size), visible=views.visible, labeled_batch=job.train.labelled_batch,
         pool_batch=job.train.pool_batch if job.train.method.pool else 0, seed=params.seed,
+        unread=job.train.method.unread,
     )  # fmt: skip

@@ -163,11 +163,12 @@ def teacher_of(weights: Path, classes: list[str]) -> tuple[Network, Card]:
 
 def source(job: Job, table: pa.Table, params: Params) -> Source:
     """What the batches of a run are made of."""
-    size, pooled = job.network.image_size, job.train.method.pool
+    size, pooled, views = job.network.image_size, job.train.method.pool, params.views
     return Source(
         images=Images.open(table, size), labeled=job.labeled, labels=job.labels, pool=job.pool, pseudo=job.pseudo,
-        weak=weak(params.views, size), strong=strong(params.views, size), labeled_batch=job.train.labelled_batch,
+        weak=weak(views, size), strong=strong(views, size), labeled_batch=job.train.labelled_batch,
         pool_batch=job.train.pool_batch if pooled else 0, seed=params.seed,
+        together=views if views.by == "batch" else None,
     )  # fmt: skip
 
 

@@ -293,6 +293,17 @@ def test_both_sides_of_the_benchmark_of_detection_get_the_same_images_and_boxes(
     assert len(list(tmp_path.glob("*.jpg"))) == 3
 
 
+def test_longer_runs_of_boxes_are_longer_in_every_network_and_leave_the_params_alone():
+    names = ("teacher", "baseline", "oracle", "student")
+    content = {"detection": {name: {"steps": 10} for name in names} | {"names": {"train": {"steps": 5}}}}
+    made = boxes.params(content, 3, 2.5)
+    assert made["seed"] == 3
+    assert [made["detection"][name]["steps"] for name in names] == [25] * 4
+    assert made["detection"]["names"]["train"]["steps"] == 12
+    assert content["detection"]["teacher"]["steps"] == 10
+    assert boxes.params({"detection": content["detection"] | {"names": None}}, 0, 2.0)["detection"]["names"] is None
+
+
 def test_the_interval_of_a_mean_gain_is_narrower_than_those_of_its_seeds():
     gains = [{"ap": 0.03, "low": 0.0, "high": 0.07}, {"ap": 0.01, "low": -0.03, "high": 0.04}]
     # mean 2.0; below: 5 / 2 of a 3-4-5 triangle; above: the same

@@ -74,6 +74,22 @@ def many(k):
     return [(place % 20, place // 20 % 18, place % 20 + 4, place // 20 % 18 + 6) for place in range(k)]
 
 
+@every_method
+def test_what_a_method_says_it_does_not_read_it_does_not_read(method, batch):
+    def losses(given):
+        torch.manual_seed(0)
+        return method.loss(detector_nets(method), given)
+
+    spoilt = batch
+    for name in method.unread:
+        part, view = name.split(".")
+        changed = getattr(spoilt, part)
+        nothing = torch.full_like(getattr(changed, view), math.nan)
+        spoilt = spoilt._replace(**{part: changed._replace(**{view: nothing, f"{view}_boxes": ()})})
+    expected = losses(batch)
+    assert losses(spoilt) == expected
+
+
 POOR = {
     "empty pool": lambda: scene_batch(pool=0),
     "one pool image": lambda: scene_batch(pool=1),

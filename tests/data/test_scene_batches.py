@@ -90,6 +90,17 @@ def test_workers_change_nothing(source):
     assert all(equal(a, b) for a, b in zip(alone, helped, strict=True))
 
 
+def test_a_view_that_nobody_reads_is_the_plain_scene_and_the_others_stay(source):
+    spared = dataclasses.replace(source, unread=frozenset({"labeled.strong", "pool.weak"}))
+    (scenes, pool), (known, marked) = spared[1], source[1]
+    assert equal([scenes[:2]], [known[:2]])
+    assert equal([pool[2:4]], [marked[2:4]])
+    assert torch.equal(pool.weak[0], torch.from_numpy(source.images[int(source.pool[pool.ids[0]])]).permute(2, 0, 1))
+    for image, given in zip(pool.weak, pool.weak_boxes, strict=True):
+        if len(given.places) and given.weight[0]:
+            torch.testing.assert_close(given.places[0], bright(image), atol=1.3, rtol=0)
+
+
 def test_a_run_that_goes_on_finds_the_random_numbers_of_one_that_was_not_cut(source):
     before = torch.get_rng_state()
     list(scene_batches(source, start=0, stop=2, workers=0))

@@ -17,9 +17,10 @@ import torch
 from jaxtyping import Int
 from torch.utils.data import DataLoader, Dataset
 
+from tutelage.data.batch_views import Planned, carried_out, planned
 from tutelage.data.images import Images
 from tutelage.data.pseudo_labels import PseudoLabels
-from tutelage.data.views import View, stack
+from tutelage.data.views import View, Views, stack
 from tutelage.types import Batch, Labeled, Unlabeled
 
 T = TypeVar("T")
@@ -28,7 +29,11 @@ _LABELED, _POOL, _WEAK, _STRONG = 0, 1, 2, 3  # what a random number is for, so 
 
 @dataclass(frozen=True, kw_only=True)
 class Source(Dataset[Batch]):
-    """Everything a batch is made of. `source[step]` is the batch of that step, counted from 0; pixels are uint8."""
+    """Everything a batch is made of. `source[step]` is the batch of that step, counted from 0; pixels are uint8.
+
+    With `together`, it says how views are made of whole batches and `weak`, `strong` do nothing: in place of views
+    come plans, which `to_float` carries out on the device.
+    """
 
     images: Images
     labeled: Int[np.ndarray, " n"]  # rows of `images`
@@ -40,23 +45,29 @@ class Source(Dataset[Batch]):
     labeled_batch: int
     pool_batch: int
     seed: int
+    together: Views | None = None
 
     def __getitem__(self, step: int) -> Batch:
         rows = draw((self.seed, _LABELED), len(self.labeled), self.labeled_batch, step)
         ids = draw((self.seed, _POOL), len(self.pool), self.pool_batch, step)
         target, weight = self.pseudo.dense(ids)
         return Batch(
-            Labeled(*self._two_views(self.labeled[rows], step), torch.from_numpy(self.labels[rows])),
+            Labeled(*self._two_views(self.labeled[rows], step, _LABELED), torch.from_numpy(self.labels[rows])),
             Unlabeled(
-                *self._two_views(self.pool[ids], step),
+                *self._two_views(self.pool[ids], step, _POOL),
                 torch.from_numpy(ids),
                 torch.from_numpy(target),
                 torch.from_numpy(weight),
             ),
         )
 
-    def _two_views(self, rows: Int[np.ndarray, " n"], step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _two_views(self, rows: Int[np.ndarray, " n"], step: int, purpose: int) -> tuple[Any, Any]:
         plain = [self.images[int(row)] for row in rows]
+        if self.together is not None:
+            stacked, key = stack(plain, self.images.size), (self.seed, step, purpose)
+            kinds = ((_WEAK, False), (_STRONG, True))
+            weakly, strongly = (planned(stacked, self.together, (*key, kind), strong=hard) for kind, hard in kinds)
+            return weakly, strongly
         # The place in the batch is part of the key: a small set comes round more than once a step.
         keys = [(self.seed, step, int(row), place) for place, row in enumerate(rows)]
         weak = [self.weak(image, (*key, _WEAK)) for image, key in zip(plain, keys, strict=True)]
@@ -103,17 +114,19 @@ def to_float(batch: T, device: torch.device) -> T:
     return each_tensor(batch, lambda x: on_device(x, device))
 
 
-def each_tensor(batch: T, change: Callable[[torch.Tensor], torch.Tensor]) -> T:
-    """A batch of tensors in tuples, named ones or plain, of whatever depth, each changed."""
+def each_tensor(batch: T, change: Callable[[Any], torch.Tensor]) -> T:
+    """A batch of tensors in tuples, named ones or plain, of whatever depth, each changed; a plan counts as a tensor."""
     made: Any = batch
-    if isinstance(made, torch.Tensor):
+    if isinstance(made, torch.Tensor | Planned):
         return cast(T, change(made))
     parts = [each_tensor(part, change) for part in made]
     return cast(T, type(made)(*parts) if hasattr(made, "_fields") else tuple(parts))
 
 
-def on_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Pixels (uint8) become 0..1 there; anything else only moves."""
+def on_device(x: torch.Tensor | Planned, device: torch.device) -> torch.Tensor:
+    """Pixels (uint8) become 0..1 there, plans become views; anything else only moves."""
+    if isinstance(x, Planned):
+        return carried_out(Planned(*(part.to(device, non_blocking=True) for part in x)))
     moved = x.to(device, non_blocking=True)
     return moved.float().div_(255) if moved.dtype == torch.uint8 else moved
 

@@ -14,11 +14,12 @@ from tutelage.data.batches import ahead, draw
 from tutelage.data.box_moves import inverse, no_boxes, one_after_another
 from tutelage.data.boxes import Given
 from tutelage.data.images import Images
-from tutelage.data.scene_views import SceneView, Seen
+from tutelage.data.scene_views import SceneView, Seen, as_it_is
 from tutelage.data.views import stack
 from tutelage.types import Boxes, PoolScenes, SceneBatch, Scenes
 
 _LABELED, _POOL, _WEAK, _STRONG = 10, 11, 2, 3  # what a random number is for, so that no two uses share a stream
+_NAMES = {_LABELED: "labeled", _POOL: "pool"}
 
 
 @runtime_checkable
@@ -64,6 +65,7 @@ class SceneSource(Dataset[SceneBatch]):
     labeled_batch: int
     pool_batch: int
     seed: int
+    unread: frozenset[str] = frozenset()  # views that are not made, such as "pool.weak": the plain image in their place
 
     def __getitem__(self, step: int) -> SceneBatch:
         rows = self.labeled[draw((self.seed, _LABELED), len(self.labeled), self.labeled_batch, step)]
@@ -98,11 +100,16 @@ class SceneSource(Dataset[SceneBatch]):
         for place, (row, marked) in enumerate(zip(rows, boxes, strict=True)):
             # The place in the batch is part of the key: a small set comes round more than once a step.
             key, plain = (self.seed, use, step, int(row), place), self.images[int(row)]
-            weak.append(self.weak(plain, marked.places, (*key, _WEAK)))
-            strong.append(self.strong(plain, marked.places, (*key, _STRONG)))
+            weak.append(self._view(f"{_NAMES[use]}.weak")(plain, marked.places, (*key, _WEAK)))
+            strong.append(self._view(f"{_NAMES[use]}.strong")(plain, marked.places, (*key, _STRONG)))
         moves = [one_after_another(inverse(a.matrix), b.matrix) for a, b in zip(weak, strong, strict=True)]
         move = torch.stack(moves).float() if moves else torch.zeros(0, 2, 3)
         return *self._batch(weak, boxes), *self._batch(strong, boxes), move
+
+    def _view(self, name: str) -> SceneView:
+        if name in self.unread:
+            return as_it_is
+        return self.weak if name.endswith("weak") else self.strong
 
     def _batch(self, views: list[Seen], boxes: Sequence[Boxes]) -> tuple[Tensor, tuple[Boxes, ...]]:
         pixels = torch.from_numpy(stack([seen.image for seen in views], self.images.size))

@@ -73,6 +73,13 @@ def strong_scene(views: SceneViews, size: int) -> SceneView:
     return _view(views, size, strong=True)
 
 
+def as_it_is(image: UInt8[np.ndarray, "s s 3"], places: Float[Tensor, "k 4"], key: Sequence[int]) -> Seen:
+    """A scene that nothing was done to."""
+    k, size = len(places), len(image)
+    matrix = torch.eye(2, 3, dtype=torch.float64)
+    return Seen(image, places, torch.arange(k), places.new_ones(k), matrix, torch.ones(size, size, dtype=torch.bool))
+
+
 def _view(views: SceneViews, size: int, *, strong: bool) -> SceneView:
     A = albumentations()
     steps = _shape(views) + (_turns() if strong and views.geometry else [])

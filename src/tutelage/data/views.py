@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,6 +23,7 @@ class Views:
     """How far a view may go from the image: the noise of a noisy student."""
 
     __pydantic_config__ = {"extra": "forbid"}
+    by: Literal["albumentations", "batch"] = "albumentations"  # batch: all at once, on the device (batch_views.py)
     flip: bool = True  # left-right; false where it changes the class, as with digits
     crop_padding: int = 3  # pixels that a view may be shifted by
     operations: int = 2  # RandAugment operations in a strong view

@@ -28,6 +28,10 @@ class DUGMultiPhase(DetectionMethod):
     def __post_init__(self) -> None:
         check(self, weights=("weight", "unsupervised"))
 
+    @property
+    def unread(self) -> frozenset[str]:
+        return frozenset({"labeled.weak", "pool.weak"})
+
     def loss(self, nets: DetectorNets, batch: SceneBatch) -> Losses:
         pool, scenes = batch.pool, batch.labeled
         doubt, sure = region_weight(torch.tensor([0.0, 1.0], device=pool.weight.device))

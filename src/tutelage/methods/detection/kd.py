@@ -30,6 +30,10 @@ class KD(DetectionMethod):
     def __post_init__(self) -> None:
         check(self, weights=("dense", "regions", "background", "features", "unsupervised"))
 
+    @property
+    def unread(self) -> frozenset[str]:
+        return frozenset({"labeled.weak", "pool.weak"})
+
     def init(self, student: Detector, teacher: Detector, sizes: Sizes) -> nn.Module:
         return PyramidAdapters(student, teacher)
 

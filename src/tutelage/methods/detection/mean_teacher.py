@@ -33,6 +33,10 @@ class MeanTeacher(DetectionMethod):
     def __post_init__(self) -> None:
         check(self, shares=("decay", "ramp"), weights=("weight", "pseudo", "unsupervised"))
 
+    @property
+    def unread(self) -> frozenset[str]:
+        return frozenset({"labeled.weak"})
+
     def init(self, student: Detector, teacher: Detector, sizes: Sizes) -> nn.Module:
         return Clock(sizes.steps)
 

@@ -16,6 +16,11 @@ from tutelage.types import Boxes, Detector, DetectorNets, Look, Losses, SceneBat
 class DetectionMethod(Verbs[Detector, DetectorNets, SceneBatch]):
     """How a detector learns. Losses keep the names that the detector gives them; on the pool "pool_" is before them."""
 
+    @property
+    def unread(self) -> frozenset[str]:
+        """Views that `loss` does not look at, of "labeled.weak", "labeled.strong", "pool.weak": they are not made."""
+        return frozenset()
+
 
 class Part(NamedTuple):
     """Images whose losses are averaged among themselves. There may be none."""

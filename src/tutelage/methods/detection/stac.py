@@ -30,6 +30,10 @@ class STAC(DetectionMethod):
     def __post_init__(self) -> None:
         check(self, shares=("confidence",), weights=("weight", "unsupervised"))
 
+    @property
+    def unread(self) -> frozenset[str]:
+        return frozenset({"labeled.strong"} if self.online else {"labeled.strong", "pool.weak"})
+
     def loss(self, nets: DetectorNets, batch: SceneBatch) -> Losses:
         pool = self._ask(nets, batch.pool) if self.online else batch.pool
         noisy = Part(*mixed(pool.strong, pool.strong_boxes, pool.weight, self.mix))
