@@ -2,7 +2,8 @@
 
 Training: images/s of `fit` over detectron2's SimpleTrainer (AMPTrainer on a GPU) on the same network, batch and boxes.
 Labelling: images/s from JPEG files to rows of the store over detectron2's loader and `inference_on_dataset` on the same
-files and network, without its evaluator. Both sides take turns. Where detectron2 is not installed the other side is a
+files and network, without its evaluator, as it is (fp32) and in our precision; both may use `--workers` processes or
+threads. Both sides take turns. Where detectron2 is not installed the other side is a
 bare loop over torchvision's own detector of that kind, which is the nearest network and not the same.
 """
 
@@ -26,6 +27,7 @@ from accelerate import Accelerator
 
 from benchmarks.turns import take_turns
 from tasks.box_merge import judge_boxes
+from tutelage.data.batches import each_tensor
 from tutelage.data.images import Images
 from tutelage.data.manifest import SPLIT, describe
 from tutelage.data.pseudo_boxes import to_table
@@ -55,7 +57,7 @@ class Scene:
 
 def main() -> int:
     asked = arguments().parse_args()
-    compute = Compute(threads=asked.threads, workers=0)
+    compute = Compute(threads=asked.threads, workers=asked.workers)
     engine = accelerator(compute)
     real = importlib.util.find_spec("detectron2") is not None
     low = precision(compute, cpu=engine.device.type == "cpu")
@@ -67,6 +69,9 @@ def main() -> int:
         train, label = (goals if real else "" for goals in (" (at least 1.0, goal 1.5)", " (goal 2)"))
         tell(f"{kind}: training over {rival}", training(kind, engine, asked, real=real), asked.batch, train)
         tell(f"{kind}: labelling over {rival}", labelling(kind, compute, asked, real=real), 1, label)
+        if real and low != "no":
+            times = labelling(kind, compute, asked, real=real, low=low)
+            tell(f"{kind}: labelling over {rival} in {low} as well", times, 1, "")
     return 0
 
 
@@ -79,6 +84,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=16, help="JPEG files to label")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0, help="processes that read files, of each side that uses them")
     return parser
 
 
@@ -96,6 +102,8 @@ def training(kind: str, engine: Accelerator, asked: argparse.Namespace, *, real:
     settings, net = Optimiser(lr=STILL), create_detector(spec(kind, asked.size, real=real), CLASSES)
     run = begin(Supervised(), net, None, Sizes(asked.batch, 0, CLASSES, LONG), settings)
     batch = scene_batch(scene)
+    if engine.device.type == "cuda":
+        batch = each_tensor(batch, torch.Tensor.pin_memory)  # as our loader hands it over
 
     def ours() -> int:
         feed = itertools.repeat(batch, asked.steps)
@@ -106,8 +114,10 @@ def training(kind: str, engine: Accelerator, asked: argparse.Namespace, *, real:
     return take_turns(ours, theirs, turns=asked.turns)
 
 
-def labelling(kind: str, compute: Compute, asked: argparse.Namespace, *, real: bool) -> list[tuple[float, float]]:
-    """Seconds an image of ours and of theirs, from files to boxes; ours writes them down too."""
+def labelling(
+    kind: str, compute: Compute, asked: argparse.Namespace, *, real: bool, low: str = "no"
+) -> list[tuple[float, float]]:
+    """Seconds an image of ours and of theirs in precision `low`, from files to boxes; ours writes them down too."""
     torch.manual_seed(0)
     net = create_detector(spec(kind, asked.size, real=real), CLASSES)
     with tempfile.TemporaryDirectory() as name:
@@ -122,7 +132,12 @@ def labelling(kind: str, compute: Compute, asked: argparse.Namespace, *, real: b
             return int(to_table(table["id"].to_pylist(), said, teacher="", number=1).num_rows)
 
         theirs = (detectron2_inference if real else torchvision_inference)(kind, net, Path(name), asked)
-        return take_turns(ours, theirs, turns=asked.turns)
+
+        def in_precision() -> int:
+            with torch.autocast(next(net.parameters()).device.type, torch.bfloat16, enabled=low == "bf16"):
+                return theirs()
+
+        return take_turns(ours, in_precision, turns=asked.turns)
 
 
 def spec(kind: str, size: int, *, real: bool) -> DetectorSpec:
@@ -178,7 +193,7 @@ def detectron2_inference(kind: str, net: Detector, folder: Path, asked: argparse
     mapper = DatasetMapper(is_train=False, augmentations=[resize], image_format="BGR")
 
     def work() -> int:
-        loader = build_detection_test_loader(listed, mapper=mapper, batch_size=asked.batch, num_workers=0)
+        loader = build_detection_test_loader(listed, mapper=mapper, batch_size=asked.batch, num_workers=asked.workers)
         inference_on_dataset(network.eval(), loader, None)
         return len(listed)
 

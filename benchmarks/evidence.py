@@ -30,6 +30,7 @@ from tutelage.metrics.comparison import paired_bootstrap
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".tutelage" / "evidence"
 REFERENCE = 400  # the label budget with which oracle and second baseline are trained
+ALONE = {"threads": 1, "workers": 0}  # two runs side by side are what keeps two cores busy
 STRONG = {"method": {"name": "supervised", "strong": 1.0}}
 
 
@@ -89,13 +90,10 @@ def run(setting: Setting) -> None:
     print(f"done: {folder.name}", flush=True)
 
 
-def furnish(folder: Path, content: dict[str, Any]) -> None:
-    """Give a folder today's code, the cache of this checkout and params.
-
-    One thread and no second process a run: two runs side by side are what keeps two cores busy.
-    """
-    if not (folder / ".dvc").exists():
-        folder.mkdir(parents=True, exist_ok=True)
+def furnish(folder: Path, content: dict[str, Any], *, dvc: bool = True, compute: dict[str, Any] | None = None) -> None:
+    """Give a folder today's code, the cache of this checkout and params, `ALONE` but for what `compute` asks for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if dvc and not (folder / ".dvc").exists():
         _dvc(folder, "init", "-q", "--no-scm")
         _dvc(folder, "config", "cache.dir", str(ROOT / ".dvc" / "cache"))
     for name in ("tasks", "src", "registry"):
@@ -103,7 +101,7 @@ def furnish(folder: Path, content: dict[str, Any]) -> None:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors*"))
     for name in ("dvc.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
-    content["compute"] |= {"threads": 1, "workers": 0}
+    content["compute"] |= ALONE | (compute or {})
     (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 

@@ -5,7 +5,8 @@ of params.yaml, each in a folder of its own under .tutelage/folds, and prints a 
 labels on the test, mean and range over folds, and in each what the student gains. `--root` has `instances_train.json`
 and `instances_test.json` (COCO), `images/`, and `ssl_splits.json`: by share, in percent, one list of ids of labelled
 images a fold. The boxes of all other images are hidden from all but the oracle. A fold's number is also its seed.
-What is equal is taken from DVC's cache: a run that was cut off continues.
+What is equal is taken from DVC's cache: a run that was cut off continues. With `--plain` the same commands run without
+DVC, for a machine that has none. A recipe's section `compute` is taken too.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks import plain
 from benchmarks.evidence import ROOT, furnish, repro
 from tasks.io import read_json
 from tasks.text import change, points, table
@@ -36,6 +38,7 @@ def main() -> int:
     arguments.add_argument("--share", default="10", help="percent of the images that keep their boxes (default: 10)")
     arguments.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2])
     arguments.add_argument("--parallel", type=int, default=2, help="runs at a time (default: 2)")
+    arguments.add_argument("--plain", action="store_true", help="without DVC; --parallel then counts stages")
     asked = arguments.parse_args()
     if problem := unusable(asked.recipe, asked.root, asked.splits) or unknown(
         asked.root / asked.splits, asked.share, asked.folds
@@ -44,18 +47,24 @@ def main() -> int:
     labelled = read_json(asked.root / asked.splits)["labelled"][asked.share]
     folders = [FOLDER / f"{asked.recipe.stem}-{asked.share}-{fold}" for fold in asked.folds]
 
-    def run(folder: Path, fold: int) -> None:
+    compute = yaml.safe_load(asked.recipe.read_text()).get("compute")
+    for folder, fold in zip(folders, asked.folds, strict=True):
         write_fold(asked.root, set(labelled[fold]), folder / "scenes")
         content = params(asked.recipe, fold)
-        furnish(folder, content)
+        furnish(folder, content, dvc=not asked.plain, compute=compute)
         if config := content["detection"]["network"].get("config"):
             (folder / config).parent.mkdir(exist_ok=True)
             shutil.copy(asked.recipe.parent / config, folder / config)
+
+    def run(folder: Path) -> None:
         repro(folder, "box_evaluate")
         print(f"done: {folder.name}", flush=True)
 
-    with ThreadPoolExecutor(asked.parallel) as pool:
-        list(pool.map(run, folders, asked.folds))
+    if asked.plain:
+        plain.run(folders, "box_evaluate", parallel=asked.parallel)
+    else:
+        with ThreadPoolExecutor(asked.parallel) as pool:
+            list(pool.map(run, folders))
     print(markdown(asked.folds, [results(folder) for folder in folders]))
     return 0
 

@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from tutelage.models.box_answers import Flat, best_of_each, by_image, candidates, inside, packed
+from tutelage.models.box_answers import Flat, at_once, best_of_each, by_image, candidates, inside, packed
 
 
 def test_candidates_by_hand():
@@ -59,3 +60,29 @@ def test_packed_by_hand():
 def test_boxes_are_cut_at_the_edges():
     cut = inside(torch.tensor([[-3.0, 2, 50, 90]]), (40, 20))
     assert cut.tolist() == [[0, 2, 20, 40]]  # 20 wide, 40 high
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_all_boxes_at_once_are_suppressed_as_one_after_another(seed):
+    """Crowded boxes, equal scores, an image and labels without any; compared in parts of one group and of all."""
+    draw = torch.Generator().manual_seed(seed)
+    low = 40 * torch.rand(300, 2, generator=draw)
+    boxes = Flat(
+        torch.randint(0, 3, (300,), generator=draw).sort().values,
+        torch.cat([low, low + 8 + 16 * torch.rand(300, 2, generator=draw)], dim=1),
+        torch.randint(0, 2, (300,), generator=draw),
+        torch.rand(300, generator=draw).mul(30).round() / 30,
+    )
+    expected = best_of_each(boxes, images=4, kinds=3, overlap=0.3, most=300)
+    found = boxes.at(at_once(boxes, 4, 3, 0.3))
+    assert 20 < len(found.image) < 250
+    for mine, its in zip(found, expected, strict=True):
+        assert mine.equal(its)
+    none = boxes.at(torch.zeros(0).long())
+    assert at_once(none, 4, 3, 0.3).tolist() == []
+
+
+def test_a_long_chain_of_boxes_that_overlap_is_followed_to_its_end():
+    low = torch.arange(0, 100.0).repeat(2, 1).T * torch.tensor([1.0, 0.0])
+    chain = Flat(torch.zeros(100).long(), torch.cat([low, low + 3], dim=1), torch.zeros(100).long(), -low[:, 0])
+    assert at_once(chain, 1, 1, 0.4).tolist() == list(range(0, 100, 2))  # neighbours share a half of their union

@@ -99,6 +99,16 @@ def test_a_step_that_is_not_a_number_changes_nothing_and_is_kept(start, engine, 
     assert saved["labeled"][1].isnan().all()
 
 
+def test_a_bad_step_leaves_what_the_good_ones_before_it_left(start, engine, batch, tmp_path):
+    method, run = start("supervised")
+    bad = batch._replace(labeled=batch.labeled._replace(strong=batch.labeled.strong * math.nan))
+    steps = fit(method, run, [batch, bad, batch, batch, bad], SETTINGS, steps=12, accelerator=engine, diary=tmp_path)
+    states = [(step.skipped, copy.deepcopy(run.nets.student.state_dict())) for step in steps]
+    assert [skipped for skipped, _ in states] == [False, True, False, False, True]
+    torch.testing.assert_close(states[1][1], states[0][1], rtol=0, atol=0)
+    torch.testing.assert_close(states[4][1], states[3][1], rtol=0, atol=0)
+
+
 def test_it_stops_after_a_few_bad_steps_in_a_row_and_says_where(start, engine, batch, tmp_path):
     method, run = start()
     bad = batch._replace(labeled=batch.labeled._replace(strong=batch.labeled.strong * math.nan))

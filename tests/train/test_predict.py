@@ -1,11 +1,14 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 from tutelage.data.images import Images
 from tutelage.models.backbone import NetworkSpec, create
-from tutelage.train.predict import looks, predict
+from tutelage.train.predict import logits, looks, predict
 from tutelage.train.settings import Compute
+from tutelage.types import BadInput
 
 COMPUTE = Compute(threads=1, workers=0, device="cpu", precision="fp32")
 
@@ -33,6 +36,25 @@ def test_rows_are_answered_in_their_order_whatever_the_batch(net):
     np.testing.assert_array_equal(five[2], five[3])
     pixels = torch.from_numpy(Noise().pixels[rows]).permute(0, 3, 1, 2).float() / 255
     np.testing.assert_allclose(net.eval()(pixels).logits.detach().numpy(), five, atol=1e-5)
+
+
+def test_what_is_read_ahead_is_a_few_batches_and_an_error_comes_in_its_turn(net):
+    class Broken(Noise):
+        asked = 0
+
+        def many(self, rows):
+            self.asked += 1
+            if 8 in rows:
+                raise BadInput("image 8 has changed")
+            return super().many(rows)
+
+    images = Broken()
+    answers = logits(net, images, [np.array([row]) for row in (0, 1, 2, 3, 4, 8)], compute=COMPUTE)
+    next(answers)
+    assert images.asked <= 4
+    assert sum(1 for _ in itertools.islice(answers, 4)) == 4
+    with pytest.raises(BadInput, match="image 8"):
+        next(answers)
 
 
 def test_no_rows_are_no_answers(net):

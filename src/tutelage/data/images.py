@@ -80,7 +80,7 @@ class Images:
             parts = [self._read(int(row), self._reader) for row in rows]
             return np.stack(parts) if parts else np.zeros((0, self.size, self.size, 3), np.uint8)
         missing = rows[self._filled[rows] == 0]
-        workers = min(os.cpu_count() or 1, 8) if self.places[missing, 1].sum() > 1 << 20 else 1  # large files: threads
+        workers = min(os.cpu_count() or 1, 8) if self.places[missing, 1].sum() > 1 << 18 else 1  # large files: threads
         if workers == 1:
             self._fill(missing.tolist(), self._reader)
         else:

@@ -115,8 +115,10 @@ def _copied(tokens: Tokens) -> Tokens:
 @torch.no_grad()
 def average_into(teacher: nn.Module, student: nn.Module, *, decay: float) -> None:
     """teacher <- decay * teacher + (1 - decay) * student; integer buffers are copied."""
-    for old, new in zip(teacher.state_dict().values(), student.state_dict().values(), strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, 1 - decay)
+    pairs = list(zip(teacher.state_dict().values(), student.state_dict().values(), strict=True))
+    for kind in {old.dtype for old, _ in pairs}:  # on a GPU all of a kind are one call, not hundreds
+        old, new = ([pair[side] for pair in pairs if pair[0].dtype == kind] for side in (0, 1))
+        if kind.is_floating_point:
+            torch._foreach_lerp_(old, new, 1 - decay)
         else:
-            old.copy_(new)
+            torch._foreach_copy_(old, new)

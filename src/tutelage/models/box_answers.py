@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchvision.ops import batched_nms
 
 from tutelage.types import Detections
+
+_AT_ONCE = 2**25  # pairs of boxes that are compared in one go on a GPU: 128 MB a temporary
+_ROUNDS = 8
 
 
 class Flat(NamedTuple):
@@ -53,22 +56,60 @@ def best_of_each(boxes: Flat, *, images: int, kinds: int, overlap: float, most: 
     Labels are below `kinds`. Suppression is greedy, by torchvision.
     """
     boxes = boxes.at(boxes.image.argsort(stable=True))
-    # It holds groups apart by offsets, which in 24 bits would leave the last group no digits behind the point.
+    if boxes.image.is_cuda:
+        with torch.autocast("cuda", enabled=False):
+            kept = boxes.at(at_once(boxes, images, kinds, overlap))
+        return kept.at(_rank(kept.image, images) < most)
+    # torchvision holds groups apart by offsets, which in 24 bits would leave the last group no digits behind the point.
     exact = boxes._replace(places=boxes.places.double(), scores=boxes.scores.double())
     with torch.autocast(boxes.image.device.type, enabled=False):
-        kept = boxes.at(_surest(exact, images, kinds, overlap))
+        kept = boxes.at(_one_by_one(exact, images, overlap))
     return kept.at(_rank(kept.image, images) < most)
 
 
-def _surest(boxes: Flat, images: int, kinds: int, overlap: float) -> Int[Tensor, " k"]:
+def _one_by_one(boxes: Flat, images: int, overlap: float) -> Int[Tensor, " k"]:
     """Which boxes stay, image by image, surest first. They are sorted by image."""
-    if boxes.image.is_cuda:  # one call for all images
-        kept: Tensor = batched_nms(boxes.places, boxes.scores, boxes.image * kinds + boxes.labels, overlap)
-        return kept[boxes.image[kept].argsort(stable=True)]
     counts = torch.bincount(boxes.image, minlength=images)  # a processor would compare the boxes of all images
     parts = zip(*(column.split(counts.tolist()) for column in boxes[1:]), strict=True)
     each = [batched_nms(places, scores, labels, overlap) for places, labels, scores in parts]
     return torch.cat([kept + start for kept, start in zip(each, counts.cumsum(0) - counts, strict=True)])
+
+
+def at_once(boxes: Flat, images: int, kinds: int, overlap: float) -> Int[Tensor, " k"]:
+    """The same on a GPU, which torchvision makes wait for one box after another.
+
+    A box stays if no surer one that stays overlaps it more. From "all stay" on that is asked of all boxes together: the
+    surest of a group is right after one round, each that hangs on n others one after another after n + 1. Boxes of
+    different groups, an image and a label each, never meet.
+    """
+    if not len(boxes.image):
+        return boxes.image
+    order = boxes.scores.argsort(descending=True, stable=True)
+    group = boxes.image * kinds + boxes.labels
+    order = order[group[order].argsort(stable=True)]
+    places, real = packed(boxes.places[order].float(), group[order], images * kinds)
+    step = max(1, _AT_ONCE // places.shape[1] ** 2)
+    stay = torch.cat([_stay(part, overlap) for part in places.split(step)])
+    kept = order[stay[real]].sort().values  # of equally sure ones the first comes first
+    kept = kept[boxes.scores[kept].argsort(descending=True, stable=True)]
+    return kept[boxes.image[kept].argsort(stable=True)]
+
+
+def _stay(places: Float[Tensor, "g m 4"], overlap: float) -> Bool[Tensor, "g m"]:
+    """Of groups of boxes, surest first, those that stay."""
+    one, other = places[:, :, None], places[:, None]
+    low, high = one[..., :2].maximum(other[..., :2]), one[..., 2:].minimum(other[..., 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    area = (places[..., 2:] - places[..., :2]).prod(-1)
+    both = area[:, :, None] + area[:, None, :] - shared
+    beats = (shared > overlap * both).triu(diagonal=1).half()  # [g, surer, other]
+    stay = torch.ones_like(area, dtype=torch.half)
+    while True:
+        before = stay
+        for _ in range(_ROUNDS):  # asking whether anything has changed waits for the GPU
+            stay = (torch.bmm(stay[:, None], beats)[:, 0] == 0).half()
+        if torch.equal(stay, before):
+            return stay.bool()
 
 
 def packed(values: Float[Tensor, "m _"], image: Int[Tensor, " m"], images: int) -> tuple[Tensor, Tensor]:

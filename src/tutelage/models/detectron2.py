@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tutelage.models.detectors import INSTALL_DETECTRON2, DetectorSpec
+from tutelage.models.detectron2_answers import dense_answers, proposals, region_answers
 from tutelage.models.detectron2_config import configure, load_weights
 from tutelage.models.detectron2_losses import (
     IGNORED,
@@ -124,13 +125,10 @@ class RegionDetector(Detectron2):
         return {*self.net.proposal_generator.in_features, *self.net.roi_heads.in_features}
 
     def _found(self, maps: dict[str, Tensor], images: Tensor) -> list[Detections]:
-        from detectron2.structures import Instances
-
-        proposals, *_ = self._proposals(maps, images)
-        size = (images.shape[-2], images.shape[-1])
-        regions = [Instances(size, proposal_boxes=boxes) for boxes in proposals]
-        found, _ = self.net.roi_heads.box_predictor.inference(self._regions(maps, proposals), regions)
-        return [_detections(each, size) for each in found]
+        regions, *_ = self._proposals(maps, images)
+        scores, deltas = self._regions(maps, regions)
+        places = [each.tensor for each in regions]
+        return region_answers(self.net.roi_heads.box_predictor, places, scores, deltas, _size(images))
 
     def _look(self, maps: dict[str, Tensor], images: Tensor) -> Look:
         proposals, _, logits, deltas = self._proposals(maps, images)
@@ -185,31 +183,17 @@ class RegionDetector(Detectron2):
     def _proposals(self, maps: dict[str, Tensor], images: Tensor) -> tuple[list[Any], Any, Tensor, Tensor]:
         """Regions of each image (detectron2 Boxes, surest first), all anchors, and the RPN's logits and offsets."""
         from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
-        from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
         from detectron2.structures import Boxes as Rows
 
-        rpn, count = self.net.proposal_generator, len(images)
+        rpn = self.net.proposal_generator
         seen = [maps[name] for name in rpn.in_features]
         levels = rpn.anchor_generator(seen)
         raw_logits, raw_deltas = rpn.rpn_head(seen)
         logits = [permute_to_N_HWA_K(level.float(), 1)[..., 0] for level in raw_logits]
         deltas = [permute_to_N_HWA_K(level.float(), 4) for level in raw_deltas]
-        with torch.no_grad():
-            places = [
-                rpn.box2box_transform.apply_deltas(offsets.reshape(-1, 4), level.tensor.repeat(count, 1))
-                for offsets, level in zip(deltas, levels, strict=True)
-            ]
-            best = find_top_rpn_proposals(
-                [level.view(count, -1, 4) for level in places],
-                logits,
-                [(images.shape[-2], images.shape[-1])] * count,
-                rpn.nms_thresh,
-                rpn.pre_nms_topk[self.training],
-                rpn.post_nms_topk[self.training],
-                rpn.min_box_size,
-                False,  # in training it raises where a number is not finite; our loop skips such a step
-            )
-        return [each.proposal_boxes for each in best], Rows.cat(levels), torch.cat(logits, 1), torch.cat(deltas, 1)
+        said = torch.cat(logits, 1), torch.cat(deltas, 1)
+        best = proposals(rpn, [one.tensor for one in levels], *said, _size(images), training=self.training)
+        return [Rows(places) for places in best], Rows.cat(levels), *said
 
     def _regions(self, maps: dict[str, Tensor], regions: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Class scores [r c+1] and offsets [r 4c] or [r 4] of the regions of all images."""
@@ -238,13 +222,13 @@ class RetinaDetector(Detectron2):
         return set(self.net.head_in_features)
 
     def _found(self, maps: dict[str, Tensor], images: Tensor) -> list[Detections]:
-        from detectron2.structures import ImageList
+        said = self._look(maps, images).dense
+        levels = [level.tensor for level in self._anchors(maps)]
+        return dense_answers(self.net, levels, said["logits"], said["deltas"], _size(images))
 
-        seen = [maps[name] for name in self.net.head_in_features]
-        size = (images.shape[-2], images.shape[-1])
-        predictions = [[level.float() for level in kind] for kind in self.net.head(seen)]
-        found = self.net.forward_inference(ImageList(images, [size] * len(images)), seen, predictions)
-        return [_detections(each, size) for each in found]
+    def _anchors(self, maps: dict[str, Tensor]) -> list[Any]:
+        levels: list[Any] = self.net.anchor_generator([maps[name] for name in self.net.head_in_features])
+        return levels
 
     def _look(self, maps: dict[str, Tensor], images: Tensor) -> Look:
         from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
@@ -264,8 +248,7 @@ class RetinaDetector(Detectron2):
         from detectron2.structures import Boxes as Rows
 
         said = self._look(maps, images)
-        levels = self.net.anchor_generator([maps[name] for name in self.net.head_in_features])
-        anchors, matcher = Rows.cat(levels).tensor, self.net.anchor_matcher
+        anchors, matcher = Rows.cat(self._anchors(maps)).tensor, self.net.anchor_matcher
         found = [
             aims(*pair, anchors, matcher=matcher, background=self.classes) for pair in zip(targets, weight, strict=True)
         ]
@@ -289,12 +272,8 @@ def _sample(head: Any, background: int) -> dict[str, Any]:
     return {"number": head.batch_size_per_image, "positive": head.positive_fraction, "background": background}
 
 
-def _detections(found: Any, size: tuple[int, int]) -> Detections:
-    """Boxes inside the image and not empty, as detectron2's own postprocessing leaves them."""
-    from detectron2.modeling.postprocessing import detector_postprocess
-
-    kept = detector_postprocess(found, *size)
-    return Detections(kept.pred_boxes.tensor, kept.pred_classes, kept.scores)
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[-2], images.shape[-1]
 
 
 def _with_area(boxes: Boxes) -> Boxes:

@@ -28,7 +28,7 @@ def detect(
     for rows, seen in zip(chunks, batches_of(images, chunks, compute=compute, device=engine.device), strict=True):
         # Not around the yield: who asks for the next batch must not find gradients switched off.
         with torch.inference_mode(), engine.autocast():
-            found = net(seen)
+            found = _on_host(net(seen))
         yield [in_original(each, sizes[row], images.size) for each, row in zip(found, rows, strict=True)]
 
 
@@ -39,6 +39,13 @@ def detect_all(
     """What is found in all rows at once, for sets that fit in memory."""
     chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
     return [found for chunk in detect(net, images, chunks, sizes, compute=compute) for found in chunk]
+
+
+def _on_host(found: list[Detections]) -> list[Detections]:
+    """The same in the computer's memory, for which a GPU is waited for once a field, not once an image."""
+    counts = [len(one.scores) for one in found]
+    columns = [torch.cat(column).cpu().split(counts) for column in zip(*found, strict=True)]
+    return [Detections(*fields) for fields in zip(*columns, strict=True)]
 
 
 def in_original(found: Detections, wide_high: Int[np.ndarray, " 2"], size: int) -> Found:

@@ -96,19 +96,19 @@ def fit(
     nets = _prepared(run.nets, accelerator)
     run.average.to(accelerator.device)
     optimizer = accelerator.prepare(run.optimizer)
+    memory = _Memory()
     for batch in batches:
         run.nets.student.train()
         set_rate(run.optimizer, settings.lr * schedule(run.step, steps, settings.warmup_steps))
         batch = to_float(batch, accelerator.device)
-        remembered = _copies(run.nets)
+        memory.keep(run.nets)
         with accelerator.autocast():
             terms = method.loss(nets, batch)
         total = torch.stack([term.float() for term in terms.values()]).sum()
         run.step += 1
         skipped = not _all_finite(total, accelerator)
         if skipped:
-            for buffer, before in remembered:
-                buffer.copy_(before)
+            memory.put_back()
             _skip(run, batch, terms, diary)
         else:
             run.skipped = 0
@@ -142,13 +142,32 @@ def sgd(trained: list[nn.Parameter], settings: Optimiser) -> torch.optim.Optimiz
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
 
 
-def _copies(nets: Nets | DetectorNets | MultiNets) -> list[tuple[Tensor, Tensor]]:
-    """What a bad batch would be averaged into, statistics of batch norm and memories of methods, each with a copy.
+class _Memory:
+    """What a bad batch would be averaged into, statistics of batch norm and memories of methods, as it was before.
 
     A memory of every image is too large for that at each step: it takes in nothing that is not finite by itself.
     """
-    buffers = itertools.chain(nets.student.buffers(), nets.extra.buffers())
-    return [(buffer, buffer.clone()) for buffer in buffers if buffer.numel() <= LARGE]
+
+    def __init__(self) -> None:
+        self.buffers: list[list[Tensor]] = []
+        self.before: list[list[Tensor]] = []
+
+    def keep(self, nets: Nets | DetectorNets | MultiNets) -> None:
+        """Copy what is there now, on a GPU in a call for each kind of number, where it was kept last time."""
+        small = [x for x in itertools.chain(nets.student.buffers(), nets.extra.buffers()) if x.numel() <= LARGE]
+        self.buffers = [[x for x in small if x.dtype == kind] for kind in dict.fromkeys(x.dtype for x in small)]
+        if _forms(self.buffers) != _forms(self.before):
+            self.before = [[torch.empty_like(x) for x in kind] for kind in self.buffers]
+        for before, now in zip(self.before, self.buffers, strict=True):
+            torch._foreach_copy_(before, now)
+
+    def put_back(self) -> None:
+        for before, now in zip(self.before, self.buffers, strict=True):
+            torch._foreach_copy_(now, before)
+
+
+def _forms(parts: list[list[Tensor]]) -> list[list[tuple[torch.Size, torch.dtype]]]:
+    return [[(x.shape, x.dtype) for x in part] for part in parts]
 
 
 def _trained(nets: Nets | DetectorNets | MultiNets) -> list[nn.Parameter]:

@@ -1,6 +1,8 @@
 """What a network says of many images, a batch at a time: memory does not grow with their number."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -96,10 +98,28 @@ def batches_of(
     images: Images, chunks: Sequence[Int[np.ndarray, " _"]], *, compute: Compute, device: torch.device
 ) -> Iterator[Float[Tensor, "n 3 h w"]]:
     """The images of each chunk of rows, in order, in 0..1 and on `device`."""
-    # Images that lie decoded in memory are faster read here than sent from another process.
-    workers = 0 if images.cached else compute.workers
-    for pixels in DataLoader(Plain(images, chunks), batch_size=None, num_workers=workers):
+    plain, pinned = Plain(images, chunks), device.type == "cuda"
+    if images.cached:  # what lies decoded in memory, or soon will, is faster read here than sent from another process
+        parts = _ahead(plain, pinned=pinned)
+    else:
+        parts = iter(DataLoader(plain, batch_size=None, num_workers=compute.workers, pin_memory=pinned))
+    for pixels in parts:
         yield pixels.to(device, non_blocking=True).float().div_(255)
+
+
+def _ahead(plain: Plain, *, pinned: bool, depth: int = 3) -> Iterator[torch.Tensor]:
+    """The chunks in order, read by a thread while the network looks at those before."""
+
+    def read(place: int) -> torch.Tensor:
+        return plain[place].pin_memory() if pinned else plain[place]
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(read, place) for place in range(min(depth, len(plain))))
+        for place in range(depth, len(plain) + depth):
+            pixels = waiting.popleft().result()
+            if place < len(plain):
+                waiting.append(pool.submit(read, place))
+            yield pixels
 
 
 def predict(
