@@ -1,9 +1,10 @@
-"""Does it gain, and are the promises kept?  python -m benchmarks.evidence [--seeds 0 1 2] [--longer 2.5]
+"""Does it gain, and are the promises kept?  python -m benchmarks.evidence [--recipe docs/recipes/few_labels.yaml]
 
 Runs the whole pipeline (`dvc repro`) once a seed and label budget, each in a folder of its own under
 .tutelage/evidence, two at a time, and writes docs/evidence.md. What is equal is taken from DVC's
 cache, so a run that was cut off continues, and a second one does nothing. `--longer` multiplies the steps of every
-network, those of the baselines and of the oracle too.
+network, those of the baselines and of the oracle too. `--recipe` names a file whose sections replace those of
+params.yaml. With `--plain` the same commands run without DVC, where there is none.
 
 `strong only` is a second, weaker baseline: strong views alone. Where the judge kept the supervised model it says why.
 """
@@ -22,6 +23,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import yaml
 
+from benchmarks import plain
 from tasks.io import read_json
 from tutelage.data.manifest import read_truth
 from tutelage.data.pseudo_labels import read_table
@@ -41,10 +43,12 @@ class Setting:
     labels: int  # in all ten classes
     seed: int
     longer: float = 1.0  # factor on the steps of every network
+    recipe: Path | None = None  # sections in place of those of params.yaml
 
     @property
     def folder(self) -> Path:
-        return FOLDER / f"{self.labels}-{self.seed}-{self.longer:g}"
+        of = f"-{self.recipe.stem}" if self.recipe else ""
+        return FOLDER / f"{self.labels}-{self.seed}-{self.longer:g}{of}"
 
 
 def main() -> int:
@@ -52,42 +56,70 @@ def main() -> int:
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments.add_argument("--labels", type=int, nargs="+", default=[400, 100], help="budgets, 400 among them")
     arguments.add_argument("--longer", type=float, default=1.0, help="factor on all steps (default: 1)")
+    arguments.add_argument("--recipe", type=Path, help="a YAML file with sections in place of those of params.yaml")
+    arguments.add_argument("--plain", action="store_true", help="without DVC; --parallel then counts stages")
     arguments.add_argument("--parallel", type=int, default=2, help="runs at a time (default: 2)")
     asked = arguments.parse_args()
+    if asked.recipe and not asked.recipe.is_file():
+        arguments.error(f"--recipe is {asked.recipe}, which is no file. Name one such as docs/recipes/few_labels.yaml")
     if REFERENCE not in asked.labels:
         given = " ".join(map(str, asked.labels))
         arguments.error(
             f"--labels is {given}: {REFERENCE} must be among them, for the oracle and the second baseline are trained "
             f"with that budget alone. Write --labels {REFERENCE} {given}"
         )
-    repro(ROOT, "fetch", "ingest")
     wanted = {
-        labels: [Setting(labels, seed, longer=asked.longer) for seed in asked.seeds] for labels in asked.labels
+        labels: [Setting(labels, seed, asked.longer, asked.recipe) for seed in asked.seeds] for labels in asked.labels
     }  # fmt: skip
     settings = [setting for group in zip(*wanted.values(), strict=True) for setting in group]
-    with ThreadPoolExecutor(asked.parallel) as pool:
-        list(pool.map(run, settings))
+    if asked.plain:
+        run_plainly(settings, asked.parallel)
+    else:
+        repro(ROOT, "fetch", "ingest")
+        with ThreadPoolExecutor(asked.parallel) as pool:
+            list(pool.map(run, settings))
     found = {str(labels): summarise(group) for labels, group in wanted.items()}
-    (ROOT / "docs/evidence.md").write_text(markdown(found, asked.seeds, asked.longer))
+    (ROOT / "docs/evidence.md").write_text(markdown(found, asked.seeds, settings[0]))
     print((ROOT / "docs/evidence.md").read_text())
     return 0
 
 
 def run(setting: Setting) -> None:
     """Bring one setting up to date."""
-    folder = setting.folder
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content["seed"] = setting.seed
+    folder, content = setting.folder, params(setting)
+    furnish(folder, content, compute=content.pop("asked"))
+    repro(folder, "report")  # the rounds alone: compression has its own verdict
+    if setting.labels == REFERENCE:
+        strong_only(folder, content)
+    print(f"done: {folder.name}", flush=True)
+
+
+def run_plainly(settings: list[Setting], parallel: int) -> None:
+    """Bring all settings about without DVC, and without the second baseline. Images are fetched and read once."""
+    folders = [setting.folder for setting in settings]
+    for setting in settings:
+        content = params(setting)
+        furnish(setting.folder, content, dvc=False, compute=content.pop("asked"))
+    plain.run(folders[:1], "ingest", parallel=parallel)
+    for folder in folders[1:]:
+        for name in ("data/fetched", "work/ingest"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            if not (folder / name).exists():
+                os.symlink(folders[0] / name, folder / name)
+    plain.run(folders, "report", parallel=parallel)
+
+
+def params(setting: Setting) -> dict[str, Any]:
+    """What a run's params.yaml says; as `asked`, what the recipe asks of `compute`."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    recipe = yaml.safe_load(setting.recipe.read_text()) if setting.recipe else {}
+    content |= {"asked": recipe.pop("compute", {})} | recipe | {"seed": setting.seed}
     content["split"]["labels_per_class"] = setting.labels // 10
     for network in ("teacher", "baseline", "oracle", "student"):
         content[network]["steps"] = round(setting.longer * content[network]["steps"])
     if setting.labels != REFERENCE:
         content["oracle"]["steps"] = 1  # all labels are all labels: the oracle is trained once a seed, with REFERENCE
-    furnish(folder, content)
-    repro(folder, "report")  # the rounds alone: compression has its own verdict
-    if setting.labels == REFERENCE:
-        strong_only(folder, content)
-    print(f"done: {folder.name}", flush=True)
+    return content
 
 
 def furnish(folder: Path, content: dict[str, Any], *, dvc: bool = True, compute: dict[str, Any] | None = None) -> None:
@@ -130,7 +162,7 @@ def summarise(settings: list[Setting]) -> dict[str, Any]:
     right = {name: np.stack([_right(s.folder / place) for s in settings]) for name, place in names.items()}
     once = [replace(s, labels=REFERENCE).folder for s in settings]
     right["oracle"] = np.stack([_right(folder / "work/evaluation/oracle") for folder in once])
-    if settings[0].labels == REFERENCE:
+    if settings[0].labels == REFERENCE and all((folder / "strong_only").exists() for folder in once):
         right["strong_only"] = np.stack([_right(folder / "strong_only/work/evaluation") for folder in once])
     errors = {name: (1 - answers.mean(axis=1)).tolist() for name, answers in right.items()}
     gain = paired_bootstrap(right["student"], right["baseline"], resamples=5000, seed=0)
@@ -174,9 +206,10 @@ def pseudo_labels(setting: Setting) -> list[dict[str, Any]]:
     return rounds
 
 
-def markdown(found: dict[str, Any], seeds: list[int], longer: float) -> str:
+def markdown(found: dict[str, Any], seeds: list[int], asked: Setting) -> str:
     numbers = ", ".join(map(str, seeds))
-    steps = "settings of params.yaml" if longer == 1 else f"settings of params.yaml, {longer:g} times the steps"
+    recipe = f" with those of {_short(asked.recipe)}" if asked.recipe else ""
+    steps = f"settings of params.yaml{recipe}" + ("" if asked.longer == 1 else f", {asked.longer:g} times the steps")
     lines = [
         "# Evidence", "",
         f"Written by `make evidence` (seeds {numbers}; {steps}). Errors on 10,000 test images: mean",
@@ -189,10 +222,12 @@ def markdown(found: dict[str, Any], seeds: list[int], longer: float) -> str:
             f"| {name} | {' | '.join(cells)} | {_interval(row['reduction'])} | "
             f"{sum(row['promoted'])} of {len(row['promoted'])} |"
         )
-    lines += ["", "Against a weaker baseline, the same network and steps on strong views alone:", "",
-              "| labels | supervised, strong views only | student | fewer errors |", "|---|---|---|---|"]  # fmt: skip
-    for name in (budget for budget in found if "strong_only" in found[budget]["errors"]):
-        row = found[name]
+    weaker = {name: row for name, row in found.items() if "strong_only" in row["errors"]}
+    if weaker:
+        lines += ["", "Against a weaker baseline, the same network and steps on strong views alone:", "",
+                  "| labels | supervised, strong views only | student | fewer errors |", "|---|---|---|---|",
+        ]  # fmt: skip
+    for name, row in weaker.items():
         cells = [_spread(row["errors"][line]) for line in ("strong_only", "student")]
         lines.append(f"| {name} | {' | '.join(cells)} | {_interval(row['reduction_against_strong_only'])} |")
     lines += [
@@ -221,6 +256,11 @@ def _right(folder: Path) -> np.ndarray:
     table = pq.read_table(folder / "predictions.parquet")
     right: np.ndarray = table["label"].to_numpy() == table["predicted"].to_numpy()
     return right
+
+
+def _short(path: Path) -> str:
+    inside = path.resolve()
+    return str(inside.relative_to(ROOT)) if inside.is_relative_to(ROOT) else path.name
 
 
 def _spread(values: list[float]) -> str:

@@ -22,6 +22,19 @@ def test_budgets_without_the_one_that_trains_the_oracle_are_refused_before_anyth
     assert said.endswith("Write --labels 400 100 200")
 
 
+def test_a_recipe_of_evidence_takes_the_place_of_sections_and_the_oracle_is_trained_once(tmp_path):
+    recipe = tmp_path / "wide.yaml"
+    recipe.write_text("network: {name: small_resnet, width: 99}\ncompute: {workers: 3}\n")
+    plain, wide = (evidence.params(evidence.Setting(100, 4, 2.0, one)) for one in (None, recipe))
+    assert wide.pop("asked") == {"workers": 3}
+    assert plain.pop("asked") == {}
+    assert wide["network"] == {"name": "small_resnet", "width": 99}
+    assert {name for name in plain if plain[name] != wide[name]} == {"network"}
+    assert (wide["seed"], wide["split"]["labels_per_class"], wide["oracle"]["steps"]) == (4, 10, 1)
+    assert evidence.params(evidence.Setting(400, 4))["oracle"]["steps"] == plain["baseline"]["steps"] / 2
+    assert evidence.Setting(100, 4, 2.0, recipe).folder.name == "100-4-2-wide"
+
+
 def test_ways_to_adapt_are_compared_by_their_means_over_seeds():
     def run(*scores):
         source, baseline, way, oracle = ({"ap": score, "ap50": 1.0} for score in scores)

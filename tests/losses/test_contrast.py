@@ -1,6 +1,6 @@
 import torch
 
-from tutelage.losses.contrast import memory_rows, pair_similarities
+from tutelage.losses.contrast import memory_rows, nt_xent, pair_similarities
 
 
 def test_by_hand():
@@ -53,3 +53,23 @@ def test_products_keep_their_digits_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         low = pair_similarities(seen, told)
     torch.testing.assert_close(low, pair_similarities(seen, told), rtol=0, atol=0)
+
+
+def test_nt_xent_by_hand():
+    """Two images, all views of one alike, those of different ones at a right angle: e^2 / (e^2 + 2) at temperature 0.5."""
+    one = torch.tensor([[3.0, 0.0], [0.0, 2.0]])
+    torch.testing.assert_close(nt_xent(one, 5 * one, temperature=0.5), torch.tensor(2.0).exp().add(2).log() - 2)
+
+
+def test_nt_xent_is_the_same_for_both_orders_and_falls_as_views_agree():
+    one, other = torch.randn(2, 6, 8)
+    torch.testing.assert_close(nt_xent(one, other, temperature=0.2), nt_xent(other, one, temperature=0.2))
+    assert nt_xent(one, one, temperature=0.2) < nt_xent(one, other, temperature=0.2)
+
+
+def test_nt_xent_of_nothing_is_a_zero_in_the_graph():
+    nothing = torch.zeros(0, 8, requires_grad=True)
+    cost = nt_xent(nothing, nothing, temperature=0.2)
+    cost.backward()
+    assert cost == 0
+    assert nothing.grad is not None

@@ -8,12 +8,15 @@ import pytest
 from small_work import make_split, small_params
 
 import tasks.student
+import tasks.teacher
 import tasks.training
 from tasks.baseline import baseline
 from tasks.student import student
 from tasks.teacher import teacher
 from tutelage.data.manifest import read_split
 from tutelage.data.pseudo_labels import PseudoLabels
+from tutelage.methods.simclr import SimCLR
+from tutelage.methods.supervised import Supervised
 
 ROLES = {"labelled": 5, "holdout": 4, "pool": 6, "test": 3}
 
@@ -27,7 +30,7 @@ def split(tmp_path):
 def jobs(monkeypatch):
     """What would have been trained."""
     kept = []
-    for stage in (tasks.training, tasks.student):
+    for stage in (tasks.training, tasks.student, tasks.teacher):
         monkeypatch.setattr(stage, "run", lambda job, *_, **__: kept.append(job))
     return kept
 
@@ -63,3 +66,14 @@ def test_a_student_sees_the_hold_out_where_its_round_says_so(split, jobs, monkey
     assert [table["id"][row].as_py() for row in job.pool] == asked
     assert job.pseudo is said
     assert job.teacher == Path("elsewhere/model.safetensors")
+
+
+@pytest.mark.parametrize(("method", "seen"), [(SimCLR(), 6), (Supervised(), 0)])
+def test_a_teacher_sees_the_pool_where_its_method_learns_from_it_and_never_its_labels(split, jobs, method, seen):
+    params = small_params()
+    params = replace(params, teacher=replace(params.teacher, method=method, pool_batch=4 * bool(seen)))
+    teacher(split, split, params=params, out=split / "taught")
+    (job,) = jobs
+    assert len(job.pool) == len(job.pseudo.weight) == seen
+    assert not job.pseudo.weight.any()
+    assert trained_on(job, split) == {"labelled": 5}

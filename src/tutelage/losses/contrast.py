@@ -24,6 +24,24 @@ def memory_rows(similar: Float[Tensor, "*pairs n k1"], *, tau: float) -> Float[T
     return F.softplus(-sure[..., 0]) + F.softplus(sure[..., 1:]).sum(-1)
 
 
+def nt_xent(one: Float[Tensor, "n width"], other: Float[Tensor, "n width"], *, temperature: float) -> Float[Tensor, ""]:
+    """Normalised temperature-scaled cross entropy: of 2n views of n images, which one shows the same image?
+
+    Cosines over the temperature are the logits; a view is not compared with itself. Mean over all views, zero for
+    none.
+
+    Chen, Kornblith, Norouzi, Hinton, A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020,
+    eq. 1. https://arxiv.org/abs/2002.05709
+    """
+    n, views = len(one), F.normalize(torch.cat([one, other]), dim=-1)
+    if not n:
+        return views.sum()
+    with full_precision(views):
+        alike = views @ views.T / temperature
+    alike = alike.masked_fill(torch.eye(2 * n, dtype=torch.bool, device=views.device), -torch.inf)
+    return F.cross_entropy(alike, torch.arange(2 * n, device=views.device).roll(n))
+
+
 def pair_similarities(
     seen: Float[Tensor, "m n width"], told: Float[Tensor, "m n k1 width"]
 ) -> Float[Tensor, "pairs n k1"]:

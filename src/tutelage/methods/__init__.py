@@ -48,6 +48,7 @@ from tutelage.methods.rkd import RKD
 from tutelage.methods.ruder_adapt import RuderAdapt
 from tutelage.methods.self_kd_nlp import SelfKDNLP
 from tutelage.methods.shrinkteanet import ShrinkTeaNet
+from tutelage.methods.simclr import SimCLR
 from tutelage.methods.sp import SP
 from tutelage.methods.sskd import SSKD
 from tutelage.methods.supervised import Supervised
@@ -107,6 +108,7 @@ METHODS: dict[str, type[Method]] = {
     "ruder_adapt": RuderAdapt,
     "self_kd_nlp": SelfKDNLP,
     "shrinkteanet": ShrinkTeaNet,
+    "simclr": SimCLR,
     "sp": SP,
     "sskd": SSKD,
     "supervised": Supervised,
