@@ -56,7 +56,7 @@ def test_products_keep_their_digits_under_autocast():
 
 
 def test_nt_xent_by_hand():
-    """Two images, all views of one alike, those of different ones at a right angle: e^2 / (e^2 + 2) at temperature 0.5."""
+    """Views of one image are alike, those of two at a right angle: e^2 / (e^2 + 2) at temperature 0.5."""
     one = torch.tensor([[3.0, 0.0], [0.0, 2.0]])
     torch.testing.assert_close(nt_xent(one, 5 * one, temperature=0.5), torch.tensor(2.0).exp().add(2).log() - 2)
 
