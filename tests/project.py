@@ -88,11 +88,12 @@ def with_dvc(root: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Where a stage's `python` is this one, nothing phones home, and the threads do not fight."""
+    """Where a stage's `python` is this one, nothing phones home, and code is compiled once, not in each stage."""
     import sys
 
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": "src"}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": "src"}
 
 
 COMPRESS = (
