@@ -1,6 +1,6 @@
 """Pictures as text: inline SVG and data URIs, so that a page or an artifact needs nothing beside it.
 
-Equal inputs give equal bytes.
+Equal inputs give equal bytes. matplotlib is imported where it is used: a guard shows photographs alone.
 """
 
 import base64
@@ -8,13 +8,14 @@ import html
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib.figure import Figure
 from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -38,8 +39,10 @@ _SILENT = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # a date would c
 _PHOTO = 48  # pixels; larger images are photographs, which JPEG keeps in a tenth of PNG's bytes
 
 
-def svg(drawn: Figure, title: str) -> str:
+def svg(drawn: "Figure", title: str) -> str:
     """An <svg> element to put into a page, with `title` as its description for readers who cannot see it."""
+    import matplotlib
+
     buffer = io.StringIO()
     with matplotlib.rc_context(STYLE):
         drawn.savefig(buffer, format="svg", transparent=True, metadata=_SILENT)
@@ -49,7 +52,7 @@ def svg(drawn: Figure, title: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
 
 
-def png(drawn: Figure, dots_per_inch: int = 72) -> str:
+def png(drawn: "Figure", dots_per_inch: int = 72) -> str:
     """A small PNG as a data URI, for Markdown."""
     buffer = io.BytesIO(png_bytes(drawn, dots_per_inch))
     # Few colours are enough for a chart and a third of the bytes.
@@ -57,8 +60,10 @@ def png(drawn: Figure, dots_per_inch: int = 72) -> str:
         return _uri(image.convert("RGB").quantize(64, dither=Image.Dither.NONE), "PNG")
 
 
-def png_bytes(drawn: Figure, dots_per_inch: int = 144) -> bytes:
+def png_bytes(drawn: "Figure", dots_per_inch: int = 144) -> bytes:
     """A PNG file."""
+    import matplotlib
+
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         drawn.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})

@@ -4,18 +4,34 @@ What forks wants a new Python: a fork of pytest's would run at its end what othe
 """
 
 import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 Found = TypeVar("Found")
+CALL = """
+import pathlib, pickle, sys
+path, sys.path[:] = pathlib.Path(sys.argv[1]), sys.argv[2:]
+function, arguments = pickle.loads(path.read_bytes())
+path.write_bytes(pickle.dumps(function(*arguments)))
+"""
 
 
 def fresh(function: Callable[..., Found], *arguments: object) -> Found:
-    """What a function of a module returns in a new Python. Prefect's threads, once started, do not survive a fork."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+    """What a function of a module returns in a new Python. Prefect's threads, once started, do not survive a fork.
+
+    It is a plain process, for those that multiprocessing spawns would spawn in turn: seconds for each loader.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "call"
+        path.write_bytes(pickle.dumps((function, arguments)))
+        subprocess.run([sys.executable, "-c", CALL, str(path), *sys.path], check=True)
+        found: Found = pickle.loads(path.read_bytes())
+    return found
 
 
 def killed(task: Callable[[], object]) -> int:

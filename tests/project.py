@@ -47,7 +47,7 @@ def make(root: Path, **changes: object) -> Path:
     """Images and params.yaml in `root`. `changes` are dotted names with __ for the dot."""
     fill(root / "images" / "train", 40, 0)
     fill(root / "images" / "test", 10, 1)
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = yaml.load((ROOT / "params.yaml").read_text(), Loader=yaml.CSafeLoader)
     settings = {
         "fetch__dataset": "none", "ingest__root": "images", "split__labels_per_class": 12, "network__width": 4,
         "network__image_size": 16, "views__crop_padding": 1, "optimiser__warmup_steps": 2, "compute__threads": 1,
@@ -70,7 +70,7 @@ def make(root: Path, **changes: object) -> Path:
         for section in sections:
             inner = inner[section]
         inner[last] = value
-    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    (root / "params.yaml").write_text(yaml.dump(content, Dumper=yaml.CSafeDumper))
     return root
 
 
@@ -88,11 +88,12 @@ def with_dvc(root: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Where a stage's `python` is this one, nothing phones home, and the threads do not fight."""
+    """Where a stage's `python` is this one, nothing phones home, and code is compiled once, not in each stage."""
     import sys
 
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": "src"}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": "src"}
 
 
 COMPRESS = (

@@ -125,8 +125,12 @@ def test_learns_one_batch_by_heart(method, make_nets, batch):
     optimizer = torch.optim.Adam(itertools.chain(nets.student.parameters(), nets.extra.parameters()), lr=1e-2)
     train(method, nets, [batch], optimizer)
     before = by_heart(method, method.loss(nets, batch)).item()
-    train(method, nets, itertools.repeat(batch, 60), optimizer)
-    assert by_heart(method, method.loss(nets, batch)).item() < 0.9 * before
+
+    def after(steps):
+        train(method, nets, itertools.repeat(batch, steps), optimizer)
+        return by_heart(method, method.loss(nets, batch)).item()
+
+    assert any(after(20) < 0.9 * before for _ in range(3))  # the first twenty are enough for nearly all
 
 
 @every_method

@@ -1,26 +1,33 @@
-"""The real dvc.yaml on small files: `dvc repro` is reproducible, skips what has not changed and survives a kill."""
+"""The real dvc.yaml on small files: `dvc repro` is reproducible, skips what has not changed and survives a kill.
+
+All stages but the first of each verb in `OWN` are forks of a warm Python: the second run compares the two ways.
+"""
 
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 import yaml
-from project import environment, make, with_dvc
+from project import ROOT, environment, make, with_dvc
+from warm import warm
 
 ROUNDS = "report"  # the last stage of the rounds; compression comes beside them and would double the time
+OWN = ("ingest", "teacher", "report")  # one that reads files, one that trains, one that writes pages
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def repro(root, *arguments, check=True):
+def repro(root, env):
     return subprocess.run(
-        [sys.executable, "-m", "dvc", "repro", *arguments], cwd=root, env=environment(), check=check, text=True,
-        capture_output=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "dvc", "repro", ROUNDS], cwd=root, env=env, check=True, text=True, capture_output=True
+    ).stdout
 
 
 def lock(root):
@@ -28,17 +35,23 @@ def lock(root):
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def forks():
+    with tempfile.TemporaryDirectory() as folder, warm(Path(folder), ROOT, environment(), OWN) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, forks):
     """A project after its first `dvc repro`."""
     root = with_dvc(make(tmp_path_factory.mktemp("one")))
-    repro(root, ROUNDS)
+    repro(root, forks.environment)
     return root
 
 
-def test_another_run_killed_and_continued_has_an_equal_lock(done, tmp_path):
+def test_another_run_killed_and_continued_has_an_equal_lock(done, forks, tmp_path):
     root = with_dvc(make(tmp_path))
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", ROUNDS], cwd=root, env=environment(), start_new_session=True,
+        [sys.executable, "-m", "dvc", "repro", ROUNDS], cwd=root, env=forks.environment, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120
@@ -46,10 +59,14 @@ def test_another_run_killed_and_continued_has_an_equal_lock(done, tmp_path):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    stages = psutil.Process(forks.server).children()
     os.killpg(process.pid, signal.SIGKILL)
+    for stage in stages:
+        stage.kill()
     process.wait()
+    assert not (root / "work/teacher").exists()
     finished = lock(root)
-    said = repro(root, ROUNDS).stdout
+    said = repro(root, forks.environment)
     for stage in finished:
         assert f"Running stage '{stage}'" not in said
     assert lock(root) == lock(done)
@@ -67,32 +84,32 @@ def test_it_ends_with_a_report_a_verdict_and_metrics(done):
     assert "accuracy" in shown
 
 
-def test_a_second_run_does_nothing(done):
+def test_a_second_run_does_nothing(done, forks):
     before = (done / "dvc.lock").stat().st_mtime_ns
     started = time.monotonic()
-    said = repro(done, ROUNDS).stdout
+    said = repro(done, forks.environment)
     assert time.monotonic() - started < 15  # 5 s on an idle machine; the benchmark measures it
     assert "Data and pipelines are up to date" in said
     assert "Running stage" not in said
     assert (done / "dvc.lock").stat().st_mtime_ns == before
 
 
-def test_a_changed_param_reruns_only_what_needs_it(done):
+def test_a_changed_param_reruns_only_what_needs_it(done, forks):
     content = yaml.safe_load((done / "params.yaml").read_text())
     content["report"]["gallery"] = 5
     (done / "params.yaml").write_text(yaml.safe_dump(content))
-    said = repro(done, ROUNDS).stdout
+    said = repro(done, forks.environment)
     assert [line for line in said.splitlines() if line.startswith("Running stage")] == ["Running stage 'report':"]
 
 
-def test_two_runs_at_once_in_one_checkout_lose_nothing(done, tmp_path):
+def test_two_runs_at_once_in_one_checkout_lose_nothing(done, forks, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(done, root)
     for stage in ("teacher", "baseline"):
         shutil.rmtree(root / "work" / stage)
     dvc = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item"]
     runs = [
-        subprocess.Popen([*dvc, stage], cwd=root, env=environment(), stdout=subprocess.DEVNULL)
+        subprocess.Popen([*dvc, stage], cwd=root, env=forks.environment, stdout=subprocess.DEVNULL)
         for stage in ("teacher", "baseline")
     ]
     assert [run.wait(timeout=120) for run in runs] == [0, 0]

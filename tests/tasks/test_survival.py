@@ -4,28 +4,37 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from project import PREPARE, ROUND, TEACHER, environment, make, run
+from fresh import killed
+from project import PREPARE, ROUND, TEACHER, make, run
 
 import tasks.training
+from tasks.progress import Progress
 from tutelage.data.manifest import read_split
 from tutelage.train import checkpoint
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A small project with its images ingested and split."""
+    root = make(tmp_path_factory.mktemp("prepared"))
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(root)
+        assert run(*PREPARE) == [0, 0, 0]
+    return root
+
+
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A small project that is the current folder, with its images ingested and split."""
-    monkeypatch.chdir(make(tmp_path))
-    assert run(*PREPARE) == [0, 0, 0]
+def project(prepared, tmp_path, monkeypatch):
+    """A copy of it that is the current folder."""
+    monkeypatch.chdir(shutil.copytree(prepared, tmp_path, dirs_exist_ok=True))
     return tmp_path
 
 
@@ -38,18 +47,18 @@ def change(**values):
     Path("params.yaml").write_text(yaml.safe_dump(content))
 
 
-def start(command, *, until, timeout=120):
-    """A task in its own process, killed with SIGKILL as soon as `until()` holds."""
-    process = subprocess.Popen([sys.executable, "-m", "tasks", *command.split()], env=environment() | {
-        "PYTHONPATH": f"{Path(tasks.training.__file__).parents[1]}/src:{Path(tasks.training.__file__).parents[1]}"
-    })  # fmt: skip
-    deadline = time.monotonic() + timeout
-    while not until():
-        assert process.poll() is None, "the task ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+def killed_at(update, command):
+    """Run a task in a fork that kills itself as soon as it has told of its progress `update` times."""
+    real, told = Progress.update, []
+
+    def dies(self, number, text=""):
+        real(self, number, text)
+        told.append(number)
+        if len(told) == update:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with patch.object(Progress, "update", dies):
+        assert killed(lambda: run(command)) == -signal.SIGKILL
 
 
 def test_a_round_from_images_to_a_guarded_model(project):
@@ -61,10 +70,8 @@ def test_a_round_from_images_to_a_guarded_model(project):
     assert not any(Path(".tutelage").rglob("*.pt"))  # a finished run needs no checkpoint
 
 
-@pytest.mark.slow
 def test_killed_in_training_and_continued_is_bit_equal(project):
-    change(teacher__steps=80)
-    start(TEACHER, until=lambda: any(Path(".tutelage/checkpoints").rglob("run.pt")))
+    killed_at(5, TEACHER)
     (saved,) = Path(".tutelage/checkpoints").rglob("run.pt")
     assert not Path("work/teacher").exists()
     assert run(TEACHER) == [0]
@@ -89,13 +96,11 @@ def test_a_checkpoint_of_other_data_or_params_is_never_picked_up(project, monkey
     assert restored == [False, False, False]
 
 
-@pytest.mark.slow
 def test_killed_in_labelling_and_continued_is_byte_equal(project):
-    change(pseudo_label__shard_size=1, pseudo_label__batch=1)
+    change(pseudo_label__shard_size=10, pseudo_label__batch=10)
     assert run(TEACHER, ROUND[0]) == [0, 0]
-    start(ROUND[1], until=lambda: len(list(Path(".tutelage/labels").rglob("*.parquet"))) >= 3)
-    left = {path.name: path.stat().st_mtime_ns for path in Path(".tutelage/labels").rglob("*.parquet")}
-    assert 3 <= len(left) < 84
+    killed_at(3, ROUND[1])
+    assert len(list(Path(".tutelage/labels").rglob("*.parquet"))) == 3
     assert not Path("work/rounds/1/labels").exists()
     assert run(ROUND[1]) == [0]
     cut = {path.name: path.read_bytes() for path in Path("work/rounds/1/labels").iterdir()}

@@ -2,6 +2,9 @@
 
 Guo et al., On Calibration of Modern Neural Networks, ICML 2017, sec. 4.2. https://arxiv.org/abs/1706.04599
 Clopper, Pearson, The Use of Confidence or Fiducial Limits, Biometrika 1934.
+
+scipy.optimize is imported where it is used, and scipy.stats, which takes longer to load than a small round to label,
+not at all: a quantile of a beta distribution is the inverse of the incomplete beta function.
 """
 
 import math
@@ -10,9 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
-from scipy.stats import beta
+from scipy.special import betaincinv, log_softmax, softmax
 
 TEMPERATURES = (0.05, 20.0)
 
@@ -31,6 +32,8 @@ class Threshold:
 
 def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
     """The T that minimises the negative log-likelihood of softmax(logits / T). 1 where there is nothing to fit."""
+    from scipy.optimize import minimize_scalar
+
     if not len(labels):
         return 1.0
 
@@ -70,7 +73,7 @@ def aligned(probabilities: Float[np.ndarray, "n c"], factors: Float[np.ndarray, 
 
 def precision_bound(correct: int, kept: int, confidence: float) -> float:
     """One-sided Clopper-Pearson lower bound on a precision of which `correct` out of `kept` were seen. 0 for none."""
-    return float(beta.ppf(1 - confidence, correct, kept - correct + 1)) if correct else 0.0
+    return float(betaincinv(correct, kept - correct + 1, 1 - confidence)) if correct else 0.0
 
 
 def samples_needed(target: float, confidence: float) -> int:
