@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pictures import picture, save
 from pycocotools.coco import COCO
@@ -278,6 +278,7 @@ numbers = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-30, 30)
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(numbers, min_size=4, max_size=4))
+@example([0, 0, 1.2e-38, 1.2e-38])
 def test_whatever_is_written_a_box_lies_in_its_image(tmp_path_factory, bbox):
     root = tmp_path_factory.mktemp("any")
     save(root / "a.png", picture(0, 10, 20))

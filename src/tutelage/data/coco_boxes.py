@@ -104,7 +104,8 @@ def _corners(coco: Coco, annotation: Annotation, mask: str, size: Size) -> np.nd
     x, y, w, h = masks.bounds(mask, *size) if problem else annotation.bbox
     written = np.array([x, y, x + w, y + h], np.float64)
     clipped = np.clip(written, 0, [*size, *size]).astype(np.float32)
-    if not (clipped[2] > clipped[0] and clipped[3] > clipped[1]):
+    sides = clipped[2:] - clipped[:2]
+    if not (sides.min() > 0 and sides.prod() > 0):  # sides of 1e-38 have a product of zero
         coco.refuse(
             f"{name}: its box {list(annotation.bbox)} lies outside of the {size[0]} x {size[1]} image. Remove it"
         )
