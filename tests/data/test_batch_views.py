@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tutelage.data import batch_views
+from tutelage.data import batches as batches_module
 from tutelage.data.batch_views import OPERATIONS, carried_out, planned
 from tutelage.data.batches import Source, batches, to_float
 from tutelage.data.images import Images
@@ -171,12 +172,34 @@ def test_grey_is_without_colour_and_other_hues_leave_grey_alone():
     assert np.allclose(batch_views._other_colours(0.0, 0.0) @ [255, 0, 0], 0.299 * 255, atol=0.1)
 
 
+def test_a_flat_grey_image_gets_lighter_or_darker_and_nothing_else():
+    flat = np.full((60, 3, 28, 28), 100, np.uint8)
+    seen = views(flat, dataclasses.replace(STILL, colour=1.0))
+    assert np.allclose(seen, seen[:, :1, :1, :1], atol=1.01)
+    assert seen.min() > 58
+    assert seen.max() < 142
+    assert seen.std() > 10
+
+
 def test_other_colours_are_of_four_in_five_strong_views():
     flat = np.tile(np.uint8([200, 90, 30]).reshape(1, 3, 1, 1), (400, 1, 28, 28))
     settings = dataclasses.replace(STILL, colour=1.0)
     changed = (abs(views(flat, settings) - flat) > 0.6).any((1, 2, 3)).sum()
     assert 290 < changed < 350
     assert np.allclose(views(flat, settings, strong=False), flat, atol=0.01)
+
+
+def test_no_two_kinds_of_view_and_no_two_steps_share_a_key(monkeypatch, source):
+    keys = []
+    real = batches_module.planned
+    monkeypatch.setattr(
+        batches_module,
+        "planned",
+        lambda x, views, key, *, strong: (keys.append(key), real(x, views, key, strong=strong))[1],
+    )
+    for step in range(3):
+        source[step]
+    assert len(set(keys)) == len(keys) == 12
 
 
 class Squares(Images):
@@ -187,12 +210,16 @@ class Squares(Images):
         return IMAGES[index].transpose(1, 2, 0)
 
 
-def test_batches_carry_plans_which_become_views_on_the_device():
-    source = Source(
+@pytest.fixture
+def source():
+    return Source(
         images=Squares(), labeled=np.arange(6), labels=np.arange(6) % 3, pool=np.arange(6, 20),
         pseudo=PseudoLabels.none(14, 3), weak=weak(Views(), 28), strong=weak(Views(), 28), labeled_batch=4,
         pool_batch=5, seed=0, together=Views(by="batch"),
     )  # fmt: skip
+
+
+def test_batches_carry_plans_which_become_views_on_the_device(source):
     alone, helped = (
         [to_float(batch, torch.device("cpu")) for batch in batches(source, start=start, stop=4, workers=workers)]
         for start, workers in ((0, 0), (2, 1))

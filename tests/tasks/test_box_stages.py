@@ -15,6 +15,7 @@ from scene_work import coco_set, write
 
 import tasks.box_answers as box_answers
 import tasks.box_label as box_labels
+import tasks.box_training as training
 import tutelage.train.predict as predicting
 from tasks.box_calibrate import box_calibrate
 from tasks.box_evaluate import box_evaluate
@@ -168,6 +169,15 @@ def test_a_pool_has_the_same_bytes_by_one_worker_by_two_and_after_a_kill(work, m
     )
     assert contents(labelled(params, folder, again)) == contents(one)
     assert asked == [3, 1]  # the first shard was not labelled again
+
+
+def test_views_that_the_method_does_not_read_are_not_made(work, monkeypatch):
+    """The student of the demo learns by stac from boxes that were written before."""
+    params, folder = work
+    labels, sources = named(params, folder, labelled(params, folder, folder / "rounds/1/labels")), []
+    monkeypatch.setattr(training, "SceneSource", lambda **fields: sources.append(SceneSource(**fields)) or sources[-1])
+    box_student(folder / "split", folder / "teacher", labels, params=params, out=folder / "rounds/1/student")
+    assert [source.unread for source in sources] == [{"labeled.strong", "pool.weak"}]
 
 
 def test_boxes_of_another_teacher_are_refused(work):
