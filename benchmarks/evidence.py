@@ -1,10 +1,11 @@
-"""Does it gain, and are the promises kept?  python -m benchmarks.evidence [--recipe docs/recipes/few_labels.yaml]
+"""Does it gain, and are the promises kept?  python -m benchmarks.evidence [--recipe 100=docs/recipes/few_labels.yaml]
 
 Runs the whole pipeline (`dvc repro`) once a seed and label budget, each in a folder of its own under
 .tutelage/evidence, two at a time, and writes docs/evidence.md. What is equal is taken from DVC's
 cache, so a run that was cut off continues, and a second one does nothing. `--longer` multiplies the steps of every
 network, those of the baselines and of the oracle too. `--recipe` names a file whose sections replace those of
-params.yaml. With `--plain` the same commands run without DVC, where there is none.
+params.yaml, for all budgets or for one (100=FILE). With `--plain` the same commands run without DVC, where there is
+none.
 
 `strong only` is a second, weaker baseline: strong views alone. Where the judge kept the supervised model it says why.
 """
@@ -44,6 +45,7 @@ class Setting:
     seed: int
     longer: float = 1.0  # factor on the steps of every network
     recipe: Path | None = None  # sections in place of those of params.yaml
+    oracle: bool = True  # whether it trains its own; all labels are all labels, so once a seed and recipe is enough
 
     @property
     def folder(self) -> Path:
@@ -56,21 +58,26 @@ def main() -> int:
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments.add_argument("--labels", type=int, nargs="+", default=[400, 100], help="budgets, 400 among them")
     arguments.add_argument("--longer", type=float, default=1.0, help="factor on all steps (default: 1)")
-    arguments.add_argument("--recipe", type=Path, help="a YAML file with sections in place of those of params.yaml")
+    arguments.add_argument("--recipe", nargs="+", default=[], help="FILE with sections for params.yaml, or BUDGET=FILE")
     arguments.add_argument("--plain", action="store_true", help="without DVC; --parallel then counts stages")
     arguments.add_argument("--parallel", type=int, default=2, help="runs at a time (default: 2)")
     asked = arguments.parse_args()
-    if asked.recipe and not asked.recipe.is_file():
-        arguments.error(f"--recipe is {asked.recipe}, which is no file. Name one such as docs/recipes/few_labels.yaml")
     if REFERENCE not in asked.labels:
         given = " ".join(map(str, asked.labels))
         arguments.error(
             f"--labels is {given}: {REFERENCE} must be among them, for the oracle and the second baseline are trained "
             f"with that budget alone. Write --labels {REFERENCE} {given}"
         )
+    recipe = {labels: _recipe(asked.recipe, labels) for labels in asked.labels}
+    if missing := [str(path) for path in recipe.values() if path and not path.is_file()]:
+        arguments.error(f"--recipe has {missing[0]}, which is no file. Name one such as docs/recipes/few_labels.yaml")
     wanted = {
-        labels: [Setting(labels, seed, asked.longer, asked.recipe) for seed in asked.seeds] for labels in asked.labels
-    }  # fmt: skip
+        labels: [
+            Setting(labels, seed, asked.longer, one, oracle=labels == REFERENCE or one != recipe[REFERENCE])
+            for seed in asked.seeds
+        ]
+        for labels, one in recipe.items()
+    }
     settings = [setting for group in zip(*wanted.values(), strict=True) for setting in group]
     if asked.plain:
         run_plainly(settings, asked.parallel)
@@ -79,7 +86,7 @@ def main() -> int:
         with ThreadPoolExecutor(asked.parallel) as pool:
             list(pool.map(run, settings))
     found = {str(labels): summarise(group) for labels, group in wanted.items()}
-    (ROOT / "docs/evidence.md").write_text(markdown(found, asked.seeds, settings[0]))
+    (ROOT / "docs/evidence.md").write_text(markdown(found, asked.seeds, asked.longer, recipe))
     print((ROOT / "docs/evidence.md").read_text())
     return 0
 
@@ -117,8 +124,8 @@ def params(setting: Setting) -> dict[str, Any]:
     content["split"]["labels_per_class"] = setting.labels // 10
     for network in ("teacher", "baseline", "oracle", "student"):
         content[network]["steps"] = round(setting.longer * content[network]["steps"])
-    if setting.labels != REFERENCE:
-        content["oracle"]["steps"] = 1  # all labels are all labels: the oracle is trained once a seed, with REFERENCE
+    if not setting.oracle:
+        content["oracle"]["steps"] = 1
     return content
 
 
@@ -160,7 +167,7 @@ def summarise(settings: list[Setting]) -> dict[str, Any]:
     """The three lines over seeds, the gain with its interval, and what the kept pseudo-labels were worth."""
     names = {"baseline": "work/evaluation/baseline", "student": "work/evaluation/candidate"}
     right = {name: np.stack([_right(s.folder / place) for s in settings]) for name, place in names.items()}
-    once = [replace(s, labels=REFERENCE).folder for s in settings]
+    once = [(s if s.oracle else replace(s, labels=REFERENCE)).folder for s in settings]
     right["oracle"] = np.stack([_right(folder / "work/evaluation/oracle") for folder in once])
     if settings[0].labels == REFERENCE and all((folder / "strong_only").exists() for folder in once):
         right["strong_only"] = np.stack([_right(folder / "strong_only/work/evaluation") for folder in once])
@@ -206,10 +213,12 @@ def pseudo_labels(setting: Setting) -> list[dict[str, Any]]:
     return rounds
 
 
-def markdown(found: dict[str, Any], seeds: list[int], asked: Setting) -> str:
+def markdown(found: dict[str, Any], seeds: list[int], longer: float, recipe: dict[int, Path | None]) -> str:
     numbers = ", ".join(map(str, seeds))
-    recipe = f" with those of {_short(asked.recipe)}" if asked.recipe else ""
-    steps = f"settings of params.yaml{recipe}" + ("" if asked.longer == 1 else f", {asked.longer:g} times the steps")
+    by = ", ".join(f"{labels} labels by {_short(path)}" for labels, path in recipe.items() if path)
+    steps = f"settings of params.yaml{f'; {by}' if by else ''}" + (
+        "" if longer == 1 else f", {longer:g} times the steps"
+    )
     lines = [
         "# Evidence", "",
         f"Written by `make evidence` (seeds {numbers}; {steps}). Errors on 10,000 test images: mean",
@@ -256,6 +265,13 @@ def _right(folder: Path) -> np.ndarray:
     table = pq.read_table(folder / "predictions.parquet")
     right: np.ndarray = table["label"].to_numpy() == table["predicted"].to_numpy()
     return right
+
+
+def _recipe(asked: list[str], labels: int) -> Path | None:
+    """The file that is meant for a budget: FILE for all, BUDGET=FILE for one."""
+    own = [each.removeprefix(f"{labels}=") for each in asked if each.startswith(f"{labels}=")]
+    every = [each for each in asked if not each.partition("=")[0].isdigit()]
+    return Path((own or every)[0]) if own or every else None
 
 
 def _short(path: Path) -> str:

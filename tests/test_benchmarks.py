@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def test_budgets_without_the_one_that_trains_the_oracle_are_refused_before_anyth
 def test_a_recipe_of_evidence_takes_the_place_of_sections_and_the_oracle_is_trained_once(tmp_path):
     recipe = tmp_path / "wide.yaml"
     recipe.write_text("network: {name: small_resnet, width: 99}\ncompute: {workers: 3}\n")
-    plain, wide = (evidence.params(evidence.Setting(100, 4, 2.0, one)) for one in (None, recipe))
+    plain, wide = (evidence.params(evidence.Setting(100, 4, 2.0, one, oracle=False)) for one in (None, recipe))
     assert wide.pop("asked") == {"workers": 3}
     assert plain.pop("asked") == {}
     assert wide["network"] == {"name": "small_resnet", "width": 99}
@@ -33,6 +34,14 @@ def test_a_recipe_of_evidence_takes_the_place_of_sections_and_the_oracle_is_trai
     assert (wide["seed"], wide["split"]["labels_per_class"], wide["oracle"]["steps"]) == (4, 10, 1)
     assert evidence.params(evidence.Setting(400, 4))["oracle"]["steps"] == plain["baseline"]["steps"] / 2
     assert evidence.Setting(100, 4, 2.0, recipe).folder.name == "100-4-2-wide"
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [([], [None, None]), (["a"], ["a", "a"]), (["100=b"], [None, "b"]), (["a", "100=b"], ["a", "b"])],
+)
+def test_a_recipe_is_for_all_budgets_or_for_one(asked, found):
+    assert [evidence._recipe(asked, labels) for labels in (400, 100)] == [one and Path(one) for one in found]
 
 
 def test_ways_to_adapt_are_compared_by_their_means_over_seeds():
