@@ -45,8 +45,8 @@ evidence: .venv/ready ## three seeds, 400 and 100 labels: writes docs/evidence.m
 evidence-domains: .venv/ready ## three seeds, every way to adapt pixels of scenes
 	$(BIN)/python -m benchmarks.domains docs/recipes/adapt_scenes.yaml
 
-evidence-detection: .venv/ready ## three seeds of demo-detection, other scenes each
-	$(BIN)/python -m benchmarks.boxes
+evidence-detection: .venv/ready ## three seeds of demo-detection, other scenes each, twice its steps
+	$(BIN)/python -m benchmarks.boxes --longer 2
 
 bench: .venv/ready ## ratios in one run: flow, training, labelling, memory
 	$(BIN)/python -m benchmarks.overhead
