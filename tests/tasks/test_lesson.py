@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import torch
 from small_work import ROLES, SPEC, contents, make_split, new_network, save, small_params, train
 
 import tasks.carry
@@ -20,6 +21,7 @@ from tasks.lesson_params import LessonParams, parse_loop
 from tasks.loops import LOOPS
 from tasks.params import Link
 from tasks.teaching import Teaching
+from tutelage.data.batches import to_float
 from tutelage.data.manifest import read_split
 from tutelage.methods.supervised import Supervised
 from tutelage.metrics.classification import auroc
@@ -143,7 +145,8 @@ def test_no_image_of_a_lesson_is_in_a_quiz(world):
     assert [{table["role"][int(row)].as_py() for row in job.labeled} for job in jobs] == [{"labelled"}, {"holdout"}]
     (one,) = teaching.lessons(start=2, stop=3)
     (again,) = islice(teaching.lessons(start=1, stop=3), 1, 2)
-    assert all((a == b).all() for a, b in zip(one.quiz, again.quiz, strict=True))
+    seen, repeated = (to_float(lesson.quiz, torch.device("cpu")) for lesson in (one, again))
+    assert all(torch.equal(a, b) for a, b in zip(seen, repeated, strict=True))
 
 
 def test_without_a_hold_out_there_is_no_quiz(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tutelage.data.batch_views import Planned
 from tutelage.data.batches import on_device
 from tutelage.losses.adversarial import critic_accuracy, verdict_loss
 from tutelage.methods.method import check
@@ -104,7 +105,7 @@ def translated(batches: Iterable[Batch], generator: nn.Module, *, device: torch.
     generator.eval()
 
     @torch.no_grad()
-    def there(images: Tensor) -> Tensor:
+    def there(images: Tensor | Planned) -> Tensor:
         made: Tensor = generator(on_device(images, device))
         return made
 
