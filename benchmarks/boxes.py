@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.evidence import ROOT, furnish, repro
+from benchmarks.evidence import ROOT, furnish, repro, train_longer
 from benchmarks.folds import markdown, results
 from tasks.io import read_json
 from tasks.text import change
@@ -62,9 +62,9 @@ def _run(folder: Path, seed: int, *, longer: float) -> None:
 def params(content: dict[str, Any], seed: int, longer: float) -> dict[str, Any]:
     """What a run's params.yaml says: `content` with its seed and its steps."""
     detection = copy.deepcopy(content["detection"])
-    trained = [detection[name] for name in ("teacher", "baseline", "oracle", "student")]
-    for train in [*trained, *([detection["names"]["train"]] if detection["names"] else [])]:
-        train["steps"] = round(longer * train["steps"])
+    train_longer(detection, longer)
+    if names := detection["names"]:
+        names["train"]["steps"] = round(longer * names["train"]["steps"])
     return content | {"seed": seed, "detection": detection}
 
 

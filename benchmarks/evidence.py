@@ -122,11 +122,16 @@ def params(setting: Setting) -> dict[str, Any]:
     recipe = yaml.safe_load(setting.recipe.read_text()) if setting.recipe else {}
     content |= {"asked": recipe.pop("compute", {})} | recipe | {"seed": setting.seed}
     content["split"]["labels_per_class"] = setting.labels // 10
-    for network in ("teacher", "baseline", "oracle", "student"):
-        content[network]["steps"] = round(setting.longer * content[network]["steps"])
+    train_longer(content, setting.longer)
     if not setting.oracle:
         content["oracle"]["steps"] = 1
     return content
+
+
+def train_longer(content: dict[str, Any], factor: float) -> None:
+    """Multiply the steps of all networks that a section of params trains, in place."""
+    for network in ("teacher", "baseline", "oracle", "student"):
+        content[network]["steps"] = round(factor * content[network]["steps"])
 
 
 def furnish(folder: Path, content: dict[str, Any], *, dvc: bool = True, compute: dict[str, Any] | None = None) -> None:

@@ -15,11 +15,10 @@ import torch
 from tasks.carry import CHECKPOINTS, carry_out, results
 from tasks.knobs import Train
 from tasks.params import Params
-from tutelage.data.batches import Source, batches
+from tutelage.data.batches import Source, batches, two_views
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_labels import PseudoLabels
-from tutelage.data.views import strong, weak
 from tutelage.models.backbone import Backbone, NetworkSpec, create
 from tutelage.models.files import Card, load_model, load_translator, save_model
 from tutelage.train.cycada import translated
@@ -163,12 +162,11 @@ def teacher_of(weights: Path, classes: list[str]) -> tuple[Network, Card]:
 
 def source(job: Job, table: pa.Table, params: Params) -> Source:
     """What the batches of a run are made of."""
-    size, pooled, views = job.network.image_size, job.train.method.pool, params.views
+    size, pooled = job.network.image_size, job.train.method.pool
     return Source(
         images=Images.open(table, size), labeled=job.labeled, labels=job.labels, pool=job.pool, pseudo=job.pseudo,
-        weak=weak(views, size), strong=strong(views, size), labeled_batch=job.train.labelled_batch,
+        views=two_views(params.views, size), labeled_batch=job.train.labelled_batch,
         pool_batch=job.train.pool_batch if pooled else 0, seed=params.seed,
-        together=views if views.by == "batch" else None,
     )  # fmt: skip
 
 

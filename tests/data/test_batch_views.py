@@ -7,10 +7,10 @@ import torch
 from tutelage.data import batch_views
 from tutelage.data import batches as batches_module
 from tutelage.data.batch_views import OPERATIONS, carried_out, planned
-from tutelage.data.batches import Source, batches, to_float
+from tutelage.data.batches import Source, batches, to_float, two_views
 from tutelage.data.images import Images
 from tutelage.data.pseudo_labels import PseudoLabels
-from tutelage.data.views import Views, weak
+from tutelage.data.views import Views
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 3, 28, 28), np.uint8)
 STILL = Views(by="batch", flip=False, crop_padding=0, operations=0, cutout=0.0)
@@ -214,8 +214,7 @@ class Squares(Images):
 def source():
     return Source(
         images=Squares(), labeled=np.arange(6), labels=np.arange(6) % 3, pool=np.arange(6, 20),
-        pseudo=PseudoLabels.none(14, 3), weak=weak(Views(), 28), strong=weak(Views(), 28), labeled_batch=4,
-        pool_batch=5, seed=0, together=Views(by="batch"),
+        pseudo=PseudoLabels.none(14, 3), views=two_views(Views(by="batch"), 28), labeled_batch=4, pool_batch=5, seed=0,
     )  # fmt: skip
 
 

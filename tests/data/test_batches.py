@@ -8,10 +8,10 @@ import psutil
 import pytest
 import torch
 
-from tutelage.data.batches import Source, batches, draw, to_float
+from tutelage.data.batches import Source, batches, draw, to_float, two_views
 from tutelage.data.images import Images
 from tutelage.data.pseudo_labels import PseudoLabels
-from tutelage.data.views import Views, strong, weak
+from tutelage.data.views import Views
 
 
 class Squares(Images):
@@ -32,7 +32,7 @@ def source():
     )
     return Source(
         images=Squares(), labeled=np.arange(6), labels=np.arange(6) % 3, pool=np.arange(6, 20), pseudo=pseudo,
-        weak=weak(Views(), 12), strong=strong(Views(), 12), labeled_batch=4, pool_batch=5, seed=0,
+        views=two_views(Views(), 12), labeled_batch=4, pool_batch=5, seed=0,
     )  # fmt: skip
 
 

@@ -163,6 +163,7 @@ REFUSED = {
     "below zero": (annotation(bbox=[2, 3, 4, -5]), "has no area"),
     "thinner than a float": (annotation(bbox=[2, 3, 1e-9, 5]), "has no area"),
     "outside": (annotation(bbox=[20, 3, 4, 5]), "lies outside of the 20 x 10 image"),
+    "too small for a number": (annotation(bbox=[0, 0, 1.2e-38, 1.2e-38]), "has no area"),
     "NaN": (annotation(bbox=[float("nan"), 3, 4, 5]), "finite numbers"),
     "infinite": (annotation(bbox=[2, 3, float("inf"), 5]), "finite numbers"),
     "a hundred digits": (annotation(bbox=[2, 3, 10**400, 5]), "finite numbers"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, TypeVar, cast
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Int
@@ -20,32 +21,68 @@ from torch.utils.data import DataLoader, Dataset
 from tutelage.data.batch_views import Planned, carried_out, planned
 from tutelage.data.images import Images
 from tutelage.data.pseudo_labels import PseudoLabels
-from tutelage.data.views import View, Views, stack
+from tutelage.data.views import View, Views, stack, strong, weak
 from tutelage.types import Batch, Labeled, Unlabeled
 
 T = TypeVar("T")
 _LABELED, _POOL, _WEAK, _STRONG = 0, 1, 2, 3  # what a random number is for, so that no two uses share a stream
+Key = tuple[int, int, int]  # seed, step, and which images of the step
+TwoViews = Callable[[list[np.ndarray], Int[np.ndarray, " n"], Key], tuple[Any, Any]]  # images, their rows: weak, strong
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """Weak and strong views uint8 [n, 3, h, w], each image by itself."""
+
+    weak: View
+    strong: View
+    size: int  # pixels, of images and views
+
+    def __call__(self, images: list[np.ndarray], rows: Int[np.ndarray, " n"], key: Key) -> tuple[Any, Any]:
+        # The place in the batch is part of the key: a small set comes round more than once a step.
+        seed, step, _ = key
+        keys = [(seed, step, int(row), place) for place, row in enumerate(rows)]
+        weakly = [self.weak(image, (*own, _WEAK)) for image, own in zip(images, keys, strict=True)]
+        strongly = [self.strong(image, (*own, _STRONG)) for image, own in zip(images, keys, strict=True)]
+        return torch.from_numpy(stack(weakly, self.size)), torch.from_numpy(stack(strongly, self.size))
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """In place of views come plans of them, which `to_float` carries out on the device."""
+
+    views: Views
+    size: int  # pixels, of images and views
+
+    def __call__(self, images: list[np.ndarray], rows: Int[np.ndarray, " n"], key: Key) -> tuple[Any, Any]:
+        stacked = stack(images, self.size)
+        weakly, strongly = (
+            planned(stacked, self.views, (*key, kind), strong=hard) for kind, hard in ((_WEAK, False), (_STRONG, True))
+        )
+        return weakly, strongly
+
+
+def two_views(views: Views, size: int) -> TwoViews:
+    """What makes the views of a batch, as `views.by` says."""
+    if views.by == "batch":
+        cv2.setNumThreads(0)  # threads inside a loader's process only fight with the training
+        return AtOnce(views, size)
+    return OneByOne(weak(views, size), strong(views, size), size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source(Dataset[Batch]):
-    """Everything a batch is made of. `source[step]` is the batch of that step, counted from 0; pixels are uint8.
-
-    With `together`, it says how views are made of whole batches and `weak`, `strong` do nothing: in place of views
-    come plans, which `to_float` carries out on the device.
-    """
+    """Everything a batch is made of. `source[step]` is the batch of that step, counted from 0; pixels are uint8."""
 
     images: Images
     labeled: Int[np.ndarray, " n"]  # rows of `images`
     labels: Int[np.ndarray, " n"]
     pool: Int[np.ndarray, " m"]  # rows of `images`
     pseudo: PseudoLabels  # one entry for each of `pool`
-    weak: View
-    strong: View
+    views: TwoViews
     labeled_batch: int
     pool_batch: int
     seed: int
-    together: Views | None = None
 
     def __getitem__(self, step: int) -> Batch:
         rows = draw((self.seed, _LABELED), len(self.labeled), self.labeled_batch, step)
@@ -62,20 +99,7 @@ class Source(Dataset[Batch]):
         )
 
     def _two_views(self, rows: Int[np.ndarray, " n"], step: int, purpose: int) -> tuple[Any, Any]:
-        plain = [self.images[int(row)] for row in rows]
-        if self.together is not None:
-            stacked, key = stack(plain, self.images.size), (self.seed, step, purpose)
-            kinds = ((_WEAK, False), (_STRONG, True))
-            weakly, strongly = (planned(stacked, self.together, (*key, kind), strong=hard) for kind, hard in kinds)
-            return weakly, strongly
-        # The place in the batch is part of the key: a small set comes round more than once a step.
-        keys = [(self.seed, step, int(row), place) for place, row in enumerate(rows)]
-        weak = [self.weak(image, (*key, _WEAK)) for image, key in zip(plain, keys, strict=True)]
-        strong = [self.strong(image, (*key, _STRONG)) for image, key in zip(plain, keys, strict=True)]
-        return (
-            torch.from_numpy(stack(weak, self.images.size)),
-            torch.from_numpy(stack(strong, self.images.size)),
-        )
+        return self.views([self.images[int(row)] for row in rows], rows, (self.seed, step, purpose))
 
 
 def batches(source: Source, *, start: int, stop: int, workers: int) -> Iterator[Batch]:

@@ -105,10 +105,11 @@ def _corners(coco: Coco, annotation: Annotation, mask: str, size: Size) -> np.nd
     written = np.array([x, y, x + w, y + h], np.float64)
     clipped = np.clip(written, 0, [*size, *size]).astype(np.float32)
     sides = clipped[2:] - clipped[:2]
-    if not (sides.min() > 0 and sides.prod() > 0):  # sides of 1e-38 have a product of zero
-        coco.refuse(
-            f"{name}: its box {list(annotation.bbox)} lies outside of the {size[0]} x {size[1]} image. Remove it"
-        )
+    if not sides.prod() > 0:
+        why = f"lies outside of the {size[0]} x {size[1]} image"
+        if sides.min() > 0:  # sides of 1e-38 have a product of zero
+            why = "has no area"
+        coco.refuse(f"{name}: its box {list(annotation.bbox)} {why}. Remove it")
         return None
     away = np.abs(written - clipped).max()
     if away > max(_SLACK, 1e-6 * max(size)):
