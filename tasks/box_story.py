@@ -15,7 +15,7 @@ from tasks.params import Params
 from tasks.story import read_curve
 from tutelage.data.boxes import Found, Given, nothing_found, overlap
 from tutelage.data.manifest import classes_of, read_split
-from tutelage.metrics.coco import bootstrap_ap, score
+from tutelage.metrics.coco import bootstrap_ap, curves_at_half
 from tutelage.metrics.comparison import Interval
 from tutelage.metrics.detection_errors import costs
 
@@ -174,5 +174,5 @@ def _line(folder: Path, name: str, asked: tuple[list[Given], list[str]], params:
     ap = bootstrap_ap(
         given, found, blind, classes, resamples=params.detection.judge.resamples, seed=params.seed, max_detections=most
     )
-    curves = score(given, found, classes, max_detections=most).curves
+    curves = curves_at_half(given, found, classes, max_detections=most)
     return BoxLine(LINES[name], ABOUT[name], metrics, ap, curves, costs(given, found, classes))

@@ -8,7 +8,7 @@ from pycocotools.cocoeval import COCOeval
 from scenes_found import CLASSES, found, given, guesses, random_scenes
 
 from tutelage.data.boxes import Found, nothing_found, nothing_given
-from tutelage.metrics.coco import bootstrap_ap, bootstrap_class_ap, score
+from tutelage.metrics.coco import bootstrap_ap, bootstrap_class_ap, curves_at_half, score
 from tutelage.types import BadInput
 
 ONE = pytest.approx(1, abs=1e-12)  # COCO's precision of one box is 1 / (1 + epsilon)
@@ -77,6 +77,18 @@ def test_fewer_boxes_an_image_count_as_pycocotools_counts_them(tmp_path, limit):
     assert ours.ap == pytest.approx(known[known > -1].mean(), abs=1e-12)
     assert ours.ar[limit] == pytest.approx(run.eval["recall"][:, :, 0, -1].mean(), abs=1e-12)
     assert list(ours.ar) == sorted({1, limit} | ({10} if limit > 10 else set()))
+
+
+@pytest.mark.parametrize("limit", [2, 100])
+def test_curves_at_half_are_those_of_the_score(limit):
+    scenes = random_scenes(3)
+    answers = guesses(scenes, 10)
+    whole = score(scenes, answers, CLASSES, max_detections=limit)
+    alone = curves_at_half(scenes, answers, CLASSES, max_detections=limit)
+    assert list(alone) == list(whole.curves)
+    for name, curve in alone.items():
+        np.testing.assert_array_equal(curve, whole.curves[name])
+    assert np.mean(list(alone.values())) == pytest.approx(whole.ap50)
 
 
 def test_the_truth_itself_scores_one():

@@ -82,6 +82,16 @@ def score(
     )
 
 
+def curves_at_half(
+    given: Sequence[Given], found: Sequence[Found], classes: list[str], *, max_detections: int = 100
+) -> dict[str, Float[np.ndarray, " 101"]]:
+    """`score(...).curves` alone, in a fraction of the time; their mean is the AP50. Raises BadInput as `score`."""
+    run = evaluated(given, found, classes, areas=[[0.0, HUGE]], limits=[max_detections], overlaps=OVERLAPS[:1])
+    quietly(run.accumulate)
+    precision = run.eval["precision"][0, :, :, 0, 0]
+    return {name: precision[:, k] for k, name in enumerate(classes) if precision[0, k] > -1}
+
+
 def bootstrap_ap(
     given: Sequence[Given],
     one: Sequence[Found] | Sequence[Sequence[Found]],

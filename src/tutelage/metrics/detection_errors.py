@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 
 from tutelage.data.boxes import Found, Given
 from tutelage.metrics.box_matching import match, overlap_or_cover
-from tutelage.metrics.coco import score
+from tutelage.metrics.coco import curves_at_half
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # overlaps from which a box is on an object, and up to which it is on none
 KINDS = ("classification", "localisation", "both", "duplicate", "background")
@@ -74,28 +74,34 @@ def costs(given: Sequence[Given], found: Sequence[Found], classes: list[str]) ->
     object, then it is removed, as are boxes with other errors. Of what was missed the objects are removed. Gains do
     not add up: a box mended may still be a surer mistake's neighbour.
     """
-    ap50 = score(given, found, classes).ap50
-    if ap50 is None:
+    before = _ap50(given, found, classes)
+    if before is None:
         return dict.fromkeys(ERRORS)
     said = [wrong(people, detector) for people, detector in zip(given, found, strict=True)]
     mended = {
         name: [_mend(*one, kind) for one in zip(given, found, said, strict=True)] for kind, name in enumerate(KINDS)
     }
     gains: dict[str, float | None] = {
-        name: (score(given, boxes, classes).ap50 or 0.0) - ap50 for name, boxes in mended.items()
+        name: (_ap50(given, boxes, classes) or 0.0) - before for name, boxes in mended.items()
     }
     rest = [Given(*(column[~one.missed] for column in people)) for people, one in zip(given, said, strict=True)]
-    left = score(rest, found, classes).ap50
-    return gains | {"missed": (1.0 if left is None else left) - ap50}
+    left = _ap50(rest, found, classes)
+    return gains | {"missed": (1.0 if left is None else left) - before}
+
+
+def _ap50(given: Sequence[Given], found: Sequence[Found], classes: list[str]) -> float | None:
+    curves = curves_at_half(given, found, classes)
+    return float(np.mean(list(curves.values()))) if curves else None
 
 
 def _mend(given: Given, found: Found, said: Wrong, kind: int) -> Found:
     places, labels = found.places.copy(), found.labels.copy()
     keep = said.kind != kind
-    taken = set(match(given, found, iou=FOREGROUND).object.tolist())
-    for k in np.argsort(-found.scores, kind="stable"):
-        meant = int(said.object[k])
-        if said.kind[k] == kind and kind in (_CLASS, _PLACE) and meant not in taken:
-            taken.add(meant)
-            keep[k], places[k], labels[k] = True, given.places[meant], given.labels[meant]
+    if kind in (_CLASS, _PLACE):
+        taken = set(match(given, found, iou=FOREGROUND).object.tolist())
+        for k in np.argsort(-found.scores, kind="stable"):
+            meant = int(said.object[k])
+            if said.kind[k] == kind and meant not in taken:
+                taken.add(meant)
+                keep[k], places[k], labels[k] = True, given.places[meant], given.labels[meant]
     return Found(places[keep], labels[keep], found.scores[keep])
