@@ -1,9 +1,14 @@
-"""Weak and strong views of a scene, whose boxes move along. The geometry and the random state are Albumentations'."""
+"""Weak and strong views of a scene, whose boxes move along.
+
+What moves pixels is one matrix, drawn here, so that pixels are sampled once and boxes follow exactly. What changes
+their colours is Albumentations', with a random state that belongs to the view.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -81,49 +86,62 @@ def as_it_is(image: UInt8[np.ndarray, "s s 3"], places: Float[Tensor, "k 4"], ke
 
 
 def _view(views: SceneViews, size: int, *, strong: bool) -> SceneView:
-    A = albumentations()
-    steps = _shape(views) + (_turns() if strong and views.geometry else [])
-    points = A.KeypointParams(format="xy", remove_invisible=False)
-    shape, look = A.Compose(steps, keypoint_params=points), A.Compose(_noise(views) if strong else [])
-    corners = np.array([[0, 0], [size, 0], [0, size]], np.float32)
+    noise = albumentations().Compose(_noise(views)) if strong else None
+    cv2.setNumThreads(0)  # threads inside a loader's process only fight with the training
 
     def view(image: UInt8[np.ndarray, "s s 3"], places: Float[Tensor, "k 4"], key: Sequence[int]) -> Seen:
         """The same image, boxes and key give the same view, in whatever process and order."""
-        reseed(shape, (*key, 0))
-        reseed(look, (*key, 1))
-        whole = np.ones((size, size), np.uint8)
-        warped = shape(image=image, mask=whole, keypoints=corners)
-        matrix = _from_points(np.asarray(warped["keypoints"], np.float64), size)
-        noisy = look(image=warped["image"], mask=whole)
+        matrix = _drawn(views, size, np.random.default_rng((*key, 0)), turn=strong and views.geometry)
+        seen, clear = _warped(image, matrix, size)
+        left = np.ones_like(clear)
+        if noise is not None:
+            reseed(noise, (*key, 1))
+            noisy = noise(image=seen, mask=left)
+            seen, left = noisy["image"], noisy["mask"]
         if len(places):
-            there, share = moved(places, matrix.to(places.dtype), size)
-            share = share * _left(noisy["mask"], there)
+            there, share = moved(places, torch.from_numpy(matrix).to(places.dtype), size)
+            share = share * _left(left, there)
             kept = large_enough(there).nonzero()[:, 0]
             there, share = there[kept], share[kept]
         else:  # as on most images of other tasks: not worth a dozen calls
             there, kept, share = places, torch.zeros(0, dtype=torch.int64), places.new_zeros(0)
-        clear = torch.from_numpy((noisy["mask"] & warped["mask"]).astype(bool))
-        return Seen(noisy["image"], there, kept, share, matrix, clear)
+        return Seen(seen, there, kept, share, torch.from_numpy(matrix), torch.from_numpy((left & clear).astype(bool)))
 
     return view
 
 
-def _shape(views: SceneViews) -> list[Any]:
-    A = albumentations()
-    steps: list[Any] = [A.HorizontalFlip(p=0.5 if views.flip else 0.0)]
-    if views.scale or views.translate:
-        shift = (-views.translate, views.translate)
-        scale = (1 - views.scale, 1 + views.scale)
-        steps.append(A.Affine(scale=scale, keep_ratio=True, translate_percent=shift, fill=GREY, p=1))
-    return steps
+def _drawn(views: SceneViews, size: int, random: np.random.Generator, *, turn: bool) -> Float[np.ndarray, "2 3"]:
+    """Where a pixel of the image goes, by places. All but the shift is done about the middle."""
+    flip = views.flip and random.random() < 0.5
+    scale = random.uniform(1 - views.scale, 1 + views.scale)
+    shift = random.uniform(-views.translate, views.translate, 2) * size
+    change = np.diag([-scale if flip else scale, scale])
+    if turn:
+        way, axis, amount = random.integers(5), random.integers(2), random.uniform(-1, 1)
+        if way < 2:  # two of five: axes have a turn each
+            shift[axis] += 0.1 * amount * size
+        elif way < 4:
+            sheared = np.eye(2)
+            sheared[axis, 1 - axis] = np.tan(np.radians(30 * amount))
+            change = sheared @ change
+        else:
+            c, s = np.cos(np.radians(30 * amount)), np.sin(np.radians(30 * amount))
+            change = np.array([[c, -s], [s, c]]) @ change
+    middle = np.full(2, size / 2)
+    return np.column_stack([change, middle - change @ middle + shift])
 
 
-def _turns() -> list[Any]:
-    A = albumentations()
-    ways = [
-        {"translate_percent": {axis: (-0.1, 0.1)}} for axis in "xy"
-    ] + [{"shear": {axis: (-30, 30)}} for axis in "xy"] + [{"rotate": (-30, 30)}]  # fmt: skip
-    return [A.OneOf([A.Affine(**way, fill=GREY, p=1) for way in ways], p=1)]
+def _warped(
+    image: UInt8[np.ndarray, "s s 3"], matrix: Float[np.ndarray, "2 3"], size: int
+) -> tuple[UInt8[np.ndarray, "s s 3"], UInt8[np.ndarray, "s s"]]:
+    """The moved image, grey beyond its edges, and 1 where it is not beyond."""
+    whole = np.ones((size, size), np.uint8)
+    if (matrix == np.eye(2, 3)).all():
+        return image, whole
+    centred = matrix.copy()  # OpenCV counts from the centre of a pixel, places count from its left upper edge
+    centred[:, 2] += matrix[:, :2].sum(1) * 0.5 - 0.5
+    moved_image = cv2.warpAffine(image, centred, (size, size), borderValue=(GREY, GREY, GREY))
+    return moved_image, cv2.warpAffine(whole, centred, (size, size), flags=cv2.INTER_NEAREST)
 
 
 def _noise(views: SceneViews) -> list[Any]:
@@ -140,22 +158,11 @@ def _noise(views: SceneViews) -> list[Any]:
     return steps
 
 
-def _from_points(points: Float[np.ndarray, "3 2"], size: int) -> Float[Tensor, "2 3"]:
-    """The matrix that took pixels (0, 0), (size, 0), (0, size) to `points`, as a matrix of places.
-
-    Albumentations counts from the centre of a pixel, boxes count from its left upper edge: half a pixel is put in
-    between.
-    """
-    origin, right, down = points
-    turned = np.stack([right - origin, down - origin], axis=-1) / size
-    return torch.from_numpy(np.column_stack([turned, origin + 0.5 - turned.sum(-1) * 0.5]))
-
-
 def _left(mask: UInt8[np.ndarray, "s s"], places: Float[Tensor, "k 4"]) -> Float[Tensor, " k"]:
     """Share of each box's pixels that are 1 in `mask`."""
     if mask.all():
         return torch.ones(len(places))
-    sums = np.pad(mask.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums = cv2.integral(mask)
     left, top = places[:, :2].floor().long().T.numpy()
     right, bottom = places[:, 2:].ceil().long().T.numpy()
     inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
