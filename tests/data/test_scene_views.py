@@ -1,3 +1,5 @@
+import collections
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +70,30 @@ def test_a_turned_box_touches_its_object():
         if seen.visible[0] == 1:
             torch.testing.assert_close(seen.places[0], hull(seen.image), atol=2.5, rtol=0)
     assert turned > 20
+
+
+def test_a_turn_is_one_of_five_and_no_further_than_asked():
+    view, kinds = strong_scene(SceneViews(**QUIET, **STILL, geometry=True), SIZE), collections.Counter()
+    for key in range(300):
+        matrix = view(rectangle(), one(), (key,)).matrix.numpy()
+        change, shift = matrix[:, :2], matrix[:, 2] + matrix[:, :2].sum(1) * SIZE / 2 - SIZE / 2
+        apart = change - np.eye(2)
+        if not apart.any():
+            kinds["shift", int(np.abs(shift).argmax())] += 1
+            assert np.count_nonzero(shift) == 1
+            assert np.abs(shift).max() <= 0.1 * SIZE
+        elif np.count_nonzero(apart) == 1:
+            kinds["shear", int(np.abs(apart).max(1).argmax())] += 1
+            assert change.diagonal().tolist() == [1, 1]
+            assert np.abs(apart).max() <= np.tan(np.pi / 6)
+        else:
+            kinds["rotation"] += 1
+            np.testing.assert_allclose(change @ change.T, np.eye(2), atol=1e-12)
+            assert np.linalg.det(change) > 0
+            assert change[0, 0] >= np.cos(np.pi / 6)
+            np.testing.assert_allclose(shift, 0, atol=1e-9)
+    assert len(kinds) == 5
+    assert min(kinds.values()) > 30
 
 
 def test_pixels_and_boxes_are_those_of_albumentations():

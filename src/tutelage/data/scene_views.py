@@ -118,7 +118,7 @@ def _drawn(views: SceneViews, size: int, random: np.random.Generator, *, turn: b
     change = np.diag([-scale if flip else scale, scale])
     if turn:
         way, axis, amount = random.integers(5), random.integers(2), random.uniform(-1, 1)
-        if way < 2:  # two of five: axes have a turn each
+        if way < 2:  # of the five ways, each axis has a shift and a shear
             shift[axis] += 0.1 * amount * size
         elif way < 4:
             sheared = np.eye(2)
