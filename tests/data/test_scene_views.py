@@ -104,9 +104,9 @@ def test_pixels_and_boxes_are_those_of_albumentations():
     affine = A.Affine(scale=0.8, translate_px={"x": 5, "y": -3}, fill=GREY, p=1)
     theirs = A.Compose([affine], bbox_params=A.BboxParams("pascal_voc", label_fields=[], clip=True))
     theirs = theirs(image=image, mask=np.ones((SIZE, SIZE), np.uint8), bboxes=boxes)
-    matrix = np.array([[0.8, 0, 32 - 0.8 * 32 + 5], [0, 0.8, 32 - 0.8 * 32 - 3]])
+    matrix = torch.tensor([[0.8, 0, 32 - 0.8 * 32 + 5], [0, 0.8, 32 - 0.8 * 32 - 3]], dtype=torch.float64)
     seen, clear = _warped(image, matrix, SIZE)
-    places, _ = moved(torch.from_numpy(boxes), torch.from_numpy(matrix), SIZE)
+    places, _ = moved(torch.from_numpy(boxes), matrix, SIZE)
     torch.testing.assert_close(places, torch.from_numpy(theirs["bboxes"]).double(), atol=1e-3, rtol=0)
     assert np.abs(seen.astype(int) - theirs["image"]).max() <= 1
     assert np.array_equal(clear, theirs["mask"])

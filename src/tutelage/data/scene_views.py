@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from tutelage.data.box_moves import large_enough, moved
+from tutelage.data.dense_moves import resampled
 from tutelage.data.views import albumentations, other_colours, reseed
 from tutelage.types import BadInput
 
@@ -99,18 +100,18 @@ def _view(views: SceneViews, size: int, *, strong: bool) -> SceneView:
             noisy = noise(image=seen, mask=left)
             seen, left = noisy["image"], noisy["mask"]
         if len(places):
-            there, share = moved(places, torch.from_numpy(matrix).to(places.dtype), size)
+            there, share = moved(places, matrix.to(places.dtype), size)
             share = share * _left(left, there)
             kept = large_enough(there).nonzero()[:, 0]
             there, share = there[kept], share[kept]
         else:  # as on most images of other tasks: not worth a dozen calls
             there, kept, share = places, torch.zeros(0, dtype=torch.int64), places.new_zeros(0)
-        return Seen(seen, there, kept, share, torch.from_numpy(matrix), torch.from_numpy((left & clear).astype(bool)))
+        return Seen(seen, there, kept, share, matrix, torch.from_numpy((left & clear).astype(bool)))
 
     return view
 
 
-def _drawn(views: SceneViews, size: int, random: np.random.Generator, *, turn: bool) -> Float[np.ndarray, "2 3"]:
+def _drawn(views: SceneViews, size: int, random: np.random.Generator, *, turn: bool) -> Float[Tensor, "2 3"]:
     """Where a pixel of the image goes, by places. All but the shift is done about the middle."""
     flip = views.flip and random.random() < 0.5
     scale = random.uniform(1 - views.scale, 1 + views.scale)
@@ -128,20 +129,17 @@ def _drawn(views: SceneViews, size: int, random: np.random.Generator, *, turn: b
             c, s = np.cos(np.radians(30 * amount)), np.sin(np.radians(30 * amount))
             change = np.array([[c, -s], [s, c]]) @ change
     middle = np.full(2, size / 2)
-    return np.column_stack([change, middle - change @ middle + shift])
+    return torch.from_numpy(np.column_stack([change, middle - change @ middle + shift]))
 
 
 def _warped(
-    image: UInt8[np.ndarray, "s s 3"], matrix: Float[np.ndarray, "2 3"], size: int
+    image: UInt8[np.ndarray, "s s 3"], matrix: Float[Tensor, "2 3"], size: int
 ) -> tuple[UInt8[np.ndarray, "s s 3"], UInt8[np.ndarray, "s s"]]:
     """The moved image, grey beyond its edges, and 1 where it is not beyond."""
     whole = np.ones((size, size), np.uint8)
-    if (matrix == np.eye(2, 3)).all():
+    if torch.equal(matrix, torch.eye(2, 3, dtype=matrix.dtype)):
         return image, whole
-    centred = matrix.copy()  # OpenCV counts from the centre of a pixel, places count from its left upper edge
-    centred[:, 2] += matrix[:, :2].sum(1) * 0.5 - 0.5
-    moved_image = cv2.warpAffine(image, centred, (size, size), borderValue=(GREY, GREY, GREY))
-    return moved_image, cv2.warpAffine(whole, centred, (size, size), flags=cv2.INTER_NEAREST)
+    return resampled(image, matrix, GREY, smooth=True), resampled(whole, matrix, 0)
 
 
 def _noise(views: SceneViews) -> list[Any]:
