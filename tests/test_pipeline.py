@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,8 @@ from warm import warm
 
 ROUNDS = "report"  # the last stage of the rounds; compression comes beside them and would double the time
 OWN = ("ingest", "teacher", "report")  # one that reads files, one that trains, one that writes pages
+
+LONG = {"teacher__steps": 60}  # of a stage that is killed between its first step and its last
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -43,28 +46,33 @@ def forks():
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, forks):
     """A project after its first `dvc repro`."""
-    root = with_dvc(make(tmp_path_factory.mktemp("one")))
+    root = with_dvc(make(tmp_path_factory.mktemp("one"), **LONG))
     repro(root, forks.environment)
     return root
 
 
+def kill(processes):
+    """By SIGKILL. One that has ended in the meantime is left alone."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def test_another_run_killed_and_continued_has_an_equal_lock(done, forks, tmp_path):
-    root = with_dvc(make(tmp_path))
-    process = subprocess.Popen(
+    root = with_dvc(make(tmp_path, **LONG))
+    with subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", ROUNDS], cwd=root, env=forks.environment, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not any((root / ".tutelage/checkpoints").rglob("run.pt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    stages = psutil.Process(forks.server).children()
-    os.killpg(process.pid, signal.SIGKILL)
-    for stage in stages:
-        stage.kill()
-    process.wait()
-    assert not (root / "work/teacher").exists()
+    ) as process:  # fmt: skip
+        deadline = time.monotonic() + 120
+        while not any((root / ".tutelage/checkpoints").rglob("run.pt")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        stages = psutil.Process(forks.server).children()
+        os.killpg(process.pid, signal.SIGKILL)
+        kill(stages)
+    assert not (root / "work/teacher").exists(), "the teacher had ended before it was killed: give it more steps"
     finished = lock(root)
     said = repro(root, forks.environment)
     for stage in finished:
