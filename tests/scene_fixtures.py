@@ -60,7 +60,8 @@ def detector_nets(method, *, steps=60, classes=3) -> DetectorNets:
     """Networks for a method, as the engine would hand them over, in train mode."""
     student, given = TinyDetector(classes=classes), TinyDetector(width=12, classes=classes)
     nn.init.normal_(given.head.weight, std=1.0)  # a teacher with opinions
-    teacher = {"given": FrozenDetector(given), "copy": FrozenDetector(student), "self": student}[method.teacher]
+    watched = {"given": given, "copy": student, "self": student}[method.teacher]
+    teacher = student if method.teacher == "self" else FrozenDetector(watched)
     return DetectorNets(student, teacher, method.init(student, teacher, Sizes(3, 4, classes, steps)))
 
 
