@@ -194,9 +194,8 @@ def test_the_phases_of_dug_run_and_are_fused(tmp_path, monkeypatch):
         found, rounds=rounds, student=dataclasses.replace(found.student, method=method),
         fuse=dataclasses.replace(found.fuse, weights=(0.9, 1.0, 1.4)),
     )  # fmt: skip
-    params = dataclasses.replace(
-        params, detection=detection, seed=1
-    )  # of seed 0 the first round's student opens no class
+    # Of seed 0 the first round's student opens no class.
+    params = dataclasses.replace(params, detection=detection, seed=1)
     trained = students.train_detector
     monkeypatch.setattr(
         students, "train_detector", lambda job, *some, **more: learned.append(job.pseudo) or trained(job, *some, **more)
