@@ -3,7 +3,7 @@ import gc
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from tiny import Tiny, cuttable, interacting, make_batch, tiny_vit
+from tiny import Tiny, cuttable, interacting, make_batch, tiny_vit, watched
 from torch import nn
 
 from tutelage.methods.afid import AFID
@@ -45,11 +45,6 @@ def seeded():
     torch.default_generator.manual_seed(0)  # torch.manual_seed also writes down, for GPUs to come, where it was called
 
 
-def watched(wanted: str, student: Network, given: Network) -> Network:
-    """The teacher that a method names."""
-    return student if wanted == "self" else Frozen({"given": given, "copy": student}[wanted])
-
-
 @pytest.fixture(autouse=True)
 def one_precision_a_test():
     """Accelerate keeps one precision a process, which is all that a stage needs; tests need several."""
@@ -77,7 +72,7 @@ def make_nets():
         student = cuttable(4) if hasattr(method, "trunk") else student
         student = interacting(4) if isinstance(method, AFID) else student
         nn.init.normal_((given.net if method.tokens else given).head.weight, std=3.0)  # a teacher with opinions
-        teacher = watched(method.teacher, student, given)
+        teacher = watched(method.teacher, student, given, Frozen)
         return Nets(student, teacher, method.init(student, teacher, Sizes(6, 8, 3, steps)))
 
     return make
@@ -133,7 +128,7 @@ def echoing():
 
     def make(method, *, steps=0) -> Nets:
         student = Echo(0)
-        teacher = watched(method.teacher, student, Echo(1))
+        teacher = watched(method.teacher, student, Echo(1), Frozen)
         return Nets(student, teacher, method.init(student, teacher, Sizes(2, 2, 3, steps)))
 
     return make

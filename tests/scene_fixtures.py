@@ -1,6 +1,7 @@
 """Scenes and detectors for tests of detection."""
 
 import torch
+from tiny import watched
 from tiny_detector import TinyDetector
 from torch import nn
 
@@ -60,8 +61,7 @@ def detector_nets(method, *, steps=60, classes=3) -> DetectorNets:
     """Networks for a method, as the engine would hand them over, in train mode."""
     student, given = TinyDetector(classes=classes), TinyDetector(width=12, classes=classes)
     nn.init.normal_(given.head.weight, std=1.0)  # a teacher with opinions
-    watched = {"given": given, "copy": student, "self": student}[method.teacher]
-    teacher = student if method.teacher == "self" else FrozenDetector(watched)
+    teacher = watched(method.teacher, student, given, FrozenDetector)
     return DetectorNets(student, teacher, method.init(student, teacher, Sizes(3, 4, classes, steps)))
 
 

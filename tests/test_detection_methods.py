@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from scene_fixtures import boxes, detector_nets, scene_batch
+from tiny import watched
 
 from tutelage.methods.detection import DETECTION_METHODS
 from tutelage.models.average import FrozenDetector
@@ -165,8 +166,8 @@ def test_detectors_that_are_used_answer_every_method(method, batch, kind):
     keys = []
     for seen in (batch, POOR["empty pool"](), POOR["no box at all"]()):
         torch.manual_seed(0)
-        student, other = create_detector(spec, 3), FrozenDetector(create_detector(spec, 3))
-        teacher = {"given": other, "copy": FrozenDetector(student), "self": student}[method.teacher]
+        student, given = create_detector(spec, 3), create_detector(spec, 3)
+        teacher = watched(method.teacher, student, given, FrozenDetector)
         nets = DetectorNets(student, teacher, method.init(student, teacher, Sizes(3, 4, 3, 60)))
         student.train()
         terms = method.loss(nets, seen)

@@ -23,7 +23,6 @@ from warm import warm
 # has nothing to give to a project that was never run, and asking it costs a quarter of the time.
 REPRO = [sys.executable, "-m", "dvc", "repro", "--no-run-cache", "report"]
 OWN = ("ingest", "teacher", "report")  # one that reads files, one that trains, one that writes pages
-
 LONG = {"teacher__steps": 60}  # of a stage that is killed between its first step and its last
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -51,13 +50,6 @@ def done(tmp_path_factory, forks):
     return root
 
 
-def kill(processes):
-    """By SIGKILL. One that has ended in the meantime is left alone."""
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
 def test_another_run_killed_and_continued_has_an_equal_lock(done, forks, tmp_path):
     root = with_dvc(make(tmp_path, **LONG))
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -69,7 +61,9 @@ def test_another_run_killed_and_continued_has_an_equal_lock(done, forks, tmp_pat
             time.sleep(0.01)
         stages = psutil.Process(forks.server).children()
         os.killpg(process.pid, signal.SIGKILL)
-        kill(stages)
+        for stage in stages:
+            with suppress(psutil.NoSuchProcess):  # one may have ended in the meantime
+                stage.kill()
     assert not (root / "work/teacher").exists(), "the teacher had ended before it was killed: give it more steps"
     finished = lock(root)
     said = repro(root, forks.environment)

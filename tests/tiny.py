@@ -54,6 +54,11 @@ def interacting(width: int) -> Backbone:
     return create(NetworkSpec(name="interacting_resnet", width=width, image_size=8), 3)
 
 
+def watched(wanted, student, given, frozen):
+    """The teacher that a method names, made by `frozen` unless it is the student itself."""
+    return student if wanted == "self" else frozen({"given": given, "copy": student}[wanted])
+
+
 def make_batch(*, labeled: int, unlabeled: int) -> Batch:
     def views(n):
         weak = torch.rand(n, 3, 8, 8)
