@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.evidence import ROOT, furnish, repro, train_longer
 from benchmarks.folds import markdown, results
+from benchmarks.runs import ROOT, furnish, repro, train_longer
 from tasks.io import read_json
 from tasks.text import change
 

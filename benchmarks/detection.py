@@ -14,8 +14,6 @@ import itertools
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,15 @@ import pyarrow as pa
 import torch
 from accelerate import Accelerator
 
+from benchmarks.rivals import (
+    CLASSES,
+    STILL,
+    Scene,
+    detectron2_inference,
+    detectron2_trainer,
+    torchvision_inference,
+    torchvision_trainer,
+)
 from benchmarks.turns import take_turns
 from tasks.box_merge import judge_boxes
 from tutelage.data.batches import each_tensor
@@ -37,22 +44,12 @@ from tutelage.train.detect import detect_all
 from tutelage.train.device import accelerator, precision
 from tutelage.train.loop import begin, fit
 from tutelage.train.settings import Compute, Optimiser
-from tutelage.types import Boxes, Detector, PoolScenes, SceneBatch, Scenes, Sizes
+from tutelage.types import Boxes, PoolScenes, SceneBatch, Scenes, Sizes
 
-CLASSES, OBJECTS = 10, 7
+OBJECTS = 7  # an image
 CONFIGS = {name: f"COCO-Detection/{name}_R_50_FPN_1x.yaml" for name in ("faster_rcnn", "retinanet")}
 LEVELS = {"faster_rcnn": (4, 8, 16, 32, 64), "retinanet": (8, 16, 32, 64, 128)}  # R50-FPN as published
 LONG = 1_000_000
-STILL = 1e-8  # learning rate: networks that part propose other numbers of regions, which decide the time of a step
-Work = Callable[[], int]
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Images of noise with boxes, as both sides see them."""
-
-    images: torch.Tensor  # [n, 3, size, size], uint8
-    boxes: list[Boxes]
 
 
 def main() -> int:
@@ -110,7 +107,11 @@ def training(kind: str, engine: Accelerator, asked: argparse.Namespace, *, real:
         return sum(1 for _ in fit(Supervised(), run, feed, settings, steps=LONG, accelerator=engine))
 
     torch.manual_seed(0)
-    theirs = (detectron2_trainer if real else torchvision_trainer)(kind, scene, engine, asked)
+    if real:
+        rival = create_detector(spec(kind, asked.size, real=True), CLASSES)
+        theirs = detectron2_trainer(rival, scene, engine, asked)
+    else:
+        theirs = torchvision_trainer(kind, scene, engine, asked)
     return take_turns(ours, theirs, turns=asked.turns)
 
 
@@ -131,7 +132,11 @@ def labelling(
             said = [judge_boxes(one, rules) for one in found]
             return int(to_table(table["id"].to_pylist(), said, teacher="", number=1).num_rows)
 
-        theirs = (detectron2_inference if real else torchvision_inference)(kind, net, Path(name), asked)
+        if real:
+            theirs = detectron2_inference(net, Path(name), asked)
+        else:
+            device = next(net.parameters()).device
+            theirs = torchvision_inference(kind, device, Path(name), asked)
 
         def in_precision() -> int:
             with torch.autocast(next(net.parameters()).device.type, torch.bfloat16, enabled=low == "bf16"):
@@ -147,117 +152,6 @@ def spec(kind: str, size: int, *, real: bool) -> DetectorSpec:
     return DetectorSpec(
         kind=made, backbone="resnet50", levels=LEVELS[kind], channels=256, head_convs=4, image_size=size
     )
-
-
-def detectron2_trainer(kind: str, scene: Scene, engine: Accelerator, asked: argparse.Namespace) -> Work:
-    """detectron2's own training loop on its own network, fed what its own mapper would make."""
-    from detectron2.engine import AMPTrainer, SimpleTrainer
-    from detectron2.structures import Boxes as Rows
-    from detectron2.structures import Instances
-    from detectron2.utils.events import EventStorage
-
-    net = rival(create_detector(spec(kind, asked.size, real=True), CLASSES), engine.device)
-    data = [
-        {
-            "image": image.flip(0),  # BGR, uint8, as its mapper gives it
-            "instances": Instances((asked.size, asked.size), gt_boxes=Rows(one.places), gt_classes=one.labels),
-        }
-        for image, one in zip(scene.images, scene.boxes, strict=True)
-    ]
-    optimizer = torch.optim.SGD(net.parameters(), lr=STILL, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    low, feed = engine.device.type == "cuda", itertools.repeat(data)
-    trainer = AMPTrainer(net, feed, optimizer, precision=torch.bfloat16) if low else SimpleTrainer(net, feed, optimizer)
-    trainer.iter = 0
-
-    def work() -> int:
-        with EventStorage() as trainer.storage:
-            for _ in range(asked.steps):
-                trainer.run_step()
-        return int(asked.steps)
-
-    return work
-
-
-def detectron2_inference(kind: str, net: Detector, folder: Path, asked: argparse.Namespace) -> Work:
-    """detectron2's own loader and loop on the same network and files."""
-    from detectron2.data import DatasetMapper, build_detection_test_loader
-    from detectron2.data.transforms import ResizeShortestEdge
-    from detectron2.evaluation import inference_on_dataset
-
-    network = rival(net, next(net.parameters()).device)
-    listed = [
-        {"file_name": str(path), "height": asked.size, "width": asked.size, "image_id": number}
-        for number, path in enumerate(sorted(folder.glob("*.jpg")))
-    ]
-    resize = ResizeShortestEdge([asked.size, asked.size], asked.size)
-    mapper = DatasetMapper(is_train=False, augmentations=[resize], image_format="BGR")
-
-    def work() -> int:
-        loader = build_detection_test_loader(listed, mapper=mapper, batch_size=asked.batch, num_workers=asked.workers)
-        inference_on_dataset(network.eval(), loader, None)
-        return len(listed)
-
-    return work
-
-
-def rival(net: Detector, device: torch.device) -> Any:
-    """The network of detectron2 inside ours."""
-    network: Any = net.net
-    return network.to(device).train()
-
-
-def torchvision_trainer(kind: str, scene: Scene, engine: Accelerator, asked: argparse.Namespace) -> Work:
-    """The lines that anybody would write, on torchvision's R50-FPN detector of that kind."""
-    net = torchvision_net(kind, asked.size).to(engine.device).train()
-    optimizer = torch.optim.SGD(net.parameters(), lr=STILL, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    labels = 1 if kind == "faster_rcnn" else 0  # class 0 is its background
-
-    def work() -> int:
-        for _ in range(asked.steps):
-            images = list(scene.images.to(engine.device).float() / 255)
-            targets = [
-                {"boxes": one.places.to(engine.device), "labels": one.labels.to(engine.device) + labels}
-                for one in scene.boxes
-            ]
-            with engine.autocast():
-                loss = sum(net(images, targets).values())
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            loss.item()
-        return int(asked.steps)
-
-    return work
-
-
-def rgb(path: Path) -> np.ndarray:
-    """Pixels of an image file, [h, w, 3]."""
-    found = cv2.imread(str(path))
-    assert found is not None, f"{path} is no image"
-    return found[:, :, ::-1].copy()
-
-
-def torchvision_inference(kind: str, net: Detector, folder: Path, asked: argparse.Namespace) -> Work:
-    """Files read one after the other, and passes over batches of them."""
-    device = next(net.parameters()).device
-    network, paths = torchvision_net(kind, asked.size).to(device).eval(), sorted(folder.glob("*.jpg"))
-
-    @torch.inference_mode()
-    def work() -> int:
-        for start in range(0, len(paths), asked.batch):
-            pixels = [rgb(path) for path in paths[start : start + asked.batch]]
-            network([torch.from_numpy(each).permute(2, 0, 1).to(device).float() / 255 for each in pixels])
-        return len(paths)
-
-    return work
-
-
-def torchvision_net(kind: str, size: int) -> Any:
-    from torchvision.models import detection
-
-    make = {"faster_rcnn": detection.fasterrcnn_resnet50_fpn, "retinanet": detection.retinanet_resnet50_fpn}[kind]
-    number = CLASSES + (kind == "faster_rcnn")
-    return make(weights=None, weights_backbone=None, num_classes=number, min_size=size, max_size=size)
 
 
 def noise(number: int, size: int) -> Scene:

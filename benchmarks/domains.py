@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.evidence import ROOT, furnish, repro
+from benchmarks.runs import ROOT, furnish, repro
 from tasks.adapt_scenes_report import COLUMNS, closed
 from tasks.io import read_json
 from tasks.text import percent, table

@@ -13,7 +13,6 @@ none.
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,15 +24,14 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks import plain
+from benchmarks.runs import ROOT, furnish, python, repro, train_longer
 from tasks.io import read_json
 from tutelage.data.manifest import read_truth
 from tutelage.data.pseudo_labels import read_table
 from tutelage.metrics.comparison import paired_bootstrap
 
-ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".tutelage" / "evidence"
 REFERENCE = 400  # the label budget with which oracle and second baseline are trained
-ALONE = {"threads": 1, "workers": 0}  # two runs side by side are what keeps two cores busy
 STRONG = {"method": {"name": "supervised", "strong": 1.0}}
 
 
@@ -128,27 +126,6 @@ def params(setting: Setting) -> dict[str, Any]:
     return content
 
 
-def train_longer(content: dict[str, Any], factor: float) -> None:
-    """Multiply the steps of all networks that a section of params trains, in place."""
-    for network in ("teacher", "baseline", "oracle", "student"):
-        content[network]["steps"] = round(factor * content[network]["steps"])
-
-
-def furnish(folder: Path, content: dict[str, Any], *, dvc: bool = True, compute: dict[str, Any] | None = None) -> None:
-    """Give a folder today's code, the cache of this checkout and params, `ALONE` but for what `compute` asks for."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if dvc and not (folder / ".dvc").exists():
-        _dvc(folder, "init", "-q", "--no-scm")
-        _dvc(folder, "config", "cache.dir", str(ROOT / ".dvc" / "cache"))
-    for name in ("tasks", "src", "registry"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors*"))
-    for name in ("dvc.yaml", ".dvcignore"):
-        shutil.copy(ROOT / name, folder / name)
-    content["compute"] |= ALONE | (compute or {})
-    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-
-
 def strong_only(folder: Path, content: dict[str, Any]) -> None:
     """The second baseline, outside the DAG: labelled images in strong views alone."""
     out = folder / "strong_only"
@@ -165,7 +142,7 @@ def strong_only(folder: Path, content: dict[str, Any]) -> None:
         "evaluate ../work/split work/baseline work/evaluation",
     )
     for command in commands:
-        _python(out, "-m", "tasks", *command.split(), quiet=True)
+        python(out, "-m", "tasks", *command.split(), quiet=True)
 
 
 def summarise(settings: list[Setting]) -> dict[str, Any]:
@@ -291,22 +268,6 @@ def _spread(values: list[float]) -> str:
 def _interval(values: list[float]) -> str:
     estimate, low, high = values
     return f"{estimate:.1%} ({low:.1%} to {high:.1%})"
-
-
-def repro(folder: Path, *stages: str) -> None:
-    """`dvc repro` of these stages there."""
-    _dvc(folder, "repro", "-q", *stages)
-
-
-def _dvc(folder: Path, *arguments: str) -> None:
-    _python(folder, "-m", "dvc", *arguments)
-
-
-def _python(folder: Path, *arguments: str, quiet: bool = False) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": "src"}  # the code of that folder
-    out = subprocess.DEVNULL if quiet else None
-    subprocess.run([sys.executable, *arguments], cwd=folder, env=env, check=True, stdout=out)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 
 from benchmarks import plain
-from benchmarks.evidence import ROOT, furnish, repro
+from benchmarks.runs import ROOT, furnish, repro
 from tasks.io import read_json
 from tasks.text import change, points, table
 

@@ -16,7 +16,8 @@ from benchmarks.turns import take_turns
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_spec import MultiSpec
-from tutelage.types import TASKS, Multi
+from tutelage.multi_types import Multi
+from tutelage.types import TASKS
 
 FLOOR = 0.5  # of the scores of found boxes
 

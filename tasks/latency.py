@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from tutelage.multi_types import Multi
 from tutelage.train.device import accelerator
 from tutelage.train.settings import Compute
-from tutelage.types import Detector, Multi, Network
+from tutelage.types import Detector, Network
 
 BATCHES = (1, 32)
 REPEATS = 15

@@ -25,8 +25,9 @@ from tutelage.data.scenes import read_boxes
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_files import load_multi, save_multi
 from tutelage.models.multi_spec import MultiSpec
+from tutelage.multi_types import Multi, MultiNets
 from tutelage.train.loop import Run, begin
-from tutelage.types import BadInput, Multi, MultiNets, Sizes, Task
+from tutelage.types import BadInput, Sizes, Task
 
 MODEL = "model.safetensors"
 

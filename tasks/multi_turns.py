@@ -24,12 +24,13 @@ from tutelage.methods.multitask.method import DepthLoss
 from tutelage.methods.multitask.must import MuST
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_files import load_multi, save_multi
+from tutelage.multi_types import Multi, MultiBatch
 from tutelage.train import turns
 from tutelage.train.device import accelerator
 from tutelage.train.multilingual_nmt import MultilingualNMT, likeliest
 from tutelage.train.tscl import TSCL
 from tutelage.train.turns import Plan, Run, Scores, Turns
-from tutelage.types import BadInput, Multi, MultiBatch, Task
+from tutelage.types import BadInput, Task
 
 Held = Mapping[Task, list[MultiSource]]  # of each task batches of its held-out images
 PLAIN = SceneViews(flip=False, scale=0.0, translate=0.0)

@@ -8,10 +8,8 @@ from tutelage.models.average import FrozenMulti
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_spec import MultiSpec
-from tutelage.types import (
-    TASKS,
+from tutelage.multi_types import (
     Annotated,
-    Boxes,
     Depths,
     Multi,
     MultiBatch,
@@ -20,9 +18,9 @@ from tutelage.types import (
     Objects,
     Present,
     Segments,
-    Sizes,
     Truth,
 )
+from tutelage.types import TASKS, Boxes, Sizes
 
 SIZE, CLASSES = 32, 3
 SPEC = DetectorSpec(width=8, channels=8, head_convs=1, image_size=SIZE, levels=(4, 8))

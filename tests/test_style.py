@@ -1,7 +1,8 @@
-"""What CONTRIBUTING asks of a method, as far as a machine can see it."""
+"""What CONTRIBUTING asks of methods, files and pages, as far as a machine can see it."""
 
 import ast
 import dataclasses
+import re
 
 import pytest
 
@@ -97,3 +98,20 @@ def test_every_method_has_a_test(pytestconfig):
     for kind, table in (("detection", DETECTION_METHODS), ("multitask", MULTITASK_METHODS)):
         folder = pytestconfig.rootpath / "tests/methods" / kind
         assert set(table) == {path.stem.removeprefix(f"test_{kind}_") for path in folder.glob("test_*.py")}
+
+
+def test_no_file_is_longer_than_300_lines(pytestconfig):
+    folders = ("src", "tasks", "flows", "benchmarks")
+    files = [path for folder in folders for path in (pytestconfig.rootpath / folder).rglob("*.py")]
+    lines = {path.relative_to(pytestconfig.rootpath): len(path.read_text().splitlines()) for path in files}
+    assert lines
+    assert {path: count for path, count in lines.items() if count > 300} == {}
+
+
+def test_what_pages_link_to_is_there(pytestconfig):
+    root = pytestconfig.rootpath
+    pages = [*root.glob("*.md"), *(root / "docs").rglob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())]
+    inside = [(page, link.partition("#")[0]) for page, link in links if "://" not in link]
+    assert len(inside) > 20
+    assert [f"{page.name}: {link}" for page, link in inside if not (page.parent / link).exists()] == []

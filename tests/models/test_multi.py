@@ -7,7 +7,8 @@ from tutelage.models.detectors import DetectorSpec
 from tutelage.models.fcos import Fcos, fcos_losses
 from tutelage.models.multi import DenseHead, MultiNet, instance_masks
 from tutelage.models.multi_spec import MultiSpec
-from tutelage.types import TASKS, BadInput, Boxes, DenseObjects, Detections
+from tutelage.multi_types import DenseObjects
+from tutelage.types import TASKS, BadInput, Boxes, Detections
 
 SMALL = DetectorSpec(width=8, channels=8, head_convs=1, image_size=32)
 

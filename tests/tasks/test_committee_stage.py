@@ -11,9 +11,9 @@ import tasks.committee
 from tasks.committee import committee
 from tasks.committee_params import CommitteeParams, Member
 from tasks.compact import compact
+from tasks.compress_params import Link
 from tasks.evaluate import evaluate
 from tasks.io import read_json
-from tasks.params import Link
 from tasks.pate import pate
 from tasks.training import rows_of
 from tutelage.data.manifest import read_split, read_truth

@@ -14,12 +14,12 @@ import tasks.carry
 import tasks.lesson
 import tasks.lesson_search
 from tasks.compact import compact
+from tasks.compress_params import Link
 from tasks.evaluate import evaluate
 from tasks.io import read_json
 from tasks.lesson import TEACHERS, lesson
 from tasks.lesson_params import LessonParams, parse_loop
 from tasks.loops import LOOPS
-from tasks.params import Link
 from tasks.teaching import Teaching
 from tutelage.data.batches import to_float
 from tutelage.data.manifest import read_split

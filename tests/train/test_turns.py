@@ -9,13 +9,14 @@ import torch
 from multi_fixtures import CLASSES, annotated, multi_batch, multi_net, multi_nets
 
 from tutelage.methods.multitask.must import MuST
+from tutelage.multi_types import MultiBatch
 from tutelage.train import checkpoint, loop
 from tutelage.train.device import accelerator
 from tutelage.train.multilingual_nmt import MultilingualNMT, likeliest
 from tutelage.train.settings import Compute, Optimiser
 from tutelage.train.tscl import TSCL
 from tutelage.train.turns import Shared, Turns, begin, fit, led, score
-from tutelage.types import TASKS, BadInput, Diverged, MultiBatch, Sizes
+from tutelage.types import TASKS, BadInput, Diverged, Sizes
 
 SETTINGS = Optimiser(warmup_steps=1)
 BANDITS = [TSCL(variant=variant, window=2) for variant in ("online", "naive", "window", "sampling")]

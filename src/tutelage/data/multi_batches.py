@@ -20,7 +20,8 @@ from tutelage.data.images import Images
 from tutelage.data.scene_batches import pack_boxes, unpack_boxes
 from tutelage.data.scene_views import SceneView, Seen
 from tutelage.data.views import stack
-from tutelage.types import Annotated, Boxes, Depths, MultiBatch, Objects, Present, Segments, Truth
+from tutelage.multi_types import Annotated, Depths, MultiBatch, Objects, Present, Segments, Truth
+from tutelage.types import Boxes
 
 _LABELED, _POOL, _VIEW = 20, 21, 4  # what a random number is for, so that no two uses share a stream
 

@@ -9,15 +9,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tutelage.models.tokens import Ask
+from tutelage.multi_types import Multi, MultiBatch, MultiNets
 from tutelage.types import (
     BadInput,
     Batch,
     Detector,
     DetectorNets,
     Losses,
-    Multi,
-    MultiBatch,
-    MultiNets,
     Nets,
     Network,
     Outputs,

@@ -7,20 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tutelage.types import (
-    Answers,
-    Boxes,
-    Detections,
-    Detector,
-    Look,
-    Losses,
-    Multi,
-    MultiOutputs,
-    Network,
-    Outputs,
-    Task,
-    Tokens,
-)
+from tutelage.multi_types import Answers, Multi, MultiOutputs
+from tutelage.types import Boxes, Detections, Detector, Look, Losses, Network, Outputs, Task, Tokens
 
 
 class Frozen(Network):

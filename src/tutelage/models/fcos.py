@@ -14,7 +14,8 @@ from tutelage.models.box_losses import centerness, focal, giou_loss, weighted_me
 from tutelage.models.box_matching import assigned, by_scale, padded
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.one_stage import OneStage, Size
-from tutelage.types import Boxes, DenseObjects, Losses
+from tutelage.multi_types import DenseObjects
+from tutelage.types import Boxes, Losses
 
 RADIUS = 1.5  # strides around a box's centre in which positions are trained to find it
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from tutelage.models.fcos import Fcos
 from tutelage.models.multi_spec import MultiSpec
 from tutelage.models.pyramids import Pyramid
-from tutelage.types import TASKS, Answers, Detections, Multi, MultiOutputs, Task
+from tutelage.multi_types import Answers, Multi, MultiOutputs
+from tutelage.types import TASKS, Detections, Task
 
 Maps = dict[str, Float[Tensor, "n _ _ _"]]
 

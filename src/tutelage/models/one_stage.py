@@ -11,7 +11,8 @@ from tutelage.models.box_answers import Flat, best_of_each, by_image, candidates
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.parts import by_part
 from tutelage.models.pyramids import Pyramid
-from tutelage.types import Boxes, DenseObjects, Detections, Detector, Look, Losses
+from tutelage.multi_types import DenseObjects
+from tutelage.types import Boxes, Detections, Detector, Look, Losses
 
 Size = tuple[int, int]  # height and width
 

@@ -4,7 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tutelage.models.pairs import Adapter
-from tutelage.types import BadInput, Detector, Multi
+from tutelage.multi_types import Multi
+from tutelage.types import BadInput, Detector
 
 
 class PyramidAdapters(nn.Module):

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from tutelage.data.batches import on_device
 from tutelage.losses.adversarial import Form, critic_loss
+from tutelage.multi_types import Annotated, MultiBatch
 from tutelage.train.lessons import move
 from tutelage.train.settings import Optimiser
-from tutelage.types import IGNORE, Annotated, Batch, Losses, MultiBatch, Outputs
+from tutelage.types import IGNORE, Batch, Losses, Outputs
 
 IGNORED = -100  # a label that is not counted
 

@@ -9,11 +9,11 @@ from jaxtyping import Float, Int
 
 from tutelage.data.boxes import Found
 from tutelage.data.images import Images
+from tutelage.multi_types import Multi
 from tutelage.train.detect import in_original
 from tutelage.train.device import accelerator
 from tutelage.train.predict import batches_of
 from tutelage.train.settings import Compute
-from tutelage.types import Multi
 
 
 class Said(NamedTuple):

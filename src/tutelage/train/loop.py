@@ -15,20 +15,9 @@ from torch import Tensor, nn
 from tutelage.data.batches import to_float
 from tutelage.methods.method import Fed, Net, Together, Verbs
 from tutelage.models.average import Frozen, FrozenDetector, FrozenMulti, average_into
+from tutelage.multi_types import Multi, MultiBatch, MultiNets
 from tutelage.train.settings import Optimiser
-from tutelage.types import (
-    Batch,
-    Detector,
-    DetectorNets,
-    Diverged,
-    Losses,
-    Multi,
-    MultiBatch,
-    MultiNets,
-    Nets,
-    SceneBatch,
-    Sizes,
-)
+from tutelage.types import Batch, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
 
 LARGE = 1 << 20  # numbers of a buffer
 MAX_SKIPPED = 5  # steps in a row whose loss was not finite

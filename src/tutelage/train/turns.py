@@ -20,11 +20,12 @@ from tutelage.data.batches import to_float
 from tutelage.methods.method import Fed, Net, Together, Verbs
 from tutelage.methods.multitask import MultiMethod
 from tutelage.methods.multitask.method import DepthLoss, asked, lost
+from tutelage.multi_types import Multi, MultiBatch, MultiNets
 from tutelage.train import checkpoint, loop, tscl
 from tutelage.train.multilingual_nmt import MultilingualNMT, Teaching
 from tutelage.train.settings import Optimiser
 from tutelage.train.tscl import TSCL, Curriculum
-from tutelage.types import TASKS, BadInput, Diverged, Losses, Multi, MultiBatch, MultiNets, Sizes, Task
+from tutelage.types import TASKS, BadInput, Diverged, Losses, Sizes, Task
 
 Guide = TSCL | MultilingualNMT
 Scores = Mapping[str, float]  # higher is better

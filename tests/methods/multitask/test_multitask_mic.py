@@ -10,11 +10,12 @@ from tutelage.data.patches import GREY
 from tutelage.methods.multitask.mic import MIC
 from tutelage.methods.multitask.pixels import class_mixed, pseudo_named, unnamed
 from tutelage.models.average import FrozenMulti
+from tutelage.multi_types import Multi, MultiOutputs
 from tutelage.train import checkpoint
 from tutelage.train.device import accelerator
 from tutelage.train.loop import begin, fit
 from tutelage.train.settings import Compute, Optimiser
-from tutelage.types import IGNORE, BadInput, Multi, MultiOutputs, Sizes
+from tutelage.types import IGNORE, BadInput, Sizes
 
 OFF = {"mixed": 0.0, "masked": 0.0}
 SURE, DOUBT = math.log(97), math.log(27)  # of class 1 among four: 97 / 100 and 27 / 30

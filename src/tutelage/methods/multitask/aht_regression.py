@@ -14,7 +14,8 @@ from tutelage.methods.method import Clock, check
 from tutelage.methods.multitask.method import MultiMethod
 from tutelage.methods.multitask.regression import Compared, Extremes, check_depth, compared
 from tutelage.models.pyramid_adapters import PyramidAdapters
-from tutelage.types import Losses, Multi, MultiBatch, MultiNets, Sizes
+from tutelage.multi_types import Multi, MultiBatch, MultiNets
+from tutelage.types import Losses, Sizes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from tutelage.methods.method import check
 from tutelage.methods.multitask.method import MultiMethod
 from tutelage.methods.multitask.regression import Maps, check_depth, compared
 from tutelage.models.critics import vector_critic
-from tutelage.types import Losses, Multi, MultiBatch, MultiNets, Sizes
+from tutelage.multi_types import Multi, MultiBatch, MultiNets
+from tutelage.types import Losses, Sizes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,7 @@ from torch import Tensor
 from tutelage.losses.dense import multilabel_cross_entropy, pixel_cross_entropy, trusted_mean
 from tutelage.losses.depth import affine_invariant, log_difference, silog, without_worst
 from tutelage.methods.method import Verbs
-from tutelage.types import (
-    TASKS,
+from tutelage.multi_types import (
     DenseObjects,
     Depths,
     Multi,
@@ -22,8 +21,8 @@ from tutelage.types import (
     Objects,
     Present,
     Segments,
-    Task,
 )
+from tutelage.types import TASKS, Task
 
 T = TypeVar("T", Present, Objects, Segments, Depths)
 DepthLoss = Literal["log", "silog", "affine"]

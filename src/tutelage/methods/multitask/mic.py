@@ -14,7 +14,8 @@ from tutelage.methods.method import check
 from tutelage.methods.multitask.method import MultiMethod
 from tutelage.methods.multitask.pixels import both_domains, class_mixed, pseudo_named, unnamed
 from tutelage.models.average import average_into
-from tutelage.types import Losses, MultiBatch, MultiNets
+from tutelage.multi_types import MultiBatch, MultiNets
+from tutelage.types import Losses
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from tutelage.methods.method import check
 from tutelage.methods.multitask.balance import Balance, Scales, gradient_norms, normalised, uncertain
 from tutelage.methods.multitask.method import DepthLoss, MultiMethod, asked, lost
-from tutelage.types import Losses, Multi, MultiBatch, MultiNets, Sizes, Task
+from tutelage.multi_types import Multi, MultiBatch, MultiNets
+from tutelage.types import Losses, Sizes, Task
 
 
 @dataclass(frozen=True, kw_only=True)

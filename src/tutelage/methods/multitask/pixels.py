@@ -9,7 +9,8 @@ from torch import Tensor
 from tutelage.data.patches import half_of_the_classes, pasted
 from tutelage.losses.uncertainty import sure_share
 from tutelage.methods.multitask.method import lost
-from tutelage.types import IGNORE, TASKS, Annotated, BadInput, Losses, Multi, MultiBatch, Truth
+from tutelage.multi_types import Annotated, Multi, MultiBatch, Truth
+from tutelage.types import IGNORE, TASKS, BadInput, Losses
 
 
 class Pixels(NamedTuple):

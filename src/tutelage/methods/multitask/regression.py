@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tutelage.losses.regression import imitation_trust
-from tutelage.types import BadInput, Multi, MultiBatch, MultiNets
+from tutelage.multi_types import Multi, MultiBatch, MultiNets
+from tutelage.types import BadInput
 
 Maps = dict[str, Float[Tensor, "n _ _ _"]]
 

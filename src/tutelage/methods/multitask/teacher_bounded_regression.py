@@ -10,7 +10,8 @@ from tutelage.losses.targets import weighted_mean
 from tutelage.methods.method import check
 from tutelage.methods.multitask.method import MultiMethod
 from tutelage.methods.multitask.regression import check_depth, compared
-from tutelage.types import Losses, Multi, MultiBatch, MultiNets, Sizes
+from tutelage.multi_types import Multi, MultiBatch, MultiNets
+from tutelage.types import Losses, Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
