@@ -24,6 +24,7 @@ VARIANTS = {  # what a field can switch to, where that is other code
     "stac-mixed": DETECTION_METHODS["stac"](mix="both"),
     "stac-online": DETECTION_METHODS["stac"](online=True),
     "unbiased_teacher-certainty": DETECTION_METHODS["unbiased_teacher"](burn_in=0.0, place_trust="certainty"),
+    "unbiased_teacher-count": DETECTION_METHODS["unbiased_teacher"](burn_in=0.0, count=True),
     "unbiased_teacher-jitter": DETECTION_METHODS["unbiased_teacher"](burn_in=0.0, place_trust="jitter"),
     "unbiased_teacher-mixed": DETECTION_METHODS["unbiased_teacher"](
         burn_in=0.0, mix="mosaic", thresholds=(0.1, 0.2, 0.3)

@@ -2,9 +2,10 @@ import pytest
 import torch
 from scene_fixtures import SIZE, Scripted, detector_nets, found, scene_batch, scripted_nets
 
+from tutelage.methods.detection.counts import Counts
 from tutelage.methods.detection.opinions import steady
 from tutelage.methods.detection.unbiased_teacher import UnbiasedTeacher
-from tutelage.types import BadInput, Detections, Detector
+from tutelage.types import BadInput, Boxes, Detections, Detector
 
 
 def past(**fields):
@@ -35,6 +36,53 @@ def test_thresholds_may_differ_by_class():
     answers = found(0.6, 0.8, 0.6, labels=[0, 1, 2])
     _, pool = learned(past(thresholds=(0.5, 0.9, 0.6)), Scripted(), Scripted(answers))
     assert pool[0].labels.tolist() == [0, 2]
+
+
+def drawn(*labels):
+    """An image in which people drew boxes of these classes."""
+    one = torch.ones(len(labels))
+    return Boxes(torch.zeros(len(labels), 4), torch.tensor(labels, dtype=torch.int64), one, one)
+
+
+def test_counted_thresholds_keep_as_many_boxes_as_people_drew():
+    """An image has 1.5 objects of class 0, 0.5 of class 1, none of class 2; a box of weight 0 is no object."""
+    counts, unsure = Counts(10, 3), drawn(1, 1)._replace(weight=torch.zeros(2))
+    given = [drawn(0, 0), drawn(0, 1), unsure]
+    answers = found(0.95, 0.85, 0.55, 0.35, 0.15, labels=[0, 0, 2, 1, 0]), found(0.65, 0.25, labels=[0, 0])
+    kept = counts.choose(given[:2], answers)
+    torch.testing.assert_close(counts.thresholds(), torch.tensor([0.65, 0.35, 2.0]))
+    assert [each.labels.tolist() for each in kept] == [[0, 0, 1], [0]]
+    torch.testing.assert_close(counts.objects, torch.tensor([0.015, 0.005, 0.0]))
+    assert counts.found.sum().item() == pytest.approx(0.01 * 7 / 2)
+    counts = Counts(10, 3)
+    counts.choose(given, answers)
+    torch.testing.assert_close(counts.thresholds()[:2], torch.tensor([0.85, 0.35]))
+    torch.testing.assert_close(counts.objects, 0.01 * torch.tensor([1, 1 / 3, 0]))
+
+
+def test_counted_thresholds_go_along_where_scores_fall():
+    counts = Counts(10, 1)
+    for step in range(400):
+        scores = [s * (1 - step / 800) for s in (0.9, 0.8, 0.3)]
+        (kept,) = counts.choose([drawn(0, 0)], [found(*scores)])
+    assert kept.scores.tolist() == pytest.approx(scores[:2])
+    assert kept.scores.max() < 0.5
+
+
+def test_nothing_is_counted_where_there_is_no_pool():
+    counts = Counts(10, 1)
+    assert counts.choose([drawn(0)], []) == []
+    assert not counts.objects.any()
+
+
+def test_a_student_learns_what_the_counts_keep():
+    """One object an image, and scores far below any fixed threshold: the surest is learned."""
+    batch = scene_batch()
+    batch = batch._replace(labeled=batch.labeled._replace(weak_boxes=(drawn(0),) * 3))
+    _, pool = learned(past(count=True), Scripted(), Scripted(found(0.3, 0.2, 0.12)), batch)
+    assert [each.labels.tolist() for each in pool] == [[0]] * 4
+    with pytest.raises(BadInput, match="none with count"):
+        past(count=True, thresholds=(0.5,))
 
 
 def test_a_box_that_the_strong_view_hardly_shows_has_no_weight():

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from tutelage.data.box_moves import inverse, move_boxes, moved
 from tutelage.data.warping import warped
-from tutelage.losses.soft_boxes import as_boxes, matched
+from tutelage.losses.soft_boxes import as_boxes, confident, matched
 from tutelage.metrics.box_trust import jitter_variance
 from tutelage.types import Boxes, Detections, Detector, PoolScenes
 
 PlaceTrust = Literal["none", "jitter", "certainty"]
 VISIBLE = 0.25  # a box of which the strong view shows less is neither an object nor background
 JITTER = 0.06  # Soft Teacher, sec. 3.3: boxes are jittered by 6 %
-Choice = Callable[[Detections], Detections]
+Choice = Callable[[Sequence[Detections]], list[Detections]]  # of what is found in each image
 
 
 def to_strong(boxes: Sequence[Boxes], pool: PoolScenes) -> tuple[Boxes, ...]:
@@ -27,7 +27,12 @@ def to_strong(boxes: Sequence[Boxes], pool: PoolScenes) -> tuple[Boxes, ...]:
 
 def opinions(teacher: Detector, images: Float[Tensor, "n 3 s s"], choose: Choice) -> list[Detections]:
     """Those of its detections that are chosen. Of no images it is not asked."""
-    return [choose(found) for found in (teacher(images) if len(images) else [])]
+    return choose(teacher(images) if len(images) else [])
+
+
+def all_confident(found: Sequence[Detections], threshold: Float[Tensor, "*_"]) -> list[Detections]:
+    """`confident` of each image."""
+    return [confident(each, threshold) for each in found]
 
 
 def untrusted(found: Sequence[Detections]) -> list[Boxes]:
@@ -49,7 +54,7 @@ def steady(
     number, size = len(images), images.shape[-1]
     moves = [_jitter(number, size).to(images.device) for _ in range(copies)]
     found = teacher(torch.cat([images, *(warped(images, move) for move in moves)]))
-    first = [choose(each) for each in found[:number]]
+    first = choose(found[:number])
     boxes = []
     for place, each in enumerate(first):
         again = [

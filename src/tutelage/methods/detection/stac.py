@@ -41,7 +41,7 @@ class STAC(DetectionMethod):
         return task | of_the_pool(pseudo, self.unsupervised * self.weight)
 
     def _ask(self, nets: DetectorNets, pool: PoolScenes) -> PoolScenes:
-        found = opinions(nets.teacher, pool.weak, lambda each: at_least_one(each, self.confidence))
+        found = opinions(nets.teacher, pool.weak, lambda found: [at_least_one(one, self.confidence) for one in found])
         boxes = [as_boxes(each, torch.ones_like(each.scores)) for each in found]
         some = torch.tensor([float(len(each.scores) > 0) for each in found], device=pool.weight.device)
         return pool._replace(strong_boxes=to_strong(boxes, pool), weight=some)

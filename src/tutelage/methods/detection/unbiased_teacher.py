@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from tutelage.data.mixing import Mix, mixed
-from tutelage.losses.soft_boxes import confident
+from tutelage.methods.detection.counts import Counts
 from tutelage.methods.detection.method import DetectionMethod, Part, before, both_views, learn, of_the_pool
-from tutelage.methods.detection.opinions import PlaceTrust, opinions, steady, surer, to_strong, untrusted
+from tutelage.methods.detection.opinions import PlaceTrust, all_confident, opinions, steady, surer, to_strong, untrusted
 from tutelage.methods.method import Clock, check
 from tutelage.models.average import average_into
 from tutelage.types import BadInput, Boxes, Detector, DetectorNets, Losses, SceneBatch, Sizes
@@ -30,6 +30,7 @@ class UnbiasedTeacher(DetectionMethod):
     decay: float = 0.9996  # alpha of the teacher's average, from the end of the burn-in on
     confidence: float = 0.7  # delta, the least score of a pseudo-box
     thresholds: tuple[float, ...] = ()  # the same for each class; empty: `confidence` for all
+    count: bool = False  # in their place: as many boxes of a class an image as people drew, of Label Matching
     place_trust: PlaceTrust = "none"  # which pseudo-boxes teach places: none (the paper), the steady, the surer ones
     copies: int = 3  # jitter only: moved images that a box is to be found again in
     scatter: float = 0.02  # jitter only: what a place may differ between them, in shares of the box's mean side
@@ -40,19 +41,17 @@ class UnbiasedTeacher(DetectionMethod):
     def __post_init__(self) -> None:
         check(self, shares=("burn_in", "decay", "confidence", "margin"), positive=("scatter",))
         check(self, weights=("offline", "weight", "unsupervised"))
-        if self.copies < 1 or not all(0 <= each <= 1 for each in self.thresholds):
-            raise BadInput(f"{self}: copies is at least 1, thresholds are scores from 0 to 1")
+        if self.copies < 1 or not all(0 <= each <= 1 for each in self.thresholds) or (self.count and self.thresholds):
+            raise BadInput(f"{self}: copies is at least 1, thresholds are scores from 0 to 1, and none with count")
 
     def init(self, student: Detector, teacher: Detector, sizes: Sizes) -> nn.Module:
         if self.thresholds and len(self.thresholds) != sizes.classes:
-            raise BadInput(
-                f"{len(self.thresholds)} thresholds for {sizes.classes} classes: write one for each, or none"
-            )
-        return Clock(sizes.steps)
+            raise BadInput(f"{len(self.thresholds)} thresholds for {sizes.classes} classes: write one each, or none")
+        return Counts(sizes.steps, sizes.classes)
 
     def loss(self, nets: DetectorNets, batch: SceneBatch) -> Losses:
         pool, known = batch.pool, both_views(batch.labeled)
-        assert isinstance(nets.extra, Clock)
+        assert isinstance(nets.extra, Counts)
         if burning := before(nets.extra, self.burn_in):
             some = slice(None) if self.offline else slice(0)  # what would count nothing is not looked at
             images, boxes, weight = pool.strong[some], pool.strong_boxes[some], pool.weight[some]
@@ -62,8 +61,10 @@ class UnbiasedTeacher(DetectionMethod):
         return task | of_the_pool(pseudo, self.unsupervised * (self.offline if burning else self.weight))
 
     def _ask(self, nets: DetectorNets, batch: SceneBatch) -> tuple[Boxes, ...]:
-        weak, teacher = batch.pool.weak, nets.teacher
-        choose = partial(confident, threshold=weak.new_tensor(self.thresholds or self.confidence))
+        weak, teacher, counts = batch.pool.weak, nets.teacher, nets.extra
+        assert isinstance(counts, Counts)
+        fixed = partial(all_confident, threshold=weak.new_tensor(self.thresholds or self.confidence))
+        choose = partial(counts.choose, batch.labeled.weak_boxes) if self.count else fixed
         if self.place_trust == "jitter":
             boxes = steady(teacher, weak, choose, copies=self.copies, scatter=self.scatter)
         elif self.place_trust == "certainty":
