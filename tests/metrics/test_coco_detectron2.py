@@ -10,7 +10,7 @@ from tutelage.metrics.coco import score
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns of torch.jit.script on import
-    pytest.importorskip("detectron2.modeling", reason="detectron2 is not installed: docs/detectron2.md says how")
+    pytest.importorskip("detectron2.modeling", reason="detectron2 is not installed: docs/detection.md says how")
     from detectron2.evaluation import COCOEvaluator
 
 from detectron2.data import DatasetCatalog, MetadataCatalog

@@ -9,7 +9,7 @@ from tutelage.types import BadInput, Boxes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns of torch.jit.script on import
-    pytest.importorskip("detectron2.modeling", reason="detectron2 is not installed: docs/detectron2.md says how")
+    pytest.importorskip("detectron2.modeling", reason="detectron2 is not installed: docs/detection.md says how")
 
 from detectron2.structures import Boxes as Rows
 from detectron2.structures import Instances
