@@ -395,6 +395,13 @@ def test_a_name_of_the_model_zoo_trains_from_scratch(name):
     assert total(net.train()(IMAGES[:1], SCENE[:1])).isfinite()
 
 
+def test_the_network_of_a_recipe_trains(pytestconfig):
+    config = pytestconfig.rootpath / "docs/recipes/networks/small_retinanet.yaml"
+    net = create(DetectorSpec(kind="detectron2", config=str(config), image_size=SIZE), CLASSES)
+    assert sum(value.numel() for value in net.parameters()) < 500_000
+    assert total(net.train()(IMAGES[:1], SCENE[:1])).isfinite()
+
+
 def test_its_own_weights(spec, detector, tmp_path):
     other, wanted = detector("faster_rcnn"), spec("faster_rcnn", pretrained=True)
     torch.save({"model": other.net.state_dict()}, tmp_path / "weights.pth")
