@@ -22,6 +22,9 @@ class Counts(Clock):
     further. One that keeps as many boxes of a class an image as people drew in one goes along. Chen et al., Label
     Matching Semi-Supervised Object Detection, CVPR 2022, who count anew at times and not in each step.
     https://arxiv.org/abs/2206.06608
+
+    `metrics.box_thresholds.count_matched` has the same rule for boxes that are all known. Of several processes each
+    counts what it sees, and the first's counts are remembered.
     """
 
     objects: Tensor  # [c]

@@ -11,7 +11,7 @@ from tutelage.data.mixing import Mix, mixed
 from tutelage.methods.detection.counts import Counts
 from tutelage.methods.detection.method import DetectionMethod, Part, before, both_views, learn, of_the_pool
 from tutelage.methods.detection.opinions import PlaceTrust, all_confident, opinions, steady, surer, to_strong, untrusted
-from tutelage.methods.method import Clock, check
+from tutelage.methods.method import check
 from tutelage.models.average import average_into
 from tutelage.types import BadInput, Boxes, Detector, DetectorNets, Losses, SceneBatch, Sizes
 
@@ -74,7 +74,7 @@ class UnbiasedTeacher(DetectionMethod):
         return to_strong(boxes, batch.pool)
 
     def after_step(self, nets: DetectorNets, step: int) -> None:
-        assert isinstance(nets.extra, Clock)
+        assert isinstance(nets.extra, Counts)
         burning = step <= self.burn_in * nets.extra.steps
         average_into(nets.teacher, nets.student, decay=0.0 if burning else self.decay)
         nets.extra.tick(step)
