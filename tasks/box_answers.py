@@ -13,6 +13,7 @@ from tasks.training import rows_of
 from tutelage.data.boxes import Found, Given
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
+from tutelage.data.orientations import Orientation
 from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.models.files import DetectorCard
 from tutelage.train.detect import detect_all
@@ -48,15 +49,19 @@ def marked(split: Path, table: pa.Table, role: str) -> Marked:
 
 
 def find(
-    table: pa.Table, rows: np.ndarray, network: Detector, card: DetectorCard, *, compute: Compute, batch: int
-) -> list[Found]:
-    """What `network` finds in `rows`. BadInput where the split has other classes than it was trained on."""
+    table: pa.Table, rows: np.ndarray, network: Detector, card: DetectorCard, *, compute: Compute, batch: int,
+    ways: Sequence[Orientation] = (Orientation(),),
+) -> list[Found]:  # fmt: skip
+    """What `network` finds in `rows`, looking at each image in all `ways`.
+
+    BadInput where the split has other classes than it was trained on.
+    """
     if card.classes != classes_of(table):
         raise BadInput(
             f"the detector knows the classes {card.classes}, the split {classes_of(table)}. Train it again on it"
         )
     images = Images.open(table, card.image_size, letterbox=True)
-    return detect_all(network, images, rows, sizes_of(table), compute=compute, batch=batch)
+    return detect_all(network, images, rows, sizes_of(table), compute=compute, batch=batch, ways=ways)
 
 
 def write_found(folder: Path, ids: list[str], found: Sequence[Found], name: str = "found.parquet") -> None:

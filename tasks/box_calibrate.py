@@ -1,6 +1,7 @@
 """What the scores of a detector are worth, and which boxes it may give to a student."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,8 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
     network, card = load_detector(teacher / "model.safetensors")
     held, pool = marked(split, table, "holdout"), rows_of(table, "pool")
     probe = np.sort(np.random.default_rng(params.seed).permutation(pool)[: wanted.probe])
-    batch = params.detection.label.batch
-    seen, unseen = (
-        find(table, rows, network, card, compute=params.compute, batch=batch) for rows in (held.rows, probe)
-    )
+    ask = partial(find, compute=params.compute, batch=params.detection.label.batch, ways=params.detection.ways)
+    seen, unseen = (ask(table, rows, network, card) for rows in (held.rows, probe))
     guesses, right = judged(held.given, seen)
     scale = fit_scores(guesses.scores, right)
     seen, unseen = [[one._replace(scores=scale(one.scores)) for one in found] for found in (seen, unseen)]
@@ -48,8 +47,8 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
         for place, (name, limit) in enumerate(zip(card.classes, limits, strict=True))
     ]
     content = {
-        "teacher": card.sha256, "rule": wanted.rule, "target_precision": wanted.target_precision,
-        "scale": scale.scale, "shift": scale.shift, "classes": classes,
+        "teacher": card.sha256, "looks": len(params.detection.ways), "rule": wanted.rule,
+        "target_precision": wanted.target_precision, "scale": scale.scale, "shift": scale.shift, "classes": classes,
     }  # fmt: skip
     with whole(out) as folder:
         write_json(folder / "calibration.json", content)
@@ -98,9 +97,10 @@ def _markdown(content: dict[str, Any], images: int) -> str:
     ]  # fmt: skip
     heads = ["class", "threshold", "evidence", "boxes an image"]
     expected = sum(row["expected_boxes"] for row in content["classes"])
+    looks = f", each seen in {content['looks']} ways" if content["looks"] > 1 else ""
     told = f"at a precision of {percent(content['target_precision'], 0)}" if content["rule"] == "precision" else ""
     return (
         f"# Calibration of boxes\n\nThe chance that a box is right is sigmoid({content['scale']:.2f} logit(score) "
-        f"{content['shift']:+.2f}), from {images} hold-out images. Expected{f' {told}' if told else ''}: "
+        f"{content['shift']:+.2f}), from {images} hold-out images{looks}. Expected{f' {told}' if told else ''}: "
         f"**{expected:.2f} boxes an image**.\n\n{markdown(heads, rows)}\n"
     )

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,16 @@ def box_label(
     table, number = read_split(split), int(out.parent.name) if out.parent.name.isdigit() else 0
     settings = params.detection.rounds.get(number)
     rule: Merge = "teacher" if settings is None else settings.boxes
-    sources = [_source(teacher, calibration)]
+    sources, looks = [_source(teacher, calibration)], len(params.detection.ways)
     if rule != "teacher":
         if first is None or first_calibration is None:
             raise BadInput(f"rounds.{number}.boxes is {rule!r}: name the first teacher and its calibration too")
         sources.insert(0, _source(first, first_calibration))
+    if asked := [each for one in sources if (each := one.rules["looks"]) != looks]:
+        raise BadInput(
+            f"{calibration} was made with {asked[0]} ways to look at an image, detection.label asks for {looks}. Run "
+            "`dvc repro` to calibrate again"
+        )
     card, pool = sources[-1].card, rows_of(table, "pool")
     scratch = UNFINISHED / _fingerprint(table, sources, rule, params)
     scratch.mkdir(parents=True, exist_ok=True)
@@ -79,13 +85,12 @@ def _shards(
 ) -> Iterator[tuple[int, pa.Table]]:  # fmt: skip
     """The shards that are not in `done` yet. Batches never cross a shard: its bytes do not depend on the others."""
     settings, rules, teacher = params.detection.label, [one.rules for one in sources], sources[-1].card.sha256
+    ask = partial(find, compute=params.compute, batch=settings.batch, ways=params.detection.ways)
     for place, first in enumerate(range(0, len(pool), settings.shard_size)):
         if (done / shard_name(place)).exists():
             continue
         rows = pool[first : first + settings.shard_size]
-        found = [
-            find(table, rows, one.network, one.card, compute=params.compute, batch=settings.batch) for one in sources
-        ]
+        found = [ask(table, rows, one.network, one.card) for one in sources]
         ids = table["id"].take(pa.array(rows)).to_pylist()
         verdicts = [merged(each, rules, rule) for each in zip(*found, strict=True)]
         yield place, to_table(ids, verdicts, teacher=teacher, number=number)
@@ -93,7 +98,9 @@ def _shards(
 
 def _fingerprint(table: pa.Table, sources: list[_Source], rule: Merge, params: Params) -> str:
     asked = [(one.card.sha256, one.rules) for one in sources]
-    digest = hashlib.sha256(f"{asked} {rule} {params.detection.label} {params.compute}".encode())
+    digest = hashlib.sha256(
+        f"{asked} {rule} {params.detection.label} {params.detection.ways} {params.compute}".encode()
+    )
     for name in table["sha256"]:
         digest.update(name.as_py().encode())
     return digest.hexdigest()[:16]

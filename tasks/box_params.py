@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tasks.knobs import STRICT, Count, Open, Share, Train, parse_detection_method
+from tutelage.data.orientations import Orientation
 from tutelage.data.scene_views import SceneViews
 from tutelage.data.views import Views
 from tutelage.methods.detection.method import DetectionMethod
@@ -99,6 +100,8 @@ class LabelBoxes:
     __pydantic_config__ = STRICT
     shard_size: Count = 1000
     batch: Count = 32
+    orientations: bool = False  # look at an image in each way that detection.views allows (flip: 2, turn: 4, both: 8),
+    # and fuse the boxes; else as it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +222,11 @@ class Detection:
     compress: CompressBoxes
     rounds: dict[int, BoxRound]
     last: int
+
+    @property
+    def ways(self) -> list[Orientation]:
+        """In which the teacher of a round looks at an image of the pool."""
+        return self.views.ways if self.label.orientations else [Orientation()]
 
     def __post_init__(self) -> None:
         count, above = len(self.rounds), "work/detection"

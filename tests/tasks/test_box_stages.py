@@ -188,6 +188,25 @@ def test_boxes_of_another_teacher_are_refused(work):
         box_label(folder / "split", folder / "baseline", calibration, params=params, out=folder / "labels")
 
 
+def test_a_teacher_that_looks_in_all_ways_is_calibrated_and_asked_in_all_of_them(work):
+    params, folder = work
+    wanted = params.detection
+    more = dataclasses.replace(
+        params,
+        detection=dataclasses.replace(
+            wanted,
+            views=dataclasses.replace(wanted.views, turn=True),
+            label=dataclasses.replace(wanted.label, orientations=True),
+        ),
+    )
+    one, eight = (labelled(each, folder, folder / f"{name}/labels") for name, each in (("one", params), ("all", more)))
+    assert read_json(folder / "all/calibration/calibration.json")["looks"] == 8
+    assert "each seen in 8 ways" in (folder / "all/calibration/report.md").read_text()
+    assert contents(one) != contents(eight)
+    with pytest.raises(BadInput, match=r"made with 8 ways to look at an image, detection\.label asks for 1"):
+        box_label(folder / "split", folder / "teacher", folder / "all/calibration", params=params, out=folder / "none")
+
+
 @pytest.mark.parametrize("kind", ["fcos", "retinanet", "faster_rcnn"])
 def test_an_image_with_400_objects_and_one_with_none_both_train(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tutelage.data.box_moves import large_enough, moved
 from tutelage.data.dense_moves import resampled
+from tutelage.data.orientations import Orientation, change_of, orientations
 from tutelage.data.views import albumentations, other_colours, reseed
 from tutelage.types import BadInput
 
@@ -45,6 +46,7 @@ class SceneViews:
 
     __pydantic_config__ = {"extra": "forbid"}
     flip: bool = True  # left-right; false where left is not right, as with letters
+    turn: bool = False  # by quarters; true where there is no up, as under a microscope or from above
     scale: float = 0.25  # a view is from 1 - scale to 1 + scale times as large
     translate: float = 0.1  # share of the side that a view may be shifted by
     colour: float = 1.0  # factor on a strong view's changes of brightness, contrast, saturation (0.4) and hue (0.1)
@@ -54,6 +56,11 @@ class SceneViews:
     erasing: float = 1.0  # factor on the chances of three rectangles of noise in a strong view: 0.7, 0.5, 0.3
     geometry: bool = False  # strong views also shift by 10 %, turn by 30 degrees or shear by 30 degrees, as in STAC
     visible: float = 0.25  # a box of which less is seen is neither an object nor background
+
+    @property
+    def ways(self) -> list[Orientation]:
+        """The orientations in which a scene is as good as any other."""
+        return orientations(mirror=self.flip, turn=self.turn)
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -67,12 +74,12 @@ class SceneViews:
 
 
 def weak_scene(views: SceneViews, size: int) -> SceneView:
-    """Flip, scale, shift."""
+    """Flip, turn by quarters, scale, shift."""
     return _view(views, size, strong=False)
 
 
 def strong_scene(views: SceneViews, size: int) -> SceneView:
-    """Flip, scale, shift, and noise: colours, grey, blur, rectangles; where asked for, also one change of geometry.
+    """The same, and noise: colours, grey, blur, rectangles; where asked for, also one change of geometry.
 
     Sohn et al., STAC, 2020, sec. 3.3 (geometry). https://arxiv.org/abs/2005.04757
     """
@@ -92,7 +99,7 @@ def _view(views: SceneViews, size: int, *, strong: bool) -> SceneView:
 
     def view(image: UInt8[np.ndarray, "s s 3"], places: Float[Tensor, "k 4"], key: Sequence[int]) -> Seen:
         """The same image, boxes and key give the same view, in whatever process and order."""
-        matrix = _drawn(views, size, np.random.default_rng((*key, 0)), turn=strong and views.geometry)
+        matrix = _drawn(views, size, np.random.default_rng((*key, 0)), geometry=strong and views.geometry)
         seen, clear = _warped(image, matrix, size)
         left = np.ones_like(clear)
         if noise is not None:
@@ -111,13 +118,14 @@ def _view(views: SceneViews, size: int, *, strong: bool) -> SceneView:
     return view
 
 
-def _drawn(views: SceneViews, size: int, random: np.random.Generator, *, turn: bool) -> Float[Tensor, "2 3"]:
+def _drawn(views: SceneViews, size: int, random: np.random.Generator, *, geometry: bool) -> Float[Tensor, "2 3"]:
     """Where a pixel of the image goes, by places. All but the shift is done about the middle."""
     flip = views.flip and random.random() < 0.5
     scale = random.uniform(1 - views.scale, 1 + views.scale)
     shift = random.uniform(-views.translate, views.translate, 2) * size
-    change = np.diag([-scale if flip else scale, scale])
-    if turn:
+    quarters = int(random.integers(4)) if views.turn else 0
+    change = scale * change_of(Orientation(flip, quarters))
+    if geometry:
         way, axis, amount = random.integers(5), random.integers(2), random.uniform(-1, 1)
         if way < 2:  # of the five ways, each axis has a shift and a shear
             shift[axis] += 0.1 * amount * size

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tutelage.data.boxes import Found, nothing_found, overlap
+from tutelage.data.boxes import Found, overlap
 
 JITTERED = 10  # copies of a box
 JITTER = 0.06  # of its sides
@@ -106,20 +106,17 @@ def fused(detectors: Sequence[Found], *, weights: Sequence[float] = (0.9, 1.0, 1
     scores = np.concatenate(
         [weight * one.scores.astype(np.float64) for weight, one in zip(weights, detectors, strict=True)]
     )
-    order, clusters = np.argsort(-scores, kind="stable"), list[list[int]]()
-    centre, label = np.zeros((len(scores), 4)), np.zeros(len(scores), np.int64)  # of each cluster
-    for place in order:
-        shared = overlap(places[None, place].astype(np.float64), centre[: len(clusters)])[0]
-        shared = np.where(label[: len(clusters)] == labels[place], shared, 0.0)
-        best = int(shared.argmax()) if shared.max(initial=0.0) > iou else len(clusters)
-        if best == len(clusters):
-            clusters.append([])
-            label[best] = labels[place]
-        clusters[best].append(int(place))
-        centre[best] = np.average(places[clusters[best]], axis=0, weights=scores[clusters[best]])
-    if not clusters:
-        return nothing_found()
-    share = [min(len(one), len(detectors)) / sum(weights) for one in clusters]
-    score = np.array([scores[one].mean() for one in clusters]) * share
+    centre, sums, label = np.zeros((len(scores), 4)), np.zeros((len(scores), 4)), np.full(len(scores), -1)
+    mass, members, count = np.zeros(len(scores)), np.zeros(len(scores), np.int64), 0  # of each fused box
+    for place in np.argsort(-scores, kind="stable"):
+        box, mine = places[place].astype(np.float64), np.flatnonzero(label[:count] == labels[place])
+        shared = overlap(box[None], centre[mine])[0]
+        best = int(mine[shared.argmax()]) if shared.max(initial=0.0) > iou else count
+        count, label[best] = max(count, best + 1), labels[place]
+        mass[best], members[best] = mass[best] + scores[place], members[best] + 1
+        sums[best] += scores[place] * box
+        centre[best] = sums[best] / mass[best] if mass[best] else box
+    share = np.minimum(members[:count], len(detectors)) / sum(weights)
+    score = mass[:count] / np.maximum(members[:count], 1) * share
     order = np.argsort(-score, kind="stable")
     return Found(centre[order].astype(np.float32), label[order], score[order].astype(np.float32))

@@ -8,6 +8,8 @@ from jaxtyping import Int
 
 from tutelage.data.boxes import Found
 from tutelage.data.images import Images
+from tutelage.data.orientations import Orientation, oriented, upright
+from tutelage.metrics.box_trust import fused
 from tutelage.train.device import accelerator
 from tutelage.train.predict import batches_of
 from tutelage.train.settings import Compute
@@ -16,29 +18,49 @@ from tutelage.types import Detections, Detector
 
 def detect(
     net: Detector, images: Images, chunks: Sequence[Int[np.ndarray, " _"]], sizes: Int[np.ndarray, "r 2"], *,
-    compute: Compute,
+    compute: Compute, ways: Sequence[Orientation] = (Orientation(),),
 ) -> Iterator[list[Found]]:  # fmt: skip
     """What is found in each chunk of rows, in order. The detector is put in eval mode, on the device.
 
     `images` are letterboxed; `sizes` are width and height of the original of each of their rows. Places are in pixels
-    of the original, and what lies beyond its edges is cut off.
+    of the original, and what lies beyond its edges is cut off. Of several `ways` to look at an image the boxes are
+    fused (`box_trust.fused`, all ways alike), of which as many are kept as the way that found most has.
+
+    Radosavovic et al., Data Distillation, CVPR 2018. https://arxiv.org/abs/1712.04440
     """
     engine = accelerator(compute)
     net = net.eval().to(engine.device)
     for rows, seen in zip(chunks, batches_of(images, chunks, compute=compute, device=engine.device), strict=True):
         # Not around the yield: who asks for the next batch must not find gradients switched off.
         with torch.inference_mode(), engine.autocast():
-            found = _on_host(net(seen))
-        yield [in_original(each, sizes[row], images.size) for each, row in zip(found, rows, strict=True)]
+            found = [_upright(_on_host(net(oriented(seen, way))), way, images.size) for way in ways]
+        looks = [
+            [in_original(each, sizes[row], images.size) for each, row in zip(one, rows, strict=True)] for one in found
+        ]
+        yield [_as_one(each) for each in zip(*looks, strict=True)]
 
 
 def detect_all(
     net: Detector, images: Images, rows: Int[np.ndarray, " n"], sizes: Int[np.ndarray, "r 2"], *, compute: Compute,
-    batch: int,
+    batch: int, ways: Sequence[Orientation] = (Orientation(),),
 ) -> list[Found]:  # fmt: skip
     """What is found in all rows at once, for sets that fit in memory."""
     chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
-    return [found for chunk in detect(net, images, chunks, sizes, compute=compute) for found in chunk]
+    return [found for chunk in detect(net, images, chunks, sizes, compute=compute, ways=ways) for found in chunk]
+
+
+def _as_one(looks: Sequence[Found]) -> Found:
+    """What several looks at an image find, as one detector's boxes."""
+    if len(looks) == 1:
+        return looks[0]
+    both, most = fused(looks, weights=[1.0] * len(looks)), max(len(one.scores) for one in looks)
+    return Found(*(column[:most] for column in both))
+
+
+def _upright(found: list[Detections], way: Orientation, size: int) -> list[Detections]:
+    if way == Orientation():
+        return found
+    return [one._replace(places=upright(one.places, way, size)) for one in found]
 
 
 def _on_host(found: list[Detections]) -> list[Detections]:
