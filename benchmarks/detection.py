@@ -120,7 +120,7 @@ def labelling(
 ) -> list[tuple[float, float]]:
     """Seconds an image of ours and of theirs in precision `low`, from files to boxes; ours writes them down too."""
     torch.manual_seed(0)
-    net = create_detector(spec(kind, asked.size, real=real), CLASSES)
+    net = create_detector(spec(kind, asked.size, real=real), CLASSES).to(accelerator(compute).device)
     with tempfile.TemporaryDirectory() as name:
         table = files(Path(name), asked.images, asked.size)
         rows, sizes = np.arange(asked.images), np.full((asked.images, 2), asked.size)

@@ -30,7 +30,8 @@ from tutelage.models.files import load_detector
 def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     """Hold-out and teacher -> calibration.json: what a score is worth at IoU 0.5, one threshold a class.
 
-    A probe of the pool gives the expected number of boxes before the whole of it is labelled.
+    A probe of the pool gives the expected number of boxes before the whole of it is labelled. What is counted in
+    labelled images (`rule: count`) is counted in all of them, for that asks no detector.
     """
     table, wanted = read_split(split), params.detection.calibrate
     network, card = load_detector(teacher / "model.safetensors")
@@ -41,7 +42,8 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
     guesses, right = judged(held.given, seen)
     scale = fit_scores(guesses.scores, right)
     seen, unseen = [[one._replace(scores=scale(one.scores)) for one in found] for found in (seen, unseen)]
-    limits = _limits(wanted, held.given, seen, unseen, card.classes)
+    counted = [*marked(split, table, "labelled").given, *held.given] if wanted.rule == "count" else held.given
+    limits = _limits(wanted, counted, seen, unseen, card.classes)
     classes = [
         {"name": name, **limit, "expected_boxes": _expected(unseen, place, limit["threshold"])}
         for place, (name, limit) in enumerate(zip(card.classes, limits, strict=True))

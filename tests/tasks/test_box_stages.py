@@ -14,6 +14,7 @@ from project import ROOT
 from scene_work import coco_set, write
 
 import tasks.box_answers as box_answers
+import tasks.box_calibrate as box_calibrates
 import tasks.box_label as box_labels
 import tasks.box_training as training
 import tutelage.train.predict as predicting
@@ -205,6 +206,18 @@ def test_a_teacher_that_looks_in_all_ways_is_calibrated_and_asked_in_all_of_them
     assert contents(one) != contents(eight)
     with pytest.raises(BadInput, match=r"made with 8 ways to look at an image, detection\.label asks for 1"):
         box_label(folder / "split", folder / "teacher", folder / "all/calibration", params=params, out=folder / "none")
+
+
+def test_objects_are_counted_in_all_labelled_images_not_only_in_those_held_out(work, monkeypatch):
+    params, folder = work
+    wanted = dataclasses.replace(params.detection.calibrate, rule="count")
+    params, counted = dataclasses.replace(params, detection=dataclasses.replace(params.detection, calibrate=wanted)), []
+    count = box_calibrates.count_matched
+    monkeypatch.setattr(
+        box_calibrates, "count_matched", lambda given, *some: counted.append(len(given)) or count(given, *some)
+    )
+    box_calibrate(folder / "split", folder / "teacher", params=params, out=folder / "calibration")
+    assert counted == [8]
 
 
 @pytest.mark.parametrize("kind", ["fcos", "retinanet", "faster_rcnn"])
