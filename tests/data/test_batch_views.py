@@ -39,6 +39,17 @@ def test_a_flip_mirrors_half_of_the_images_to_the_pixel():
     assert 8 < sum(mirrored) < 32
 
 
+def test_turned_and_mirrored_images_lie_in_each_of_eight_ways_to_the_pixel():
+    many = np.repeat(IMAGES[:1], 200, 0)
+    seen = views(many, dataclasses.replace(STILL, flip=True, turn=True), strong=False)
+    ways = [np.rot90(image, k, (1, 2)) for k in range(4) for image in (IMAGES[0], IMAGES[0][..., ::-1])]
+    found = [[np.allclose(one, way, atol=0.01) for way in ways] for one in seen]
+    assert np.sum(found, 1).tolist() == [1] * 200
+    assert np.sum(found, 0).min() > 8  # 25 of each, but for chance
+    turned = views(many, dataclasses.replace(STILL, turn=True), strong=False)
+    assert {tuple(np.allclose(one, way, atol=0.01) for way in ways[1::2]) for one in turned} == {(False,) * 4}
+
+
 def test_a_shift_is_of_whole_pixels_and_black_comes_in():
     dot = np.zeros((200, 3, 28, 28), np.uint8)
     dot[:, :, 14, 10] = 200

@@ -36,6 +36,14 @@ def test_no_flip_without_leave():
     assert all((view(IMAGE, (key,)) == IMAGE).all() for key in range(20))
 
 
+def test_an_image_without_an_up_is_turned_by_quarters():
+    view = weak(Views(flip=False, turn=True, crop_padding=0), 28)
+    ways = [np.rot90(IMAGE, k) for k in range(4)]
+    found = np.array([[(view(IMAGE, (key,)) == way).all() for way in ways] for key in range(60)])
+    assert found.sum(1).tolist() == [1] * 60
+    assert found.sum(0).min() > 4
+
+
 def test_cutout_is_a_hole_no_larger_than_it_says():
     view = strong(Views(flip=False, crop_padding=0, operations=0, cutout=0.5), 28)
     white = np.full((28, 28, 3), 255, np.uint8)

@@ -15,9 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from tutelage.data.orientations import Orientation, change_of
 from tutelage.data.views import Views
 
 GEOMETRY = ("rotate", "shear", "scale")
+QUARTERS = np.stack([change_of(Orientation(quarters=turns)) for turns in range(4)]).astype(np.float32)
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _GREY = _YIQ[0]  # how bright a colour is
 OPERATIONS = (*GEOMETRY, "contrast", "posterize", "solarize", "equalize", "gamma", "sharpen")  # as in views.py
@@ -74,6 +76,8 @@ def _flips_and_shifts(random: np.random.Generator, views: Views, n: int, size: i
     moves = np.tile(np.eye(2, 3, dtype=np.float32), (n, 1, 1))
     if views.flip:
         moves[:, 0, 0] = np.where(random.random(n) < 0.5, -1, 1)
+    if views.turn:
+        moves[:, :, :2] = moves[:, :, :2] @ QUARTERS[random.integers(4, size=n)]
     far = views.crop_padding
     moves[:, :, 2] = random.integers(-far, far + 1, (n, 2)) * 2 / size
     return moves

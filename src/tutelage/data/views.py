@@ -25,6 +25,7 @@ class Views:
     __pydantic_config__ = {"extra": "forbid"}
     by: Literal["albumentations", "batch"] = "albumentations"  # batch: all at once, on the device (batch_views.py)
     flip: bool = True  # left-right; false where it changes the class, as with digits
+    turn: bool = False  # by quarters; true where there is no up, as under a microscope or from above
     crop_padding: int = 3  # pixels that a view may be shifted by
     operations: int = 2  # RandAugment operations in a strong view
     magnitude: float = 1.0  # of them, 1: the ranges of FixMatch, table 12
@@ -47,13 +48,13 @@ class Views:
 
 
 def weak(views: Views, size: int) -> View:
-    """Flip and shift."""
+    """Flip, turn by quarters, shift."""
     A = albumentations()
     return _seeded(A.Compose(_flip_and_shift(views, size)))
 
 
 def strong(views: Views, size: int) -> View:
-    """Flip, shift, other colours, RandAugment operations drawn with random strength, then cut-out.
+    """The same, other colours, RandAugment operations drawn with random strength, then cut-out.
 
     Sohn et al., FixMatch, NeurIPS 2020, sec. 2.3 and table 12. https://arxiv.org/abs/2001.07685
     """
@@ -74,6 +75,8 @@ def strong(views: Views, size: int) -> View:
 def _flip_and_shift(views: Views, size: int) -> list[Any]:
     A = albumentations()
     steps: list[Any] = [A.HorizontalFlip(p=0.5)] if views.flip else []
+    if views.turn:
+        steps.append(A.RandomRotate90(p=1))  # one of four, each as often
     if views.crop_padding:
         steps += [A.Pad(views.crop_padding), A.RandomCrop(size, size)]
     return steps
