@@ -236,6 +236,10 @@ class Detection:
             raise ValueError(f"rounds is {written}, but rounds are numbered from 1 and chained: write {chain}")
         if self.last != count:
             raise ValueError(f"last is {self.last}, but the last round is {count}")
+        if self.label.orientations and len(self.views.ways) == 1:
+            raise ValueError(
+                "label.orientations is true, but views allow one way only: set their flip or turn, or leave it"
+            )
         if self.rounds[1].boxes != "teacher":
             raise ValueError(f"rounds.1.boxes is {self.rounds[1].boxes!r}, but the first round has one teacher only")
         if self.fuse.weights is not None and len(self.fuse.weights) != count + 1:

@@ -180,6 +180,16 @@ def test_a_drift_may_have_no_answer(change):
     assert load(change("adapt.answers", {"appearance": None, "both": "mic"})).adapt.answers["appearance"] is None
 
 
+def test_looking_in_all_ways_needs_more_than_one(change):
+    path = change("detection.label", {"orientations": True})
+    assert len(load(path).detection.ways) == 2
+    content = yaml.safe_load(path.read_text())
+    content["detection"]["views"]["flip"] = False
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(BadInput, match=r"label\.orientations is true, but views allow one way only"):
+        load(path)
+
+
 def test_only_the_last_round_may_learn_from_the_holdout(change):
     rounds = {"1": {"teacher": "work/teacher", "holdout": True}, "2": {"teacher": "work/rounds/1/guard"}}
     path = change("rounds", rounds)
