@@ -29,7 +29,7 @@ compare: .venv/ready ## every method on one teacher, student and budget: ends wi
 test: .venv/ready
 	$(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
-check: .venv/ready ## what CI runs, what a commit passes
+check: .venv/ready ## what a commit passes; CI runs the demo before it
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
@@ -39,7 +39,7 @@ check: .venv/ready ## what CI runs, what a commit passes
 ui: .venv/ready ## the Prefect UI on the demo's runs
 	$(RUN) python -m flows.ui
 
-evidence: .venv/ready ## three seeds, 400 and 100 labels: writes docs/evidence.md; a quarter of an hour of a GPU and 16 cores
+evidence: .venv/ready ## three seeds, 400 and 100 labels: writes docs/evidence.md; wants a GPU (without DVC, side by side: --plain --parallel 20)
 	$(BIN)/python -m benchmarks.evidence --recipe docs/recipes/long.yaml 100=docs/recipes/few_labels.yaml
 
 evidence-domains: .venv/ready ## three seeds, every way to adapt pixels of scenes
@@ -48,7 +48,7 @@ evidence-domains: .venv/ready ## three seeds, every way to adapt pixels of scene
 evidence-detection: .venv/ready ## three seeds of demo-detection, other scenes each, twice its steps
 	$(BIN)/python -m benchmarks.boxes --longer 2
 
-bench: .venv/ready ## ratios in one run: flow, training, labelling, memory
+bench: .venv/ready ## ratios in one run: training, labelling, memory; the flow's: benchmarks.overhead --flow
 	$(BIN)/python -m benchmarks.overhead
 
 format: .venv/ready

@@ -203,7 +203,7 @@ def markdown(found: dict[str, Any], seeds: list[int], longer: float, recipe: dic
     )
     lines = [
         "# Evidence", "",
-        f"Written by `make evidence` (seeds {numbers}; {steps}). Errors on 10,000 test images: mean",
+        f"Written by `python -m benchmarks.evidence` (seeds {numbers}; {steps}). Errors on 10,000 test images: mean",
         "and range over seeds; the gain with its 95 % paired bootstrap interval over test images.", "",
         "| labels | supervised only | student | all labels | fewer errors | promoted |", "|---|---|---|---|---|---|",
     ]  # fmt: skip

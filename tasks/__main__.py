@@ -45,14 +45,16 @@ def main(arguments: list[str]) -> int:
         print("\n".join(f"  {verb:14}{_first_line(_task(verb))}" for verb in VERBS))
         return 0
     verb, *paths = arguments
+    from tasks.fair import uneven
     from tasks.knobs import nearest  # after --help: it loads torch
     from tasks.params import load
     from tutelage.types import BadInput, Diverged
 
     try:
         if verb == "check":
-            load()
-            print("params.yaml is valid")
+            params = load()
+            notes = [*uneven(params), *uneven(params.detection, section="detection.")]
+            print("\n".join(["params.yaml is valid", *notes]))
             return 0
         if verb not in VERBS:
             raise BadInput(f"{verb!r} is not a task{nearest(verb, VERBS)}")

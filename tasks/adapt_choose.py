@@ -23,6 +23,7 @@ from tutelage.train.predict import describe
 from tutelage.types import BadInput
 
 SOURCE = "source"  # the candidate that did not adapt
+CYCADA = "cycada"  # one that a stage of its own makes of the candidate `translated`
 
 
 def adapt_choose(
@@ -33,9 +34,15 @@ def adapt_choose(
     Of `rounds` those count whose student the guard let go on. Reads the target's images without labels and held-out
     source images with theirs; the test is not looked at.
     """
-    table, wanted = read_split(split), params.adapt.choose
-    folders = {SOURCE: source} | {path.name: path for path in sorted(candidates.iterdir()) if path.is_dir()}
+    names = {*params.adapt.candidates, *({CYCADA} if (candidates / CYCADA).is_dir() else ())}
+    folders = {SOURCE: source} | {name: candidates / name for name in sorted(names)}  # others are of older params
     folders |= {} if rounds is None else students(rounds, params)
+    return choose_among(split, folders, params=params, out=out)
+
+
+def choose_among(split: Path, folders: dict[str, Path], *, params: Params, out: Path) -> Path:
+    """The same among these models by name, one of which is SOURCE."""
+    table, wanted = read_split(split), params.adapt.choose
     found = {name: _look(folder, table, params) for name, folder in folders.items()}
     scores, right = {name: each[0] for name, each in found.items()}, {name: each[1] for name, each in found.items()}
     choice = choose(scores, right, reference=SOURCE, margin=wanted.margin)

@@ -17,7 +17,7 @@ from tasks.io import read_json, whole
 from tasks.params import Params
 from tasks.progress import Progress
 from tasks.training import rows_of
-from tutelage.data.manifest import read_split
+from tutelage.data.manifest import digest_of, read_split
 from tutelage.data.pseudo_boxes import SCHEMA, to_table, write_manifest
 from tutelage.data.pseudo_labels import shard_name, write_shards
 from tutelage.models.files import DetectorCard, load_detector
@@ -101,6 +101,5 @@ def _fingerprint(table: pa.Table, sources: list[_Source], rule: Merge, params: P
     digest = hashlib.sha256(
         f"{asked} {rule} {params.detection.label} {params.detection.ways} {params.compute}".encode()
     )
-    for name in table["sha256"]:
-        digest.update(name.as_py().encode())
+    digest.update(digest_of(table))
     return digest.hexdigest()[:16]

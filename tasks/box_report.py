@@ -53,7 +53,7 @@ def _summary(story: BoxStory) -> str:
         kept = [[*row, percent(one.precision)] for row, one in zip(kept, last.detected, strict=True)]
     parts = [
         markdown(["detector", "AP", "95 % interval", "AP50", "AP75", "test images", "objects"], rows),
-        "\n".join(f"- {reason}" for reason in story.verdict["reasons"]),
+        "\n".join(f"- {line}" for line in [*story.verdict["reasons"], *story.uneven]),
         markdown(heads, kept),
     ]
     return "\n\n".join(parts) + "\n"

@@ -10,6 +10,7 @@ import pyarrow as pa
 from tasks.box_answers import kept_boxes, marked, read_found, read_store
 from tasks.box_guard import OPINIONS
 from tasks.box_pictures import BoxPool, pool_of
+from tasks.fair import uneven
 from tasks.io import read_json
 from tasks.params import Params
 from tasks.story import read_curve
@@ -101,6 +102,7 @@ class BoxStory:
     curves: dict[str, tuple[list[int], list[float]]]
     pool: BoxPool
     images: dict[str, int]  # by role
+    uneven: list[str]  # what of the lines was not trained as long as the rounds
 
 
 def read_box_story(work: Path, params: Params, *, side: int) -> BoxStory:
@@ -121,6 +123,7 @@ def read_box_story(work: Path, params: Params, *, side: int) -> BoxStory:
         curves={name: read_curve(folder) for name, folder in runs.items() if (folder / "curve.csv").exists()},
         pool=pool,
         images=dict(zip(roles.tolist(), counts.tolist(), strict=True)),
+        uneven=uneven(params.detection, section="detection."),
     )
 
 

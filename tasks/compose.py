@@ -88,6 +88,8 @@ def compose(fetched: Path, *, params: Any, out: Path) -> Path:
 
     A scene depends on the seed, its set and its number alone. Garments of test scenes are in no other scene.
     """
+    if left_out(fetched, out):
+        return out
     wanted: Compose = params.detection.compose
     sets = [
         _Set("", "labelled", wanted.labelled, "train"),
@@ -103,6 +105,18 @@ def compose(fetched: Path, *, params: Any, out: Path) -> Path:
         for each in sets:
             _write(folder / each.folder, _Scenes(each, garments[each.garments], wanted, params.seed), bar)
     return out
+
+
+def left_out(fetched: Path, out: Path) -> bool:
+    """Whether `fetch.dataset` is none: then `out` holds a README.md, and flows of your own images go on."""
+    if any(fetched.glob("*/")) or not (fetched / "README.md").exists():
+        return False
+    with whole(out) as folder:
+        (folder / "README.md").write_text(
+            "Nothing was made of the demo's images: fetch.dataset is none. Name your own in the `ingest` of the "
+            "section that reads this folder, or write fetch.dataset: fashion_mnist.\n"
+        )
+    return True
 
 
 def _kinds(wanted: dict[str, list[str]] | None, garments: list[str]) -> dict[str, str]:

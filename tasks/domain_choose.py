@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from tasks.adapt_choose import SOURCE, adapt_choose
+from tasks.adapt_choose import SOURCE, choose_among
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
+
+ADAPTED = "adapted"  # the folder that dvc.yaml gives to `domain_round`
 
 
 def domain_choose(watched: Path, model: Path, candidates: Path, *, params: Params, out: Path) -> Path:
@@ -12,9 +14,9 @@ def domain_choose(watched: Path, model: Path, candidates: Path, *, params: Param
 
     Where nothing has drifted there is nothing to choose: choice.json and report.md say so.
     """
-    (candidate,) = candidates.iterdir()
+    candidate = candidates / ADAPTED
     if not (candidate / "passed.json").exists():
-        return adapt_choose(watched, model, candidates, params=params, out=out)
+        return choose_among(watched, {SOURCE: model, ADAPTED: candidate}, params=params, out=out)
     why = read_json(candidate / "passed.json")["reason"]
     with whole(out) as folder:
         write_json(folder / "choice.json", {"chosen": SOURCE, "reason": why})

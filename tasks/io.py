@@ -14,18 +14,24 @@ def whole(out: Path) -> Iterator[Path]:
     """A new, empty folder to write into; it becomes `out`, synced to the disk, when the block ends without an error.
 
     Whatever `out` held before stays until then. A killed block leaves `out` as it was, and a `.part` folder that the
-    next attempt removes.
+    next attempt removes. Killed between the two renames at the end, it leaves the old `out` as `.old`, and the next
+    attempt begins by putting it back.
     """
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+    part, old = out.with_name(out.name + ".part"), out.with_name(out.name + ".old")
+    if old.exists() and not out.exists():
+        os.replace(old, out)
+    for left in (part, old):
+        shutil.rmtree(left, ignore_errors=True)
     part.mkdir(parents=True)
     yield part
     for path in sorted(part.rglob("*")):
         sync(path)
     sync(part)
-    shutil.rmtree(out, ignore_errors=True)
+    if out.exists():
+        os.replace(out, old)
     os.replace(part, out)
     sync(out.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:

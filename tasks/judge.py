@@ -111,7 +111,8 @@ def _production(table: pa.Table, champion: Path, params: Params) -> Contender:
         classes = classes_of(table)
         raise BadInput(
             f"{champion} holds a production model of the classes {card.classes}, but this split has {classes}. "
-            f"They cannot be compared: correct the labels, or empty {champion} to judge against the baseline instead"
+            f"They cannot be compared: correct the labels, or empty {champion} and registry/production, which "
+            "`retrain` copies there, to judge against the baseline instead"
         )
     return Contender("champion", network, card, ask(table, network, card, compute=params.compute, batch=BATCH))
 

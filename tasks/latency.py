@@ -20,9 +20,9 @@ DOUBT = 0.15  # a measured ratio this near to the limit may fall on either side 
 
 def operations(network: Network | Detector | Multi, size: int) -> int:
     """Floating point operations for one image of `size` pixels, counted and not measured: equal everywhere."""
-    counter = FlopCounterMode(display=False)
+    counter, device = FlopCounterMode(display=False), next(network.parameters()).device
     with torch.no_grad(), counter:
-        network.eval()(torch.zeros(1, 3, size, size))
+        network.eval()(torch.zeros(1, 3, size, size, device=device))
     return int(counter.get_total_flops())
 
 

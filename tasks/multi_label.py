@@ -16,7 +16,7 @@ from tasks.params import Params
 from tasks.progress import Progress
 from tasks.training import rows_of
 from tutelage.data.images import Images
-from tutelage.data.manifest import classes_of, read_split
+from tutelage.data.manifest import classes_of, digest_of, read_split
 from tutelage.data.pseudo_labels import shard_name, write_shards
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_files import MultiCard, load_multi
@@ -78,6 +78,5 @@ def _shards(
 
 def _fingerprint(table: pa.Table, maker: Maker, params: Params) -> str:
     digest = hashlib.sha256(f"{maker} {params.multitask.label} {params.compute}".encode())
-    for name in table["sha256"]:
-        digest.update(name.as_py().encode())
+    digest.update(digest_of(table))
     return digest.hexdigest()[:16]

@@ -132,4 +132,5 @@ def _depths(root: Path, params: Params) -> Iterator[tuple[str, str]]:
             path, problem = locate(beside, str(image["depth"]), os.path.realpath(root), "the scenes' folder")
             if problem is not None:
                 raise BadInput(f"{root / name}: the depth of {image['file_name']}: {problem[1]}. Correct its `depth`")
-            yield f"{source}/{os.path.normpath(image['file_name'])}", (beside / path).as_posix()
+            name, _ = locate(beside, image["file_name"].strip(), os.path.realpath(root), "the scenes' folder")
+            yield f"{source}/{name}", (beside / path).as_posix()

@@ -88,7 +88,7 @@ def held_images(job: MultiJob, held: Given, table: pa.Table, params: Params) -> 
         if not len(own.rows):
             raise BadInput(
                 f"multitask.student.turns scores each task on its part of the hold-out, which has no image of {task}. "
-                "Raise detection.split.holdout, label more images, or write multitask.student.turns: null"
+                "Raise multitask.split.holdout, label more images, or write multitask.student.turns: null"
             )
         size = train.labelled_batch + train.pool_batch
         chunks = [slice(first, first + size) for first in range(0, len(own.rows), size)]

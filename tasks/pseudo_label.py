@@ -16,7 +16,7 @@ from tasks.params import Params, PseudoLabel
 from tasks.progress import Progress
 from tasks.training import rows_of
 from tutelage.data.images import Images
-from tutelage.data.manifest import read_split
+from tutelage.data.manifest import digest_of, read_split
 from tutelage.data.pseudo_labels import SCHEMA, shard_name, write_manifest, write_shards
 from tutelage.metrics.calibration import aligned, calibrated
 from tutelage.models.files import Card, load_model
@@ -104,6 +104,5 @@ def _table(names: pa.Array, said: np.ndarray, rules: dict[str, Any], settings: P
 
 def _fingerprint(table: pa.Table, card: Card, rules: dict[str, Any], params: Params) -> str:
     digest = hashlib.sha256(f"{card.sha256} {rules} {params.pseudo_label} {params.views} {params.compute}".encode())
-    for name in table["sha256"]:
-        digest.update(name.as_py().encode())
+    digest.update(digest_of(table))
     return digest.hexdigest()[:16]

@@ -46,7 +46,7 @@ def summary(story: Story) -> str:
         table(["model", "accuracy", "error", "95 % interval of the error", "calibration error"], rows),
         f"Relative error reduction against supervised only: **{percent(gain['error_reduction'])}** (95 % interval "
         f"{percent(gain['low'])} to {percent(gain['high'])}; {len(story.baseline.answers.ids):,} test images)",
-        "\n".join(f"- {reason}" for reason in story.verdict["reasons"]),
+        "\n".join(f"- {line}" for line in [*story.verdict["reasons"], *story.uneven]),
     ]
     return "\n\n".join(parts) + "\n"
 

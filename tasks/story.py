@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.answers import Answers, read_answers
+from tasks.fair import uneven
 from tasks.io import read_json
 from tasks.params import Params
 from tutelage.data.manifest import read_truth
@@ -90,6 +91,7 @@ class Story:
     rounds: list[RoundRecord]
     verdict: dict[str, Any]
     curves: dict[str, tuple[list[int], list[float]]]
+    uneven: list[str]  # what of the lines was not trained as long as the rounds
 
     @property
     def lines(self) -> list[Line]:
@@ -114,6 +116,7 @@ def read_story(work: Path, params: Params) -> Story:
         rounds=rounds,
         verdict=verdict,
         curves=read_curves(work, rounds),
+        uneven=uneven(params),
     )
 
 

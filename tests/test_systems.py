@@ -7,6 +7,7 @@ import re
 import pytest
 import yaml
 
+from tasks.fair import uneven
 from tasks.params import load
 from tutelage.catalogue import render
 from tutelage.methods import METHODS
@@ -82,10 +83,11 @@ def test_recipes_are_sections_of_params(pytestconfig, tmp_path):
             continue
         own, all_of = (content.get("detection", content) if "detection" in recipe else content
                        for content in (recipe, known))  # fmt: skip
-        if "detection" in recipe:
-            (tmp_path / "params.yaml").write_text(yaml.safe_dump(known | {"detection": all_of | own}))
-            load(tmp_path / "params.yaml")  # refuses what is no parameter
-        else:
+        merged = known | ({"detection": all_of | own} if "detection" in recipe else own)
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(merged))
+        params = load(tmp_path / "params.yaml")  # refuses what is no parameter
+        assert uneven(params) == uneven(params.detection) == [], name
+        if "detection" not in recipe:
             for section in set(own) - {"rounds", "last"}:
                 assert set(own[section]) <= set(all_of[section]), f"{name}.{section}"
             method = dict(own["student"]["method"])

@@ -1,4 +1,5 @@
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -43,6 +44,18 @@ def test_a_large_box_is_averaged_and_not_sampled():
     assert (cut_out(image, place(0, 0, 8, 8), 4, 0.0) == 100).all()
     image[2::4] = 0  # every fourth row, which the two middle rows of four do not show
     assert (cut_out(image, place(0, 0, 8, 8), 2, 0.0) == 50).all()
+
+
+def test_a_box_as_wide_as_a_panorama_takes_little_memory():
+    image = np.zeros((300, 12000, 3), np.uint8)
+    image[:, 6000:] = 200
+    tracemalloc.start()
+    seen = cut_out(image, place(0, 0, 12000, 300), 32, 0.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # 432 MB were the square of its pixels
+    assert (seen[:, :16] == 0).all()
+    assert (seen[:, 16:] == 200).all()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(8, 40), st.floats(4, 60))

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encoded, picture
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from tutelage.data.decoding import Unusable, decode, dhash, examine, resize, thumbnail
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM")
+EXIF_6 = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x112, 3, 1, 6, 0, 0)  # one entry: orientation 6
 DEEP = (np.arange(480).reshape(24, 20) * 130).astype(np.uint16)
 
 
@@ -25,6 +26,30 @@ def refusal(data, max_pixels=10**6):
 
 def chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def text_chunk(key, text):
+    told = PngInfo()
+    (told.add_itxt if key.startswith("XML") else told.add_text)(key, text)
+    return {"pnginfo": told}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {"xmp": XMP.encode(), "quality": 95}),
+        ("PNG", text_chunk("XML:com.adobe.xmp", XMP)),
+        ("PNG", text_chunk("Raw profile type exif", "\nexif\n      32\n" + (b"Exif\0\0" + EXIF_6).hex())),
+    ],
+)
+def test_an_orientation_that_is_not_in_exif_turns_the_image_for_all_who_read_it(kind, options):
+    data = encoded(picture(), kind, **options)
+    seen = examine(data, max_pixels=480)
+    assert seen.shape == (20, 24, 3)
+    np.testing.assert_array_equal(decode(data), seen)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "BMP", "PPM"])

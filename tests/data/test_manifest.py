@@ -9,6 +9,7 @@ from tutelage.data.manifest import (
     TRUTH,
     classes_of,
     describe,
+    digest_of,
     read_manifest,
     read_split,
     read_truth,
@@ -24,6 +25,13 @@ def table(tmp_path):
     for name in ("cat/1.png", "dog/1.png", "dog/2.png"):
         save(tmp_path / "train" / name)
     return table_of(tmp_path, labelled="train")
+
+
+def test_a_digest_changes_with_a_name_the_bytes_and_a_role():
+    rows = {"id": ["a", "b"], "sha256": ["0", "1"], "role": ["pool", "test"]}
+    others = [rows | {"id": ["a", "c"]}, rows | {"sha256": ["0", "2"]}, rows | {"role": ["pool", "pool"]}]
+    assert len({digest_of(pa.table(each)) for each in [rows, *others]}) == 4
+    assert digest_of(pa.table(rows)) == digest_of(pa.table(dict(rows)))
 
 
 def test_a_manifest_comes_back_with_its_metadata(tmp_path, table):

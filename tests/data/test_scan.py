@@ -110,6 +110,14 @@ class TestFolders:
             check_apart([scan(tmp_path, "all", "labelled"), pool, csv])
         check_apart([scan(tmp_path, "all", "pool"), csv])  # a CSV says which images it means
 
+    def test_single_shards_may_lie_side_by_side_but_one_is_not_two_sources(self, tmp_path):
+        for name in ("train", "test"):
+            shard(tmp_path / f"{name}.tar", {"1.png": PNG, "1.cls": "0"})
+        train, test = scan(tmp_path, "train.tar", "labelled"), scan(tmp_path, "test.tar", "test")
+        check_apart([train, test])
+        with pytest.raises(BadInput, match=r"ingest\.labelled .* lies inside ingest\.pool"):
+            check_apart([train, scan(tmp_path, "train.tar", "pool")])
+
 
 class TestTables:
     @pytest.fixture

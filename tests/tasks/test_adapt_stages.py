@@ -9,8 +9,10 @@ import pyarrow as pa
 import pytest
 import yaml
 from interrupted import interrupted
-from project import fill, make, run
+from project import ROOT, fill, make, run
 
+import tasks.adapt_choose as choosing
+from tasks.params import load
 from tutelage.data.manifest import read_split, write_split
 from tutelage.models.files import load_model
 
@@ -124,6 +126,16 @@ def test_it_ends_with_a_choice_and_a_row_for_each(done):
     assert len(set(made.values())) == len(made) - 1  # all differ but the chosen from itself
     assert json.loads((done / "work/adapt/drift/drift.json").read_text())["pool"]["kind"] in ("appearance", "both")
     assert cv2.imread(str(done / "work/adapt/translation/samples.png")).shape[0] == 32
+
+
+def test_a_folder_of_a_candidate_that_params_no_longer_name_is_not_chosen_from(tmp_path, monkeypatch):
+    params = load(ROOT / "params.yaml")
+    for name in (*params.adapt.candidates, "cycada", "forgotten", "fda.part"):
+        (tmp_path / name).mkdir()
+    asked = []
+    monkeypatch.setattr(choosing, "choose_among", lambda split, folders, **rest: asked.extend(folders))
+    choosing.adapt_choose(Path("split"), Path("source"), tmp_path, params=params, out=tmp_path / "choice")
+    assert asked == ["source", *sorted({*params.adapt.candidates, "cycada"})]
 
 
 def test_each_round_has_its_line(done):

@@ -11,10 +11,22 @@ from scene_work import detection
 from tasks import compose as module
 from tasks.box_params import Compose
 from tasks.compose import compose
+from tasks.domains import domains
 from tutelage.data import masks
 from tutelage.types import BadInput
 
 SMALL = {"size": 48, "labelled": 3, "pool": 4, "test": 3, "target_pool": 4, "target_test": 2}
+
+
+def test_without_the_demos_images_there_is_a_word_why_and_flows_go_on(tmp_path):
+    (tmp_path / "fetched").mkdir()
+    with pytest.raises(BadInput, match="no garments to compose"):
+        compose(tmp_path / "fetched", params=detection(compose=SMALL), out=tmp_path / "wardrobe")
+    (tmp_path / "fetched/README.md").write_text("Nothing was fetched")
+    for make in (compose, domains):
+        out = make(tmp_path / "fetched", params=detection(compose=SMALL), out=tmp_path / "made")
+        assert [path.name for path in out.iterdir()] == ["README.md"]
+        assert "fetch.dataset is none" in (out / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")

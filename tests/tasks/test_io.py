@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from tasks.io import whole, write_json
@@ -26,6 +28,26 @@ def test_a_failure_leaves_the_last_output(tmp_path):
     assert (out / "x").read_text() == "old"
     with whole(out) as folder:
         assert list(folder.iterdir()) == []  # nothing of the failed attempt
+
+
+def test_killed_between_its_two_renames_it_loses_nothing(tmp_path, monkeypatch):
+    out, rename, calls = tmp_path / "out", os.replace, []
+    with whole(out) as folder:
+        (folder / "x").write_text("old")
+    monkeypatch.setattr(
+        os, "replace", lambda *paths: calls.append(paths) or (rename(*paths) if len(calls) < 2 else 1 / 0)
+    )
+    with pytest.raises(ZeroDivisionError), whole(out) as folder:
+        (folder / "x").write_text("new")
+    assert not out.exists()
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError):
+        write_half(out)
+    assert (out / "x").read_text() == "old"
+    with whole(out) as folder:
+        (folder / "x").write_text("new")
+    assert (out / "x").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
 def test_json_has_no_order_and_no_nan(tmp_path):

@@ -15,6 +15,7 @@ from small_work import (
     small_params,
     train,
 )
+from tiny import Tiny
 from torch import nn
 
 from tasks import latency
@@ -239,6 +240,11 @@ class OneConvolution(Network):
 def test_operations_by_hand():
     # 8 x 8 places, 5 maps, 3 x 3 x 3 weights, each a product and a sum; then 5 x 2
     assert latency.operations(OneConvolution(), 8) == 2 * (8 * 8 * 5 * 27 + 10)
+
+
+def test_operations_are_counted_where_the_network_lies():
+    """A champion that was asked for answers lies on the GPU; "meta" stands for one."""
+    assert latency.operations(Tiny(4).to("meta"), 8) == latency.operations(Tiny(4), 8)
 
 
 def test_a_slower_network_measures_slower():

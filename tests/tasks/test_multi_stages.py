@@ -6,6 +6,7 @@ import re
 import signal
 from pathlib import Path
 
+import multi_work
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -88,6 +89,21 @@ def test_each_task_has_its_own_images_and_only_its_own_labels(params):
     assert sorted(seen) == sorted([*rows_of(table, "labelled"), *rows_of(table, "holdout")])
     depths = [row["depth"] != "" for row in read_shares(SHARES).to_pylist() if row["task"] not in ("depth", "")]
     assert not any(depths)
+
+
+def test_a_depth_is_found_whatever_way_its_image_is_written(tmp_path, monkeypatch):
+    """Windows writes .\\1.png, and some tools leave spaces; the images' ids have neither."""
+    write = multi_work.write
+
+    def otherwise(root, name, content):
+        for image in content["images"]:
+            image["file_name"] = f" .\\{image['file_name']} "
+        write(root, name, content)
+
+    monkeypatch.setattr(multi_work, "write", otherwise)
+    monkeypatch.chdir(tmp_path)
+    prepare(tmp_path, ("depth",), params=params_of(("depth",)))
+    assert all(row["depth"] for row in read_shares(SHARES).to_pylist() if row["task"] == "depth")
 
 
 def test_truth_is_what_the_files_say(params):

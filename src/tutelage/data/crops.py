@@ -22,6 +22,7 @@ from tutelage.data.manifest import SPLIT, describe, write_split
 
 NOTHING = "(nothing)"  # class of a square without an object
 TOUCH = 0.3  # overlap with an object from which on a square is not without it
+FINE = 2048  # pixels of a square that are looked at in each direction, or up to twice as many
 _TAR, _HEADER = "crops.tar", 512  # bytes of a tar before a file's own
 
 
@@ -45,7 +46,10 @@ def cut_out(
     side = max(1, round(max(x2 - x1, y2 - y1) * (1 + 2 * margin)))
     left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
     height, width = image.shape[:2]
-    rows, columns = (np.clip(np.arange(low, low + side), 0, end - 1) for low, end in ((top, height), (left, width)))
+    step = max(1, side // FINE)  # not all pixels of a huge square: they would fill the memory
+    rows, columns = (
+        np.clip(np.arange(low, low + side, step), 0, end - 1) for low, end in ((top, height), (left, width))
+    )
     how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image[np.ix_(rows, columns)], (size, size), interpolation=how))
 

@@ -87,9 +87,12 @@ def examine(data: bytes, *, max_pixels: int) -> Pixels:
         raise Unusable("truncated" if _cut_off(reader, data, detail) else "unreadable", detail) from error
 
 
+_TURNED = (b"tiff:Orientation", b"XML:com.adobe.xmp", b"Raw profile type")  # orientations that OpenCV does not read
+
+
 def decode(data: bytes) -> Pixels:
     """The same pixels as `examine`, several times faster, of a file that `examine` has accepted. Raises Unusable."""
-    if data.startswith((b"\x89PNG", b"\xff\xd8\xff")):
+    if data.startswith((b"\x89PNG", b"\xff\xd8\xff")) and not any(mark in data for mark in _TURNED):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if image is not None:
             return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

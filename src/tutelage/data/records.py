@@ -53,6 +53,7 @@ class Scan:
     refused: list[Refusal] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)  # declared, even if no image has them
     table: bool = False  # listed in a CSV, beside which other sources may lie
+    shard: str | None = None  # path of the only one, beside which other sources may lie
     loose_labels: bool = False  # folder names of a pool: labels only where they are known classes
 
     def refuse(self, name: str, reason: Reason, detail: str) -> None:

@@ -27,6 +27,7 @@ def scan(root: Path, name: str, source: SourceName) -> Scan:
         raise BadInput(f"ingest.{source} is {name!r}: write a folder, a .csv or a .tar")
     found = Scan(source, (path if path.is_dir() else path.parent).as_posix())
     if path.suffix.lower() == ".tar":
+        found.shard = path.as_posix()
         scan_shards(path.parent, [path.name], found)
     elif path.is_file():
         scan_table(path, boundary, found)
@@ -78,7 +79,7 @@ def check(root: Path, name: str, source: str) -> None:
 
 def check_apart(scans: list[Scan]) -> None:
     """Raises BadInput where one folder of images lies in another's, so that its images would come in twice."""
-    folders = [(scan, os.path.realpath(scan.root)) for scan in scans if not scan.table]
+    folders = [(scan, os.path.realpath(scan.shard or scan.root)) for scan in scans if not scan.table]
     for inner, path in folders:
         for outer, above in folders:
             if inner is not outer and inside(path, above):

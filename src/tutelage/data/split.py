@@ -25,7 +25,9 @@ def draw(
 
     A class's `labels_per_class` images of lowest rank keep their label; `holdout` of them (rounded, a half down, one
     always left to train on) are not trained on; the rest joins the pool. Without a test source, images whose hash falls
-    below `test_fraction` are the test: whatever arrives later, a test image never becomes a training image.
+    below `test_fraction` are the test: whatever arrives later, these never become training images. Only where all
+    hashes of a class lie on one side, as those of a few images may, one image changes sides so that neither is empty,
+    and may go back.
     Images whose objects are annotated have no label: they are drawn from as one class.
     """
     classes = classes_of(manifest)

@@ -1,0 +1,52 @@
+import dataclasses
+
+import pytest
+from project import ROOT
+
+import tasks.__main__ as command
+from tasks.fair import uneven
+from tasks.params import load
+
+PARAMS = load(ROOT / "params.yaml")
+
+
+def longer(name, steps):
+    return dataclasses.replace(PARAMS, **{name: dataclasses.replace(getattr(PARAMS, name), steps=steps)})
+
+
+def test_the_committed_lines_are_trained_equally_long():
+    assert uneven(PARAMS) == uneven(PARAMS.detection) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "said"),
+    [
+        ("baseline", 2200, "some of the gain is longer training"),
+        ("baseline", 2400, "it has had more training"),
+        ("oracle", 2200, "it is no ceiling"),
+    ],
+)
+def test_a_line_with_other_steps_is_named_with_the_steps_to_write(name, steps, said):
+    (line,) = uneven(longer(name, steps))
+    assert line.startswith(f"Unequal training: {name}.steps is {steps:,}, teacher and 1 student(s) have 2,300 steps")
+    assert f"so {said}. Write 2300" in line
+
+
+def test_students_of_all_rounds_count():
+    rounds = dataclasses.replace(PARAMS.detection, last=2, rounds=PARAMS.detection.rounds | {
+        1: dataclasses.replace(PARAMS.detection.rounds[1], holdout=False),
+        2: dataclasses.replace(PARAMS.detection.rounds[1], teacher="work/detection/rounds/1/guard"),
+    })  # fmt: skip
+    assert [line[:40] for line in uneven(rounds, section="detection.")] == [
+        "Unequal training: detection.baseline.ste", "Unequal training: detection.oracle.steps",
+    ]  # fmt: skip
+    assert "have 2,750 steps together" in uneven(rounds)[0]
+
+
+def test_check_says_so(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("baseline: {steps: 2300,", "baseline: {steps: 2299,"))
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["check"]) == 0
+    said = capsys.readouterr().out
+    assert "params.yaml is valid\nUnequal training: baseline.steps is 2,299" in said

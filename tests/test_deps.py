@@ -1,0 +1,22 @@
+"""A stage is stale when the code that decides its result changes: dvc.yaml names what the stage's file imports."""
+
+import ast
+
+import pytest
+import yaml
+from project import ROOT
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# What reads params and files, words and progress, and how a run is continued: none decides what a run finds.
+ASIDE = {"io", "params", "progress", "knobs", "text", "wording", "carry", "loops", "closed_pipe"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_the_tasks_that_it_imports(name):
+    stage = STAGES[name].get("do", STAGES[name])
+    verb = stage["cmd"].split("-m tasks ")[1].split()[0]
+    found = ast.walk(ast.parse((ROOT / f"tasks/{verb}.py").read_text()))
+    modules = {node.module for node in found if isinstance(node, ast.ImportFrom) and node.module}
+    wanted = {part for each in modules if (part := each.removeprefix("tasks.")) != each} - ASIDE
+    wanted = {part for part in wanted if not part.endswith("_params")} | {verb}
+    assert sorted(f"tasks/{part}.py" for part in wanted) == sorted({*stage["deps"]} & {f"tasks/{p}.py" for p in wanted})
