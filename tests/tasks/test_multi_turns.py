@@ -144,5 +144,5 @@ def test_a_task_without_a_held_out_image_is_refused(handed):
     params, job, _ = handed
     table = read_split(SPLIT)
     none = given_of(("depth",), table, truth_of(SPLIT, SHARES, table, params), shares=SHARES, roles=("holdout",))
-    with pytest.raises(BadInput, match=r"no image of classification\. Raise detection\.split\.holdout"):
+    with pytest.raises(BadInput, match=r"no image of classification\. Raise multitask\.split\.holdout"):
         held_images(job, none, table, params)
