@@ -1,31 +1,10 @@
 """Whether what a gain is read against was trained as long as what gained."""
 
-from typing import Protocol
+from tasks.box_params import Detection
+from tasks.params import Params
 
 
-class Trained(Protocol):
-    """One training run of params.yaml."""
-
-    @property
-    def steps(self) -> int: ...
-
-
-class Family(Protocol):
-    """A section of params.yaml with a teacher, rounds of one student, and what these are compared with."""
-
-    @property
-    def teacher(self) -> Trained: ...
-    @property
-    def student(self) -> Trained: ...
-    @property
-    def baseline(self) -> Trained: ...
-    @property
-    def oracle(self) -> Trained: ...
-    @property
-    def last(self) -> int: ...
-
-
-def uneven(family: Family, *, section: str = "") -> list[str]:
+def uneven(family: Params | Detection, *, section: str = "") -> list[str]:
     """A sentence for each of baseline and oracle that has other steps than teacher and students together; else none."""
     together, found = family.teacher.steps + family.last * family.student.steps, []
     for name, less in (("baseline", "some of the gain is longer training"), ("oracle", "it is no ceiling")):

@@ -125,12 +125,12 @@ def _depths(root: Path, params: Params) -> Iterator[tuple[str, str]]:
     ):  # fmt: skip
         if name is None:
             continue
-        beside = (root / name).parent if folder is None else root / folder
+        beside, boundary = (root / name).parent if folder is None else root / folder, os.path.realpath(root)
         for image in json.loads((root / name).read_bytes())["images"]:
             if not isinstance(image, dict) or not image.get("depth") or not isinstance(image.get("file_name"), str):
                 continue  # `scenes_ingest` has told of what is no image
-            path, problem = locate(beside, str(image["depth"]), os.path.realpath(root), "the scenes' folder")
+            path, problem = locate(beside, str(image["depth"]), boundary, "the scenes' folder")
             if problem is not None:
                 raise BadInput(f"{root / name}: the depth of {image['file_name']}: {problem[1]}. Correct its `depth`")
-            name, _ = locate(beside, image["file_name"].strip(), os.path.realpath(root), "the scenes' folder")
-            yield f"{source}/{name}", (beside / path).as_posix()
+            file, _ = locate(beside, image["file_name"].strip(), boundary, "the scenes' folder")
+            yield f"{source}/{file}", (beside / path).as_posix()

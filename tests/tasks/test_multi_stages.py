@@ -1,6 +1,7 @@
 """The stages of several tasks, from shared labels to a table; what a student is told, and by whom."""
 
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -22,7 +23,7 @@ from tasks.multi_label import multi_label
 from tasks.multi_lines import lines_of
 from tasks.multi_report import multi_report
 from tasks.multi_said import Maker, read_told, shard
-from tasks.multi_split import read_shares, shared_out
+from tasks.multi_split import multi_split, read_shares, shared_out
 from tasks.multi_student import multi_student
 from tasks.multi_teacher import multi_teacher
 from tasks.multi_training import job_of, take_over, truth_of
@@ -104,6 +105,15 @@ def test_a_depth_is_found_whatever_way_its_image_is_written(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     prepare(tmp_path, ("depth",), params=params_of(("depth",)))
     assert all(row["depth"] for row in read_shares(SHARES).to_pylist() if row["task"] == "depth")
+
+
+def test_a_depth_that_is_missing_is_named_with_the_json_that_names_it(params):
+    path = Path("images/labelled.json")
+    content = json.loads(path.read_text())
+    content["images"][1]["depth"] = "gone.png"
+    path.write_text(json.dumps(content))
+    with pytest.raises(BadInput, match=r"images/labelled\.json: the depth of .* no such file"):
+        multi_split(Path("images"), SPLIT, params=params, out=Path("again"))
 
 
 def test_truth_is_what_the_files_say(params):
