@@ -43,7 +43,10 @@ def marked(split: Path, table: pa.Table, role: str) -> Marked:
     """Images of `role` in the order of the split. BadInput for none."""
     rows, boxes = rows_of(table, role), Annotations.of(table, read_boxes(split))
     if not len(rows):
-        way_out = {"test": "detection.ingest.test", "holdout": "detection.split.holdout"}.get(role, "detection.ingest")
+        way_out = {
+            "test": "detection.ingest.test",
+            "holdout": "detection.split.holdout, or another detection.calibrate.rule",
+        }.get(role, "detection.ingest")
         raise BadInput(f"the split has no {role} image, so nothing can be measured. Set {way_out}")
     return Marked(rows, table["id"].take(pa.array(rows)).to_pylist(), [boxes[int(row)] for row in rows])
 

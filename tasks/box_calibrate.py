@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from tasks.box_answers import find, marked
+from tasks.box_answers import Marked, find, marked
 from tasks.box_params import CalibrateBoxes
 from tasks.io import whole, write_json
 from tasks.params import Params
@@ -31,11 +32,13 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
     """Hold-out and teacher -> calibration.json: what a score is worth at IoU 0.5, one threshold a class.
 
     A probe of the pool gives the expected number of boxes before the whole of it is labelled. What is counted in
-    labelled images (`rule: count`) is counted in all of them, for that asks no detector.
+    labelled images (`rule: count`) is counted in all of them, for that asks no detector. Only a precision needs a
+    hold-out: where few images have boxes, a teacher may have them all by another rule, and its scores stay as they are.
+    BadInput for a precision without one.
     """
     table, wanted = read_split(split), params.detection.calibrate
     network, card = load_detector(teacher / "model.safetensors")
-    held, pool = marked(split, table, "holdout"), rows_of(table, "pool")
+    held, pool = _held(split, table, wanted), rows_of(table, "pool")
     probe = np.sort(np.random.default_rng(params.seed).permutation(pool)[: wanted.probe])
     ask = partial(find, compute=params.compute, batch=params.detection.label.batch, ways=params.detection.ways)
     seen, unseen = (ask(table, rows, network, card) for rows in (held.rows, probe))
@@ -56,6 +59,13 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
         write_json(folder / "calibration.json", content)
         (folder / "report.md").write_text(_markdown(content, len(held.rows)))
     return out
+
+
+def _held(split: Path, table: pa.Table, wanted: CalibrateBoxes) -> Marked:
+    """The hold-out, which may be empty where the rule reads none of it."""
+    if wanted.rule == "precision" or len(rows_of(table, "holdout")):
+        return marked(split, table, "holdout")
+    return Marked(np.zeros(0, np.int64), [], [])
 
 
 def scale_of(rules: dict[str, Any]) -> Platt:
@@ -99,10 +109,15 @@ def _markdown(content: dict[str, Any], images: int) -> str:
     ]  # fmt: skip
     heads = ["class", "threshold", "evidence", "boxes an image"]
     expected = sum(row["expected_boxes"] for row in content["classes"])
+    chance = (
+        f"The chance that a box is right is sigmoid({content['scale']:.2f} logit(score) {content['shift']:+.2f}), from "
+        f"{images} hold-out images"
+        if images
+        else "There is no hold-out, so scores are taken as they are, in images of the pool"
+    )
     looks = f", each seen in {content['looks']} ways" if content["looks"] > 1 else ""
     told = f"at a precision of {percent(content['target_precision'], 0)}" if content["rule"] == "precision" else ""
     return (
-        f"# Calibration of boxes\n\nThe chance that a box is right is sigmoid({content['scale']:.2f} logit(score) "
-        f"{content['shift']:+.2f}), from {images} hold-out images{looks}. Expected{f' {told}' if told else ''}: "
+        f"# Calibration of boxes\n\n{chance}{looks}. Expected{f' {told}' if told else ''}: "
         f"**{expected:.2f} boxes an image**.\n\n{markdown(heads, rows)}\n"
     )

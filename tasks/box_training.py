@@ -15,7 +15,7 @@ from tasks.carry import CHECKPOINTS, carry_out, results
 from tasks.params import Params
 from tasks.training import rows_of
 from tutelage.data.images import Images
-from tutelage.data.manifest import classes_of
+from tutelage.data.manifest import classes_of, digest_of
 from tutelage.data.pseudo_boxes import PseudoBoxes
 from tutelage.data.scene_batches import SceneSource, scene_batches
 from tutelage.data.scene_views import strong_scene, weak_scene
@@ -81,8 +81,7 @@ def fingerprint(job: BoxJob, table: pa.Table, params: Params) -> str:
     """A name for a run's checkpoints that no other data, params or teacher shares."""
     told = [asdict(p) for p in (params.detection.views, params.detection.optimiser, job.network, job.train)]
     digest = hashlib.sha256(json.dumps([job.name, params.seed, str(job.train.method), told], sort_keys=True).encode())
-    for column in ("id", "sha256"):
-        digest.update("\n".join(table[column].to_pylist()).encode())
+    digest.update(digest_of(table))
     for part in (job.annotations, job.pseudo):
         for array in asdict(part).values():
             digest.update(np.ascontiguousarray(array).tobytes())

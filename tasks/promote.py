@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.io import read_json, sync, write_json
+from tasks.io import read_json, whole, write_json
 
 MODEL, RECORD = "model.safetensors", "production.json"
 SEEN = "seen.parquet"  # sha256 of each image of the pool that the model learned from
@@ -44,7 +44,7 @@ def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
     record = {"model": digest, "verdict": _sha256(judged / "verdict.json")}
     if before | record == before:
         return production
-    with _whole(production) as folder:
+    with _changed(production) as folder:
         shutil.copyfile(judged / MODEL, folder / MODEL)
         (folder / SEEN).unlink(missing_ok=True)
         if split is not None:
@@ -77,7 +77,7 @@ def _become(target: Path, source: Path) -> Path:
     record = _record(source)
     _recover(target)
     if _digests(target) != _digests(source):
-        with _whole(target) as folder:
+        with _changed(target) as folder:
             for name in (MODEL, RECORD, SEEN):
                 (folder / name).unlink(missing_ok=True)
                 if record and (source / name).exists():
@@ -114,32 +114,22 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
+def _changed(folder: Path) -> Iterator[Path]:
     """A copy of `folder` to change, which takes its place when the block ends without an error."""
-    part, old = _beside(folder, ".part"), _beside(folder, ".old")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(folder, part)
-    yield part
-    for path in [*part.iterdir(), part]:
-        sync(path)
-    os.rename(folder, old)  # two renames: cut off between them, _recover undoes the first
-    os.rename(part, folder)
-    sync(folder.parent)
-    shutil.rmtree(old)
+    with whole(folder) as part:
+        shutil.copytree(folder, part, dirs_exist_ok=True)
+        yield part
 
 
 def _recover(folder: Path) -> None:
-    old = _beside(folder, ".old")
+    """Undo the first of the two renames of `whole`, where it was cut off between them."""
+    old = folder.with_name(folder.name + ".old")
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
     elif old.exists():
         os.rename(old, folder)
     else:
         folder.mkdir(parents=True)
-
-
-def _beside(folder: Path, suffix: str) -> Path:
-    return folder.with_name(folder.name + suffix)
 
 
 def _sha256(path: Path) -> str:

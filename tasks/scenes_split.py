@@ -121,7 +121,10 @@ def _idle(roles: dict[str, str], counts: Roles, calibrated: bool) -> Iterator[st
             "detection.split.images"
         )
     if not images["holdout"] and calibrated:
-        yield "The hold-out is empty, so thresholds cannot be calibrated. Raise detection.split.holdout"
+        yield (
+            "The hold-out is empty: boxes of the pool can be counted (detection.calibrate.rule: count), but no "
+            "precision promised. detection.split.holdout sets labelled images aside"
+        )
     few = [f"{name} ({number['labelled']})" for name, number in counts.items() if number["labelled"] < FEW]
     if few:
         yield f"Classes with fewer than {FEW} objects to train on: {_listed(few)}"

@@ -17,7 +17,7 @@ from tasks.knobs import Train
 from tasks.params import Params
 from tutelage.data.batches import Source, batches, two_views
 from tutelage.data.images import Images
-from tutelage.data.manifest import classes_of, read_split
+from tutelage.data.manifest import classes_of, digest_of, read_split
 from tutelage.data.pseudo_labels import PseudoLabels
 from tutelage.models.backbone import Backbone, NetworkSpec, create
 from tutelage.models.files import Card, load_model, load_translator, save_model
@@ -86,8 +86,7 @@ def fingerprint(job: Job, table: pa.Table, params: Params) -> str:
     """A name for a run's checkpoints that no other data, params or teacher shares."""
     told = [asdict(p) for p in (params.network, params.views, params.optimiser, job.network, job.train)]
     digest = hashlib.sha256(json.dumps([job.name, params.seed, _method_name(job), told], sort_keys=True).encode())
-    for column in ("id", "sha256"):
-        digest.update("\n".join(table[column].to_pylist()).encode())
+    digest.update(digest_of(table))
     for array in (
         job.labeled,
         job.labels,

@@ -22,6 +22,7 @@ def small(params, **changes):
         name: dataclasses.replace(getattr(found, name), steps=4, labelled_batch=4)
         for name in ("teacher", "baseline", "oracle")
     }
+    split = {"split": dataclasses.replace(found.split, holdout=0.25)}
     detection = dataclasses.replace(
         found,
         ingest=dataclasses.replace(found.ingest, root="images", labelled="labelled.json", pool="pool.json"),
@@ -37,7 +38,7 @@ def small(params, **changes):
             train=dataclasses.replace(found.names.train, steps=3, labelled_batch=4, pool_batch=4),
         ),
         judge=dataclasses.replace(found.judge, resamples=20),
-        **(runs | changes),
+        **(runs | split | changes),
     )
     compute = dataclasses.replace(params.compute, workers=0, device="cpu", threads=1)
     return dataclasses.replace(params, detection=detection, compute=compute)

@@ -173,12 +173,12 @@ def test_a_pool_has_the_same_bytes_by_one_worker_by_two_and_after_a_kill(work, m
 
 
 def test_views_that_the_method_does_not_read_are_not_made(work, monkeypatch):
-    """The student of the demo learns by stac from boxes that were written before."""
+    """The student of the demo learns by stac from boxes that were written before, and of labels in both views."""
     params, folder = work
     labels, sources = named(params, folder, labelled(params, folder, folder / "rounds/1/labels")), []
     monkeypatch.setattr(training, "SceneSource", lambda **fields: sources.append(SceneSource(**fields)) or sources[-1])
     box_student(folder / "split", folder / "teacher", labels, params=params, out=folder / "rounds/1/student")
-    assert [source.unread for source in sources] == [{"labeled.strong", "pool.weak"}]
+    assert [source.unread for source in sources] == [{"pool.weak"}]
 
 
 def test_boxes_of_another_teacher_are_refused(work):
@@ -218,6 +218,25 @@ def test_objects_are_counted_in_all_labelled_images_not_only_in_those_held_out(w
     )
     box_calibrate(folder / "split", folder / "teacher", params=params, out=folder / "calibration")
     assert counted == [8]
+
+
+def test_boxes_are_counted_without_a_holdout_but_no_precision_is_promised(tmp_path, monkeypatch):
+    """Of 29 images with boxes, those that are held out are missed by the teacher."""
+    monkeypatch.chdir(tmp_path)
+    found = load(ROOT / "params.yaml").detection.split
+    params, folder = prepare(tmp_path, split=dataclasses.replace(found, holdout=0.0))
+    with pytest.raises(BadInput, match=r"no holdout image.*Set detection\.split\.holdout, or another detection\.calib"):
+        box_calibrate(folder / "split", folder / "teacher", params=params, out=folder / "calibration")
+    wanted = dataclasses.replace(params.detection.calibrate, rule="count")
+    params = dataclasses.replace(params, detection=dataclasses.replace(params.detection, calibrate=wanted))
+    labels = named(params, folder, labelled(params, folder, folder / "rounds/1/labels"))
+    rules = read_json(folder / "rounds/1/calibration/calibration.json")
+    assert (rules["scale"], rules["shift"]) == (1.0, 0.0)
+    assert "There is no hold-out" in (folder / "rounds/1/calibration/report.md").read_text()
+    student = box_student(folder / "split", folder / "teacher", labels, params=params, out=folder / "rounds/1/student")
+    guard = box_guard(folder / "split", folder / "teacher", labels, student, params=params, out=folder / "guard")
+    signals = read_json(guard / "guard.json")["signals"]
+    assert signals["drop"]["detail"] == "the hold-out has no object: no AP50 was compared"
 
 
 @pytest.mark.parametrize("kind", ["fcos", "retinanet", "faster_rcnn"])

@@ -1,14 +1,20 @@
 """Where and how precisely a run computes."""
 
+import ctypes
+import os
+
 import torch
 from accelerate import Accelerator
 
 from tutelage.train.settings import Compute
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
 
 def accelerator(compute: Compute) -> Accelerator:
-    """Hugging Face Accelerate on the device asked for. Also sets torch's threads."""
+    """Hugging Face Accelerate on the device asked for. Also sets torch's threads, and has memory kept."""
     torch.set_num_threads(compute.threads)
+    keep_memory()
     cpu = compute.device == "cpu" or not torch.cuda.is_available()
     return Accelerator(mixed_precision=precision(compute, cpu=cpu), cpu=cpu)
 
@@ -19,3 +25,15 @@ def precision(compute: Compute, *, cpu: bool) -> str:
         fast = torch.cpu._is_avx512_bf16_supported() if cpu else torch.cuda.is_bf16_supported()
         return "bf16" if fast else "no"
     return "bf16" if compute.precision == "bf16" else "no"
+
+
+def keep_memory() -> None:
+    """Have glibc keep up to 256 MiB that were freed.
+
+    Else it hands a step's tensors back to the kernel, which clears each page anew in the next one: a tenth of the time
+    of a small network on a CPU. Nothing changes where the C library has no `mallopt`.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc takes
+        mallopt(M_TRIM_THRESHOLD, 256 << 20)

@@ -19,6 +19,22 @@ def test_offline_boxes_under_strong_noise_weigh_lambda():
     assert weight.tolist() == [1, 1, 1, 1, 0, 1, 0]
 
 
+def test_labelled_scenes_may_be_seen_strongly_too():
+    """Their weak view's boxes count 2 here, the strong view's 1; a quarter of it is the strong one's."""
+    method, batch, student = STAC(strong=0.25), scene_batch(), Scripted()
+    assert STAC().unread - method.unread == {"labeled.strong"}
+    weak = tuple(each._replace(weight=each.weight * 0.5) for each in batch.labeled.weak_boxes)
+    strong = tuple(each._replace(weight=each.weight * 0.25) for each in batch.labeled.strong_boxes)
+    batch = batch._replace(labeled=batch.labeled._replace(weak_boxes=weak, strong_boxes=strong))
+    terms = method.loss(scripted_nets(method, student, Scripted()), batch)
+    assert terms["classification"].item() == pytest.approx(301.75)
+    assert terms["pool_classification"].item() == pytest.approx(2 * 201.6)
+    images, _, weight, parts = student.asked[0]
+    assert parts == [3, 3, 4]
+    assert torch.equal(images[3:6], batch.labeled.strong)
+    assert weight.tolist() == [1] * 6 + [1, 0, 1, 0]
+
+
 def test_offline_the_teacher_is_not_asked():
     method = STAC()
     nets = scripted_nets(method, Scripted(), Scripted())

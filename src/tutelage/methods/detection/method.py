@@ -51,6 +51,11 @@ def learn(student: Detector, *parts: Part) -> list[Losses]:
     return _parted(student(images, boxes, weight, parts=sizes), len(parts))
 
 
+def blended(weak: Losses, strong: Losses, share: float) -> Losses:
+    """The mean of each term over two views, `share` of it the strong one's."""
+    return {name: (1 - share) * weak[name] + share * strong[name] for name in weak}
+
+
 def learn_and_look(student: Detector, *parts: Part) -> tuple[list[Losses], Look]:
     """As `learn`, with all that the student said of all images."""
     images, boxes, weight, sizes = _joined(parts)

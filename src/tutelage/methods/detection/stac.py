@@ -7,7 +7,7 @@ import torch
 
 from tutelage.data.mixing import Mix, mixed
 from tutelage.losses.soft_boxes import as_boxes, at_least_one
-from tutelage.methods.detection.method import DetectionMethod, Part, given, learn, of_the_pool
+from tutelage.methods.detection.method import DetectionMethod, Part, blended, given, learn, of_the_pool
 from tutelage.methods.detection.opinions import opinions, to_strong
 from tutelage.methods.method import check
 from tutelage.types import DetectorNets, Losses, PoolScenes, SceneBatch
@@ -18,26 +18,35 @@ class STAC(DetectionMethod):
     """A teacher marks the plain pool; the student finds the same boxes under strong noise (eq. 1).
 
     By default the boxes are those that were written before the run, filtered there, and an image without any is not
-    learned from. With `online` the teacher answers the weak view in each step. The labelled scenes are seen weakly.
+    learned from. With `online` the teacher answers the weak view in each step. The labelled scenes are seen weakly, or
+    also in the strong view, which a baseline that sees both is to be compared with.
     """
 
     weight: float = 2.0  # lambda_u
+    strong: float = 0.0  # share of the strong view in what the labelled scenes teach
     online: bool = False  # ask the teacher in each step; pseudo-boxes in the batch are not read
     confidence: float = 0.9  # tau, online only; an image without a box so sure keeps its surest
     mix: Mix = "none"  # pseudo-labelled images also mixed: mixup, mosaic or both, of MixPL
     unsupervised: float = 1.0  # the guard's factor on what comes from the pool
 
     def __post_init__(self) -> None:
-        check(self, shares=("confidence",), weights=("weight", "unsupervised"))
+        check(self, shares=("strong", "confidence"), weights=("weight", "unsupervised"))
 
     @property
     def unread(self) -> frozenset[str]:
-        return frozenset({"labeled.strong"} if self.online else {"labeled.strong", "pool.weak"})
+        ignored = {"labeled.strong": not self.strong, "pool.weak": not self.online}
+        return frozenset(view for view, unused in ignored.items() if unused)
 
     def loss(self, nets: DetectorNets, batch: SceneBatch) -> Losses:
         pool = self._ask(nets, batch.pool) if self.online else batch.pool
         noisy = Part(*mixed(pool.strong, pool.strong_boxes, pool.weight, self.mix))
-        task, pseudo = learn(nets.student, given(batch.labeled.weak, batch.labeled.weak_boxes), noisy)
+        known = given(batch.labeled.weak, batch.labeled.weak_boxes)
+        if not self.strong:
+            task, pseudo = learn(nets.student, known, noisy)
+        else:
+            bold = given(batch.labeled.strong, batch.labeled.strong_boxes)
+            weak, strong, pseudo = learn(nets.student, known, bold, noisy)
+            task = blended(weak, strong, self.strong)
         return task | of_the_pool(pseudo, self.unsupervised * self.weight)
 
     def _ask(self, nets: DetectorNets, pool: PoolScenes) -> PoolScenes:

@@ -3,7 +3,7 @@ exists. Liu et al. ICLR 2021, sec. 3.1. https://arxiv.org/abs/2102.09480"""
 
 from dataclasses import dataclass
 
-from tutelage.methods.detection.method import DetectionMethod, given, learn
+from tutelage.methods.detection.method import DetectionMethod, blended, given, learn
 from tutelage.methods.method import check
 from tutelage.types import DetectorNets, Losses, SceneBatch
 
@@ -24,4 +24,4 @@ class Supervised(DetectionMethod):
         weak, strong = learn(
             nets.student, given(scenes.weak, scenes.weak_boxes), given(scenes.strong, scenes.strong_boxes)
         )
-        return {name: (1 - self.strong) * weak[name] + self.strong * strong[name] for name in weak}
+        return blended(weak, strong, self.strong)
