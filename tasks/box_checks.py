@@ -128,5 +128,5 @@ def scores(one: Rival, truth: Truth, rules: Rules) -> Scores:
 
 
 def between(found: Interval) -> str:
-    """The ends of an interval of AP, in words."""
-    return f"{points(found.low)} to {points(found.high)} points"
+    """The ends of an interval of AP, in words: to two digits, or one near zero would be read as zero."""
+    return f"{points(found.low, digits=2)} to {points(found.high, digits=2)} points"

@@ -60,7 +60,7 @@ def check(new: Contender, fair: Contender, old: Contender, params: Params) -> li
 
 def _beats(new: Contender, fair: Contender, params: Params) -> Check:
     found = gain(new, fair, params)
-    ends = f"{percent(found.low)} to {percent(found.high)}"
+    ends = f"{percent(found.low, 2)} to {percent(found.high, 2)}"
     reason = f"the reduction of the error lies in {ends}" + (
         ", clear of zero" if found.low > 0 else ": the baseline is better" if found.high < 0 else ": it may be luck"
     )

@@ -92,7 +92,7 @@ def test_a_smaller_student_that_loses_nothing_takes_over(judged):
     verdict, failed = judged()
     assert (verdict["winner"], failed) == ("student", [])
     assert verdict["reasons"][0].startswith(
-        "The student takes its teacher's place: the difference of AP lies in 0.0 to"
+        "The student takes its teacher's place: the difference of AP lies in 0.00 to"
     )
 
 

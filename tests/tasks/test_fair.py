@@ -40,7 +40,7 @@ def test_students_of_all_rounds_count():
     assert [line[:40] for line in uneven(rounds, section="detection.")] == [
         "Unequal training: detection.baseline.ste", "Unequal training: detection.oracle.steps",
     ]  # fmt: skip
-    assert "have 2,750 steps together" in uneven(rounds)[0]
+    assert "have 2,400 steps together" in uneven(rounds)[0]
 
 
 def test_check_says_so(tmp_path, monkeypatch, capsys):
