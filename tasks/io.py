@@ -17,11 +17,9 @@ def whole(out: Path) -> Iterator[Path]:
     next attempt removes. Killed between the two renames at the end, it leaves the old `out` as `.old`, and the next
     attempt begins by putting it back.
     """
-    part, old = out.with_name(out.name + ".part"), out.with_name(out.name + ".old")
-    if old.exists() and not out.exists():
-        os.replace(old, out)
-    for left in (part, old):
-        shutil.rmtree(left, ignore_errors=True)
+    part, old = out.with_name(out.name + ".part"), _old(out)
+    put_back(out)
+    shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     yield part
     for path in sorted(part.rglob("*")):
@@ -32,6 +30,18 @@ def whole(out: Path) -> Iterator[Path]:
     os.replace(part, out)
     sync(out.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def put_back(out: Path) -> None:
+    """Undo the first of the two renames of `whole` where it was cut off between them, or end what it had left to do."""
+    old = _old(out)
+    if old.exists() and not out.exists():
+        os.replace(old, out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(out: Path) -> Path:
+    return out.with_name(out.name + ".old")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -6,7 +6,6 @@ python -m tasks.promote restore REGISTRY
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.io import read_json, whole, write_json
+from tasks.io import put_back, read_json, whole, write_json
 
 MODEL, RECORD = "model.safetensors", "production.json"
 SEEN = "seen.parquet"  # sha256 of each image of the pool that the model learned from
@@ -122,14 +121,8 @@ def _changed(folder: Path) -> Iterator[Path]:
 
 
 def _recover(folder: Path) -> None:
-    """Undo the first of the two renames of `whole`, where it was cut off between them."""
-    old = folder.with_name(folder.name + ".old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-    elif old.exists():
-        os.rename(old, folder)
-    else:
-        folder.mkdir(parents=True)
+    put_back(folder)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _sha256(path: Path) -> str:

@@ -30,8 +30,8 @@ def precision(compute: Compute, *, cpu: bool) -> str:
 def keep_memory() -> None:
     """Have glibc keep up to 256 MiB that were freed.
 
-    Else it hands a step's tensors back to the kernel, which clears each page anew in the next one: a tenth of the time
-    of a small network on a CPU. Nothing changes where the C library has no `mallopt`.
+    Else it hands a step's tensors back to the kernel, which clears each page anew in the next one. Nothing changes
+    where the C library has no `mallopt`.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
