@@ -125,18 +125,23 @@ def params(recipe: Path, fold: int) -> dict[str, Any]:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """metrics.json of each line, and as `guard` the guard's verdict: a student that it stopped is its teacher."""
+    """metrics.json of each line that there is, and the guard's verdict: a student that it stopped is its teacher."""
     work = folder / "work/detection"
     last = yaml.safe_load((folder / "params.yaml").read_text())["detection"]["last"]
     found = {name: read_json(work / f"evaluation/{name}/metrics.json") for name in LINES}
-    return found | {"guard": read_json(work / f"rounds/{last}/guard/guard.json")["verdict"]}
+    tested = {name: metrics for name, metrics in found.items() if metrics.get("available", True)}
+    return tested | {"guard": read_json(work / f"rounds/{last}/guard/guard.json")["verdict"]}
 
 
 def markdown(folds: list[int], found: list[dict[str, Any]], *, unit: str = "fold") -> str:
-    """What `results` says of each fold, or other unit -> the lines, and in each the student's gain in points."""
+    """What `results` says of each fold, or other unit -> the lines, and in each the student's gain in points.
+
+    A line that was not tested in all of them is `-`.
+    """
     scores = {"ap": "AP", "ap50": "AP50"}
     rows = [
-        [title, *(_spread([each[name][score] for each in found]) for score in scores)] for name, title in LINES.items()
+        [title, *(_spread([each[name][score] for each in found if name in each], len(found)) for score in scores)]
+        for name, title in LINES.items()
     ]
     gains = [
         [fold, *(change(each["candidate"][score] - each["baseline"][score]) for score in scores), each["guard"]]
@@ -146,7 +151,9 @@ def markdown(folds: list[int], found: list[dict[str, Any]], *, unit: str = "fold
     return f"{lines}\n\nStudent less supervised only:\n\n{table([unit, *scores.values(), 'guard'], gains)}"
 
 
-def _spread(values: list[float]) -> str:
+def _spread(values: list[float], wanted: int) -> str:
+    if len(values) < wanted:
+        return "-"
     return f"{points(float(np.mean(values)))} ({points(min(values))} to {points(max(values))})"
 
 

@@ -31,7 +31,8 @@ def furnish(folder: Path, content: dict[str, Any], *, dvc: bool = True, compute:
 def train_longer(content: dict[str, Any], factor: float) -> None:
     """Multiply the steps of all networks that a section of params trains, in place."""
     for network in ("teacher", "baseline", "oracle", "student"):
-        content[network]["steps"] = round(factor * content[network]["steps"])
+        if content[network] is not None:
+            content[network]["steps"] = round(factor * content[network]["steps"])
 
 
 def repro(folder: Path, *stages: str) -> None:

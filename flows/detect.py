@@ -16,7 +16,7 @@ def find(reproduce: Reproduce) -> list[Run]:
     reproduce(
         "fetch", "compose", "scenes_split"
     )  # your own images need no scenes, but then these must be up to date too
-    with reproduce.beside("detector@baseline", "detector@oracle"):
+    with reproduce.beside(*(f"box_evaluate@{line}" for line in ("baseline", "teacher", "oracle"))):
         reproduce("detector@teacher")
         for n in reproduce.each("box_student"):
             reproduce(f"box_label@{n}")

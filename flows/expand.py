@@ -12,8 +12,8 @@ from flows.server import main_of
 def grow(reproduce: Reproduce) -> list[Run]:
     """Images, a teacher, then rounds of labels and students beside what they are compared with; verdict and report."""
     reproduce("fetch", "doctor")  # your own images need no `fetch`, but then it must be up to date too
-    reproduce("teacher")
-    with reproduce.beside("baseline", "oracle"):
+    with reproduce.beside(*(f"reference@{line}" for line in ("baseline", "oracle", "teacher"))):
+        reproduce("teacher")
         for n in reproduce.each("student"):
             reproduce(f"calibrate@{n}")
             reproduce(f"pseudo_label@{n}")

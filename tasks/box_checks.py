@@ -49,57 +49,58 @@ def gain(new: Rival, old: Rival, truth: Truth, rules: Rules) -> Interval:
     )  # fmt: skip
 
 
-def check(new: Rival, fair: Rival, old: Rival, truth: Truth, *, ratio: float | None, rules: Rules) -> list[Check]:
+def check(
+    new: Rival, fair: Rival, old: Rival, truth: Truth, progress: Interval, *, ratio: float | None, rules: Rules
+) -> list[Check]:
     """The rules in order: better than the fair baseline, then not inferior to the champion `old`.
 
-    `ratio` is the measured time of `new` over that of `old`; None where they are of one architecture. The clock
-    decides, but only its answer is kept: the numbers are counted operations.
+    `progress` is the `gain` of `new` on `fair`. `ratio` is the measured time of `new` over that of `old`; None where
+    they are of one architecture. The clock decides, but only its answer is kept: the numbers are counted operations.
     """
-    checks = [_beats(new, fair, truth, rules)]
+    now, before = scores(new, truth, rules), scores(old, truth, rules)
+    plain = before if old is fair else scores(fair, truth, rules)
+    checks = [_beats(progress, now, plain)]
     if old is not fair:
-        checks.append(_not_worse(new, old, truth, rules))
-    return [*checks, _classes(new, old, truth, rules), _latency(new, old, ratio, rules), _size(new, old, rules)]
+        checks.append(_not_worse(gain(new, old, truth, rules), now, before, rules))
+    losses = bootstrap_class_ap(
+        truth.given, new.found, old.found, truth.classes, resamples=rules.resamples, seed=rules.seed,
+        confidence=1 - SIGNIFICANCE / len(truth.classes), max_detections=rules.max_detections,
+    )  # fmt: skip
+    return [*checks, _classes(losses, now, before, rules), _latency(new, old, ratio, rules), _size(new, old, rules)]
 
 
-def _beats(new: Rival, fair: Rival, truth: Truth, rules: Rules) -> Check:
-    found = gain(new, fair, truth, rules)
+def _beats(found: Interval, now: Scores, before: Scores) -> Check:
     reason = f"the gain of AP lies in {between(found)}" + (
         ", clear of zero" if found.low > 0 else ": the baseline is better" if found.high < 0 else ": it may be luck"
     )
     rule = "AP against the supervised baseline: 95 % interval of the difference above 0"
-    return Check("gain on the baseline", *_aps(new, fair, truth, rules), rule, found.low > 0, reason)
+    return Check("gain on the baseline", now.ap, before.ap, rule, found.low > 0, reason)
 
 
-def _not_worse(new: Rival, old: Rival, truth: Truth, rules: Rules) -> Check:
-    found = gain(new, old, truth, rules)
+def _not_worse(found: Interval, now: Scores, before: Scores, rules: Rules) -> Check:
     rule = (
         f"AP against production: low end of the 95 % interval of the difference above {0 - 100 * rules.margin:g} points"
     )
     reason = f"the difference of AP lies in {between(found)}"
-    return Check("AP", *_aps(new, old, truth, rules), rule, found.low > -rules.margin, reason)
+    return Check("AP", now.ap, before.ap, rule, found.low > -rules.margin, reason)
 
 
-def _classes(new: Rival, old: Rival, truth: Truth, rules: Rules) -> Check:
+def _classes(losses: list[Interval | None], now: Scores, before: Scores, rules: Rules) -> Check:
     """A class fails on a loss of AP50 above the margin that chance does not explain: a few objects are none."""
-    names = truth.classes
-    every = bootstrap_class_ap(
-        truth.given, new.found, old.found, names, resamples=rules.resamples, seed=rules.seed,
-        confidence=1 - SIGNIFICANCE / len(names), max_detections=rules.max_detections,
-    )  # fmt: skip
-    found = {name: one for name, one in zip(names, every, strict=True) if one is not None}
-    now, before = (scores(one, truth, rules).per_class for one in (new, old))
+    found = {name: one for name, one in zip(now.per_class, losses, strict=True) if one is not None}
     failed = [
-        f"{name} ({100 * one.estimate:.1f} points on {now[name].objects} objects)"
+        f"{name} ({100 * one.estimate:.1f} points on {now.per_class[name].objects} objects)"
         for name, one in found.items()
         if one.estimate < -rules.class_margin and one.high < 0
     ]
     worst = min(found, key=lambda name: found[name].estimate)
+    numbers = now.per_class[worst].ap50, before.per_class[worst].ap50
     rule = (
         f"no class's AP50 falls by more than {100 * rules.class_margin:g} points beyond chance "
         f"(bootstrap, {SIGNIFICANCE:g} for all)"
     )
     reason = f"AP50 falls for {listed(failed)}" if failed else "no class loses AP50 beyond margin and chance"
-    return Check(f"AP50, worst class {worst}", now[worst].ap50, before[worst].ap50, rule, not failed, reason)
+    return Check(f"AP50, worst class {worst}", *numbers, rule, not failed, reason)
 
 
 def _latency(new: Rival, old: Rival, ratio: float | None, rules: Rules) -> Check:
@@ -116,10 +117,6 @@ def _size(new: Rival, old: Rival, rules: Rules) -> Check:
     return Check(
         "size", now, before, f"at most {limit:g} times the champion's parameters", now <= limit * before, reason
     )
-
-
-def _aps(new: Rival, old: Rival, truth: Truth, rules: Rules) -> tuple[float | None, float | None]:
-    return scores(new, truth, rules).ap, scores(old, truth, rules).ap
 
 
 def scores(one: Rival, truth: Truth, rules: Rules) -> Scores:

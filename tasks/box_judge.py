@@ -29,8 +29,9 @@ def box_judge(split: Path, candidate: Path, baseline: Path, evaluation: Path, *,
     if card.spec != fair_card.spec:
         ratio = latency.measure((network, card.image_size), (other, fair_card.image_size), params.compute)
         print(f"latency: the candidate takes {ratio:.2f} times as long as the baseline", flush=True)
-    checks = check(new, fair, fair, truth, ratio=ratio, rules=rules)
-    progress, promote = gain(new, fair, truth, rules), all(one.passed for one in checks)
+    progress = gain(new, fair, truth, rules)
+    checks = check(new, fair, fair, truth, progress, ratio=ratio, rules=rules)
+    promote = all(one.passed for one in checks)
     words = (
         f"the candidate's AP is {change(progress.estimate)} points from the supervised baseline's "
         f"(95 % interval {points(progress.low)} to {points(progress.high)})"

@@ -209,7 +209,7 @@ class Detection:
     optimiser: Optimiser
     teacher: TrainDetector
     baseline: TrainDetector
-    oracle: TrainDetector
+    oracle: TrainDetector | None = None  # of the pool's hidden boxes too; null: none is trained
     student: TrainDetector
     calibrate: CalibrateBoxes
     label: LabelBoxes
@@ -229,6 +229,23 @@ class Detection:
         return self.views.ways if self.label.orientations else [Orientation()]
 
     def __post_init__(self) -> None:
+        self._check_rounds()
+        if self.label.orientations and len(self.views.ways) == 1:
+            raise ValueError(
+                "label.orientations is true, but views allow one way only: set their flip or turn, or leave it"
+            )
+        if self.calibrate.rule == "precision" and not self.split.holdout:
+            raise ValueError(
+                "calibrate.rule is precision, which is proven on a hold-out, but split.holdout is 0: raise it, or "
+                "write rule: count"
+            )
+        if self.fuse.weights is not None and len(self.fuse.weights) != self.last + 1:
+            raise ValueError(
+                f"fuse.weights has {len(self.fuse.weights)} numbers for a teacher and {self.last} round(s)"
+            )
+        self._known(self.compress.network, "compress.network")
+
+    def _check_rounds(self) -> None:
         count, above = len(self.rounds), "work/detection"
         chain = {n: f"{above}/teacher" if n == 1 else f"{above}/rounds/{n - 1}/guard" for n in range(1, count + 1)}
         written = {n: item.teacher for n, item in self.rounds.items()}
@@ -236,14 +253,8 @@ class Detection:
             raise ValueError(f"rounds is {written}, but rounds are numbered from 1 and chained: write {chain}")
         if self.last != count:
             raise ValueError(f"last is {self.last}, but the last round is {count}")
-        if self.label.orientations and len(self.views.ways) == 1:
-            raise ValueError(
-                "label.orientations is true, but views allow one way only: set their flip or turn, or leave it"
-            )
         if self.rounds[1].boxes != "teacher":
             raise ValueError(f"rounds.1.boxes is {self.rounds[1].boxes!r}, but the first round has one teacher only")
-        if self.fuse.weights is not None and len(self.fuse.weights) != count + 1:
-            raise ValueError(f"fuse.weights has {len(self.fuse.weights)} numbers for a teacher and {count} round(s)")
         for n, item in self.rounds.items():
             if item.holdout and n < count:
                 raise ValueError(
@@ -251,7 +262,6 @@ class Detection:
                     "Only the last round may learn from it"
                 )
             self._known(item.network, f"rounds.{n}.network")
-        self._known(self.compress.network, "compress.network")
 
     def _known(self, changes: dict[str, Any], section: str) -> None:
         if unknown := changes.keys() - {known.name for known in fields(self.network)}:

@@ -19,7 +19,7 @@ def detector(split: Path, *, params: Params, out: Path) -> Path:
     """Train the detector that `out` names: model.safetensors, curve.csv.
 
     `teacher` leaves the hold-out for its calibration; `baseline`, what a student must beat, has every box there is, for
-    it needs none; `oracle` has the pool's hidden boxes too, and unavailable.json where there are none.
+    it needs none; `oracle` has the pool's hidden boxes too, and unavailable.json where there are none or none is asked.
     """
     table, wanted = read_split(split), params.detection
     match out.name:
@@ -29,9 +29,10 @@ def detector(split: Path, *, params: Params, out: Path) -> Path:
             job = every_box("baseline", wanted.baseline, wanted.network, split, table)
         case "oracle":
             known = rows_of(table, "pool")[_known(table, split)]
-            if not len(known):
+            if wanted.oracle is None or not len(known):
+                reason = "detection.oracle is null" if wanted.oracle is None else "the pool has no hidden boxes"
                 with whole(out) as folder:
-                    write_json(folder / "unavailable.json", {"reason": "the pool has no hidden boxes"})
+                    write_json(folder / "unavailable.json", {"reason": reason})
                 return out
             job = every_box("oracle", wanted.oracle, wanted.network, split, table)
             every = pa.concat_tables([read_boxes(split), read_boxes(split, "truth.parquet")])

@@ -8,7 +8,8 @@ def uneven(family: Params | Detection, *, section: str = "") -> list[str]:
     """A sentence for each of baseline and oracle that has other steps than teacher and students together; else none."""
     together, found = family.teacher.steps + family.last * family.student.steps, []
     for name, less in (("baseline", "some of the gain is longer training"), ("oracle", "it is no ceiling")):
-        steps: int = getattr(family, name).steps
+        network = getattr(family, name)
+        steps: int = together if network is None else network.steps
         if steps != together:
             why = less if steps < together else "it has had more training"
             found.append(

@@ -165,7 +165,7 @@ def written(params: Any, names: Sequence[str]) -> list[tuple[str, str]]:
     for name in names:
         section = getattr(params, name)
         content = asdict(section) if is_dataclass(section) and not isinstance(section, type) else section
-        if name in ("teacher", "baseline", "oracle", "union", "student"):
+        if section is not None and name in ("teacher", "baseline", "oracle", "union", "student"):
             content["method"] = {"name": type(section.method).__name__, **content["method"]}
         told.append((name, json.dumps(content).replace('"', "")))
     return told

@@ -161,6 +161,9 @@ def test_folds_are_told_by_their_mean_and_what_the_student_gains_in_each():
     assert "| supervised only | 25.0 (20.0 to 30.0) | 50.0 (40.0 to 60.0) |" in said
     assert "| student | 27.0 (25.0 to 29.0) | 54.0 (50.0 to 58.0) |" in said
     assert said[-2:] == ["| 0 | +5.0 | +10.0 | continue |", "| 4 | -1.0 | -2.0 | weaken |"]
+    assert "| all labels | 40.0 (40.0 to 40.0) | 80.0 (80.0 to 80.0) |" in said
+    some = [fold("continue", baseline=0.2, candidate=0.2), fold("stop", baseline=0.2, candidate=0.2, oracle=0.3)]
+    assert "| all labels | - | - |" in folds.markdown([0, 1], some)
 
 
 def test_what_a_fold_came_to_is_read_where_the_stages_write_it(tmp_path):
@@ -173,6 +176,8 @@ def test_what_a_fold_came_to_is_read_where_the_stages_write_it(tmp_path):
         (work / f"{name}.json").write_text(json.dumps(content))
     found = folds.results(tmp_path)
     assert found == {"baseline": {"ap": 0.1}, "candidate": {"ap": 0.2}, "oracle": {"ap": 0.3}, "guard": "stop"}
+    (work / "evaluation/oracle/metrics.json").write_text('{"available": false, "reason": "none is asked"}')
+    assert folds.results(tmp_path).keys() == {"baseline", "candidate", "guard"}
     outs = (folds.ROOT / "dvc.yaml").read_text()
     assert '"work/detection/rounds/${key}/guard"' in outs
     assert "work/detection/evaluation/${key}" in outs
@@ -323,6 +328,9 @@ def test_longer_runs_of_boxes_are_longer_in_every_network_and_leave_the_params_a
     assert [made["detection"][name]["steps"] for name in names] == [25] * 4
     assert made["detection"]["names"]["train"]["steps"] == 12
     assert content["detection"]["teacher"]["steps"] == 10
+    alone = {"detection": content["detection"] | {"oracle": None}}
+    assert boxes.params(alone, 0, 2.0)["detection"]["oracle"] is None
+    assert boxes.params(alone, 0, 2.0, oracle=True)["detection"]["oracle"] == {"steps": 20}
     assert boxes.params({"detection": content["detection"] | {"names": None}}, 0, 2.0)["detection"]["names"] is None
 
 

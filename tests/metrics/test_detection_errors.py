@@ -3,7 +3,7 @@ from scenes_found import CLASSES, found, given, guesses, random_scenes
 
 from tutelage.data.boxes import Found, nothing_found, nothing_given
 from tutelage.metrics.coco import score
-from tutelage.metrics.detection_errors import ERRORS, KINDS, costs, errors, wrong
+from tutelage.metrics.detection_errors import ERRORS, KINDS, ap50, costs, errors, wrong
 
 A, B, C = [0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]
 SHIFTED = [0, 0, 10, 4]  # overlaps A by 0.4
@@ -97,6 +97,14 @@ def test_mending_never_harms_and_nothing_to_find_has_no_costs():
     assert min(found_of.values()) >= 0
     assert max(found_of.values()) > 0.05
     assert costs([nothing_given()], [found([A], [0], [0.9])], CLASSES) == dict.fromkeys(ERRORS)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_ap50_is_that_of_pycocotools(seed):
+    scenes = random_scenes(seed, crowds=bool(seed % 2))
+    said = guesses(scenes, seed + 20)
+    assert ap50(scenes, said, CLASSES) == pytest.approx(score(scenes, said, CLASSES).ap50, abs=1e-12)
+    assert ap50(scenes, [nothing_found()] * len(scenes), CLASSES) == 0
 
 
 def test_without_every_error_the_score_is_one():

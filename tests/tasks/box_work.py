@@ -19,7 +19,7 @@ def small(params, **changes):
     """The repository's params with runs of a few steps on small images."""
     found = params.detection
     runs = {
-        name: dataclasses.replace(getattr(found, name), steps=4, labelled_batch=4)
+        name: dataclasses.replace(found.baseline, steps=4, labelled_batch=4)
         for name in ("teacher", "baseline", "oracle")
     }
     split = {"split": dataclasses.replace(found.split, holdout=0.25)}

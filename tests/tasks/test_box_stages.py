@@ -78,6 +78,27 @@ def test_from_boxes_to_a_verdict(work):
     assert all(part in html for part in (*strips, "class. A classifier of crops named them; with the detector"))
     guarded = read_json(guard / "guard.json")["signals"]["boxes"]["detail"]
     assert guarded in html
+    assert "Numbers are\ncalibrated scores." in html
+
+
+def test_a_report_without_an_oracle_where_none_is_asked(work):
+    params, folder = work
+    params = dataclasses.replace(params, detection=dataclasses.replace(params.detection, oracle=None))
+    labels = named(params, folder, labelled(params, folder, folder / "rounds/1/labels"))
+    (folder / "baseline").symlink_to(folder / "teacher")
+    (folder / "rounds/1/student").symlink_to(folder / "teacher")
+    guard = box_guard(
+        folder / "split", folder / "teacher", labels, folder / "teacher", params=params, out=folder / "rounds/1/guard"
+    )
+    oracle = detector(folder / "split", params=params, out=folder / "oracle")
+    assert [path.name for path in oracle.iterdir()] == ["unavailable.json"]
+    for name, model in {"baseline": folder / "baseline", "oracle": oracle, "candidate": guard}.items():
+        box_evaluate(folder / "split", model, params=params, out=folder / "evaluation" / name)
+    box_fuse(folder / "split", folder / "teacher", folder / "rounds", params=params, out=folder / "evaluation/fused")
+    box_judge(folder / "split", guard, folder / "baseline", folder / "evaluation", params=params, out=folder / "judge")
+    report = box_report(folder, params=params, out=folder / "report")
+    assert read_json(report / "summary.json").keys() == {"baseline", "candidate", "gain"}
+    assert "detection.oracle is null: no ceiling is known" in (report / "report.html").read_text()
     assert contents(box_report(folder, params=params, out=folder / "again")) == contents(report)
 
 
@@ -221,10 +242,11 @@ def test_objects_are_counted_in_all_labelled_images_not_only_in_those_held_out(w
 
 
 def test_boxes_are_counted_without_a_holdout_but_no_precision_is_promised(tmp_path, monkeypatch):
-    """Where few images have boxes, the teacher may have them all."""
+    """Where few images have boxes, the teacher may have them all; or so few that a share of them is none."""
     monkeypatch.chdir(tmp_path)
-    found = load(ROOT / "params.yaml").detection.split
-    params, folder = prepare(tmp_path, split=dataclasses.replace(found, holdout=0.0))
+    params, folder = prepare(
+        tmp_path, split=dataclasses.replace(load(ROOT / "params.yaml").detection.split, holdout=0.01)
+    )
     with pytest.raises(BadInput, match=r"no holdout image.*Set detection\.split\.holdout, or another detection\.calib"):
         box_calibrate(folder / "split", folder / "teacher", params=params, out=folder / "calibration")
     wanted = dataclasses.replace(params.detection.calibrate, rule="count")
@@ -254,7 +276,7 @@ def test_an_image_with_400_objects_and_one_with_none_both_train(tmp_path, monkey
     found = params.detection
     detection = dataclasses.replace(
         found, network=dataclasses.replace(found.network, kind=kind),
-        split=dataclasses.replace(found.split, holdout=0.0),
+        split=dataclasses.replace(found.split, holdout=0.01),
         baseline=dataclasses.replace(found.baseline, labelled_batch=2, steps=2),
     )  # fmt: skip
     params, seen = dataclasses.replace(params, detection=detection), []

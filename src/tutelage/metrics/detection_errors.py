@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 
 from tutelage.data.boxes import Found, Given
 from tutelage.metrics.box_matching import match, overlap_or_cover
-from tutelage.metrics.coco import curves_at_half
+from tutelage.metrics.coco import RECALLS
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # overlaps from which a box is on an object, and up to which it is on none
 KINDS = ("classification", "localisation", "both", "duplicate", "background")
@@ -74,7 +74,7 @@ def costs(given: Sequence[Given], found: Sequence[Found], classes: list[str]) ->
     object, then it is removed, as are boxes with other errors. Of what was missed the objects are removed. Gains do
     not add up: a box mended may still be a surer mistake's neighbour.
     """
-    before = _ap50(given, found, classes)
+    before = ap50(given, found, classes)
     if before is None:
         return dict.fromkeys(ERRORS)
     said = [wrong(people, detector) for people, detector in zip(given, found, strict=True)]
@@ -82,16 +82,32 @@ def costs(given: Sequence[Given], found: Sequence[Found], classes: list[str]) ->
         name: [_mend(*one, kind) for one in zip(given, found, said, strict=True)] for kind, name in enumerate(KINDS)
     }
     gains: dict[str, float | None] = {
-        name: (_ap50(given, boxes, classes) or 0.0) - before for name, boxes in mended.items()
+        name: (ap50(given, boxes, classes) or 0.0) - before for name, boxes in mended.items()
     }
     rest = [Given(*(column[~one.missed] for column in people)) for people, one in zip(given, said, strict=True)]
-    left = _ap50(rest, found, classes)
+    left = ap50(rest, found, classes)
     return gains | {"missed": (1.0 if left is None else left) - before}
 
 
-def _ap50(given: Sequence[Given], found: Sequence[Found], classes: list[str]) -> float | None:
-    curves = curves_at_half(given, found, classes)
-    return float(np.mean(list(curves.values()))) if curves else None
+def ap50(given: Sequence[Given], found: Sequence[Found], classes: list[str]) -> float | None:
+    """COCO's AP50 of all boxes, a quarter of pycocotools' time; None where there is nothing to find."""
+    matched = [match(*one, iou=FOREGROUND) for one in zip(given, found, strict=True)]
+    labels, scores = (np.concatenate(column) for column in zip(*((f.labels, f.scores) for f in found), strict=True))
+    right, ignored = (np.concatenate(column) for column in zip(*((m.right, m.ignored) for m in matched), strict=True))
+    objects = np.bincount(np.concatenate([g.labels[~g.crowd] for g in given]), minlength=len(classes))
+    surest = np.argsort(-scores, kind="stable")
+    surest = surest[~ignored[surest]]
+    some = np.flatnonzero(objects).tolist()
+    each = [_average_precision(right[surest[labels[surest] == k]], int(objects[k])) for k in some]
+    return float(np.mean(each)) if each else None
+
+
+def _average_precision(right: Bool[np.ndarray, " d"], objects: int) -> float:
+    """Mean over COCO's 101 recalls of the best precision from there on, boxes surest first."""
+    hits = np.cumsum(right)
+    precision = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
+    reached = np.searchsorted(hits / objects, RECALLS, side="left")
+    return float(precision[reached[reached < len(hits)]].sum()) / len(RECALLS)
 
 
 def _mend(given: Given, found: Found, said: Wrong, kind: int) -> Found:
