@@ -25,7 +25,8 @@ FIRST_PORT = 4200
 
 def command_line(story: Flow[..., Any]) -> argparse.ArgumentParser:
     """What `python -m flows.NAME` takes for a flow of this name that runs stages side by side: --workers."""
-    parser = argparse.ArgumentParser(prog=f"python -m flows.{story.name}", description=story.description)
+    module = story.name.replace("-", "_")
+    parser = argparse.ArgumentParser(prog=f"python -m flows.{module}", description=story.description)
     parser.add_argument("--workers", type=int, default=2, help="stages that may run side by side (default: 2)")
     return parser
 

@@ -1,4 +1,4 @@
-"""The judge of detectors: is the student proven better than what boxes alone give?"""
+"""The judge of detectors: proven better than what boxes alone give, and no worse than what is in production?"""
 
 import hashlib
 import shutil
@@ -7,50 +7,93 @@ from pathlib import Path
 from typing import Any
 
 from tasks import latency
-from tasks.box_answers import marked, read_found
+from tasks.box_answers import find, marked, read_found
 from tasks.box_checks import Rival, Rules, Truth, check, gain
+from tasks.checks import Check
 from tasks.io import read_json, whole, write_json
 from tasks.judge import checks_table
 from tasks.params import Params
 from tasks.text import change, points
+from tasks.training import rows_of
+from tutelage.data.boxes import Found
 from tutelage.data.manifest import classes_of, read_split
+from tutelage.metrics.comparison import Interval
 from tutelage.models.files import DetectorCard, load_detector
 from tutelage.types import BadInput, Detector
 
+Judged = tuple[Rival, Detector, DetectorCard]
 
-def box_judge(split: Path, candidate: Path, baseline: Path, evaluation: Path, *, params: Params, out: Path) -> Path:
-    """Student and baseline, and what both found in the test split -> verdict.json, report.md, the winner's model."""
+
+def box_judge(
+    split: Path, candidate: Path, baseline: Path, evaluation: Path, champion: Path, *, params: Params, out: Path
+) -> Path:
+    """Student, baseline and champion on the test split -> verdict.json, report.md, the winner's model.
+
+    EVALUATION holds what candidate and baseline found. The champion is the detector in production; where there is none
+    yet, the baseline. A student is promoted when it beats the baseline beyond chance and is not inferior to the
+    champion.
+    """
     ids, truth, rules = judged_by(split, params)
-    (new, network, card), (fair, other, fair_card) = (
-        rival(name, folder, evaluation / name, ids)
-        for name, folder in (("candidate", candidate), ("baseline", baseline))
-    )
+    new, network, card = rival("candidate", candidate, evaluation / "candidate", ids)
+    plain = rival("baseline", baseline, evaluation / "baseline", ids)
+    in_production = (champion / "model.safetensors").exists()
+    fair, _, fair_card = plain
+    old, other, old_card = _production(split, champion, params) if in_production else plain
     ratio = None
-    if card.spec != fair_card.spec:
-        ratio = latency.measure((network, card.image_size), (other, fair_card.image_size), params.compute)
-        print(f"latency: the candidate takes {ratio:.2f} times as long as the baseline", flush=True)
+    if card.spec != old_card.spec:
+        ratio = latency.measure((network, card.image_size), (other, old_card.image_size), params.compute)
+        print(f"latency: the candidate takes {ratio:.2f} times as long as the {old.name}", flush=True)
     progress = gain(new, fair, truth, rules)
-    checks = check(new, fair, fair, truth, progress, ratio=ratio, rules=rules)
-    promote = all(one.passed for one in checks)
-    words = (
-        f"the candidate's AP is {change(progress.estimate)} points from the supervised baseline's "
-        f"(95 % interval {points(progress.low)} to {points(progress.high)})"
-    )
-    failed = [f"{one.name}: {one.reason}" for one in checks if not one.passed]
+    checks = check(new, fair, old, truth, progress, ratio=ratio, rules=rules)
+    same = card.sha256 == old_card.sha256
+    promote = not same and all(one.passed for one in checks)
     content = {
         "promote": promote,
-        "winner": "candidate" if promote else "baseline",
-        "reasons": [f"{'Promoted' if promote else 'Not promoted'}: {words}.", *failed],
+        "winner": "candidate" if promote else old.name,
+        "champion": "production" if in_production else "baseline",
+        "reasons": _reasons(promote, progress, checks, old.name, same=same),
         "checks": [asdict(one) for one in checks],
         "gain": {"ap": progress.estimate, "low": progress.low, "high": progress.high},
-        "digests": digests(split) | {"candidate": card.sha256, "baseline": fair_card.sha256},
+        "digests": digests(split)
+        | {"candidate": card.sha256, "baseline": fair_card.sha256, "champion": old_card.sha256},
     }
     with whole(out) as folder:
-        winner = candidate if promote else baseline
+        winner = {"candidate": candidate, "baseline": baseline, "champion": champion}[str(content["winner"])]
         shutil.copyfile(winner / "model.safetensors", folder / "model.safetensors")
         write_json(folder / "verdict.json", content)
         (folder / "report.md").write_text(_markdown(content))
     return out
+
+
+def _reasons(promote: bool, progress: Interval, checks: list[Check], champion: str, *, same: bool) -> list[str]:
+    """Why, in sentences a product owner can read."""
+    stays = "the supervised baseline" if champion == "baseline" else "the detector in production"
+    if same:
+        return [f"Not promoted: the candidate is {stays}, byte for byte."]
+    words = (
+        f"the candidate's AP is {change(progress.estimate)} points from the supervised baseline's "
+        f"(95 % interval {points(progress.low)} to {points(progress.high)})"
+    )
+    if promote:
+        held = [] if champion == "baseline" else ["It is not inferior to the detector in production in any check."]
+        return [f"Promoted: {words}.", *held]
+    failed = [f"{one.name}: {one.reason}" for one in checks if not one.passed]
+    return [f"Not promoted: {words}.", *failed, f"So {stays} is kept."]
+
+
+def _production(split: Path, champion: Path, params: Params) -> Judged:
+    """The detector in production, and what it finds in this split's test. BadInput where it knows other classes."""
+    table, path = read_split(split), champion / "model.safetensors"
+    network, card = load_detector(path)
+    if card.classes != (classes := classes_of(table)):
+        raise BadInput(
+            f"{champion} holds a production detector of the classes {card.classes}, but this split has {classes}. "
+            f"They cannot be compared: correct the labels, or empty {champion} and the folder production beside it, "
+            "which `retrain_detector` copies there, to judge against the baseline instead"
+        )
+    batch = params.detection.evaluate.batch
+    found = find(table, rows_of(table, "test"), network, card, compute=params.compute, batch=batch)
+    return _judged("champion", found, network, card)
 
 
 def judged_by(split: Path, params: Params) -> tuple[list[str], Truth, Rules]:
@@ -58,7 +101,7 @@ def judged_by(split: Path, params: Params) -> tuple[list[str], Truth, Rules]:
     table, wanted = read_split(split), params.detection
     test = marked(split, table, "test")
     rules = Rules(
-        class_margin=wanted.judge.class_margin, latency_ratio=wanted.judge.latency_ratio,
+        margin=wanted.judge.margin, class_margin=wanted.judge.class_margin, latency_ratio=wanted.judge.latency_ratio,
         resamples=wanted.judge.resamples, seed=params.seed, max_detections=wanted.evaluate.max_detections,
     )  # fmt: skip
     return test.ids, Truth(test.given, classes_of(table)), rules
@@ -69,7 +112,7 @@ def digests(split: Path) -> dict[str, str]:
     return {name: hashlib.sha256((split / f"{name}.parquet").read_bytes()).hexdigest() for name in ("split", "boxes")}
 
 
-def rival(name: str, model: Path, evaluation: Path, ids: list[str]) -> tuple[Rival, Detector, DetectorCard]:
+def rival(name: str, model: Path, evaluation: Path, ids: list[str]) -> Judged:
     """A detector with what it found. BadInput where the evaluation is another one's, or of other images."""
     network, card = load_detector(model / "model.safetensors")
     if read_json(evaluation / "metrics.json").get("model") != card.sha256:
@@ -77,11 +120,15 @@ def rival(name: str, model: Path, evaluation: Path, ids: list[str]) -> tuple[Riv
     seen, found = read_found(evaluation)
     if seen != ids:
         raise BadInput(f"the {name} was tested on other images than this split's. Run `dvc repro` to test it again")
+    return _judged(name, found, network, card)
+
+
+def _judged(name: str, found: list[Found], network: Detector, card: DetectorCard) -> Judged:
     return Rival(name, found, card.parameters, latency.operations(network, card.image_size)), network, card
 
 
 def _markdown(content: dict[str, Any]) -> str:
-    verdict = "promote the candidate" if content["promote"] else "the baseline wins"
+    verdict = "promote the candidate" if content["promote"] else f"the {content['winner']} wins"
     parts = [
         f"# Verdict: {verdict}",
         "\n".join(f"- {reason}" for reason in content["reasons"]),

@@ -156,6 +156,7 @@ class JudgeBoxes:
     """What a detector must show on the frozen test split."""
 
     __pydantic_config__ = STRICT
+    margin: Share = 0.0  # AP that the lower end of the interval against production may lack; 0.01 is one point
     class_margin: Share = 0.1  # AP50 that a class may lose
     latency_ratio: Annotated[float, Field(gt=0)] = 1.5
     resamples: Count = 1000

@@ -1,4 +1,4 @@
-"""What is in production, and how a model gets there. The flow `retrain` runs it:
+"""What is in production, and how a model gets there. The flows `retrain` and `retrain_detector` run it:
 
 python -m tasks.promote snapshot_champion REGISTRY
 python -m tasks.promote promote JUDGED REGISTRY [SPLIT]
@@ -37,7 +37,7 @@ def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
         raise _bad(f"{judged} keeps the {verdict['winner']} in place. {' '.join(verdict['reasons'])}")
     digest = smoke_test(judged / MODEL)
     if digest != verdict["digests"][verdict["winner"]]:
-        raise _bad(f"{judged / MODEL} is not the model that was judged. `dvc repro judge` judges it again")
+        raise _bad(f"{judged / MODEL} is not the model that was judged. `dvc repro` judges it again")
     production = registry / "production"
     before = _record(production)
     record = {"model": digest, "verdict": _sha256(judged / "verdict.json")}
@@ -58,17 +58,28 @@ def restore(registry: Path) -> Path:
 
 
 def smoke_test(model: Path) -> str:
-    """The file's sha256, once the network in it has given finite numbers for a black image. Raises BadInput."""
+    """The file's sha256, once the network in it has given finite numbers for a black image. Raises BadInput.
+
+    A detector may find nothing there, also where it is broken, so its weights must be finite too.
+    """
     import torch
 
-    from tutelage.models.files import load_model
+    from tutelage.models.files import load_detector, load_model, read_weights
 
-    net, card = load_model(model)
+    about, weights, digest = read_weights(model)
     with torch.inference_mode():
-        logits = net(torch.zeros(1, 3, card.image_size, card.image_size)).logits
-    if not logits.isfinite().all():
-        raise _bad(f"{model} answers {logits.flatten().tolist()} to a black image, which is no finite number")
-    return card.sha256
+        if about.get("task") == "detection":
+            detector, of = load_detector(model)
+            (said,) = detector(torch.zeros(1, 3, of.image_size, of.image_size))
+            numbers = [said.places, said.scores, *weights.values()]
+            what = "holds weights, or answers a black image with numbers, that are not finite"
+        else:
+            net, card = load_model(model)
+            numbers = [net(torch.zeros(1, 3, card.image_size, card.image_size)).logits]
+            what = f"answers {numbers[0].flatten().tolist()} to a black image, which is no finite number"
+    if not all(part.isfinite().all() for part in numbers):
+        raise _bad(f"{model} {what}")
+    return digest
 
 
 def _become(target: Path, source: Path) -> Path:

@@ -18,7 +18,9 @@ from prefect import flow, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
 from toy import Server, Toy, runs_of
 
+from flows import production as shared
 from flows import retrain as story
+from flows import retrain_detector as other
 from flows.adapt import move
 from flows.adapt_scenes import cross
 from flows.child import Failed
@@ -115,7 +117,7 @@ def shop(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
     for name in (".gitignore", ".dvc/config"):
         shutil.copy(ROOT / name, toy.root / name)
     subprocess.run(["git", "init", "--quiet"], cwd=toy.root, check=True)
-    for place in ("registry/champion", "registry/production"):
+    for place in (f"registry/{of}{place}" for of in ("", "detector/") for place in PLACES):
         (toy.root / place).mkdir(parents=True)
         (toy.root / place / "README.md").write_text(place)
     judge = {"cmd": "mkdir -p work && cp -r candidate work/judge", "deps": ["candidate", "registry/champion"]}
@@ -199,21 +201,43 @@ def test_a_promotion_that_dvc_cannot_keep_is_taken_back(shop: Toy, monkeypatch: 
         raise Failed("No space left on device")
 
     candidate(shop.root / "work/judge", 1)
-    monkeypatch.setattr(story, "track", full)
+    monkeypatch.setattr(shared, "track", full)
     with pytest.raises(Failed, match="No space left"):
         hasty(shop.root)
     assert [path.name for path in (shop.root / "registry/production").iterdir()] == ["README.md"]
 
 
+def test_a_detector_goes_into_a_place_of_its_own(shop: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "mkdir -p work/detection && cp -r found work/detection/judge"
+    shop.stages(
+        box_judge={"cmd": command, "deps": ["found", "registry/detector/champion"], "outs": ["work/detection/judge"]}
+    )
+    monkeypatch.setattr(other, "find", lambda reproduce: reproduce("box_judge"))
+    candidate(shop.root / "found", 1)
+    state = other.retrain_detector(return_state=True)
+    assert (state.name, state.message) == ("Promoted", "So it is.")
+    assert not (shop.root / "registry/production/model.safetensors").exists()
+    promoted = (shop.root / "registry/detector/production/model.safetensors").read_bytes()
+    assert promoted == (shop.root / "found/model.safetensors").read_bytes()
+
+    candidate(shop.root / "found", 2)
+    monkeypatch.setattr(shared, "approved", lambda: False)  # what somebody answers
+    state = other.retrain_detector(ask=True, return_state=True)
+    assert state.name == "Kept"
+    assert (shop.root / "registry/detector/champion/model.safetensors").read_bytes() == promoted
+    assert "registry/detector/production/model.safetensors.dvc" in load(shop.root), ".gitignore"
+    assert shop.dvc("status", "--json").strip() == "{}"
+
+
 @flow
 def hasty(root: Path) -> None:
     with checkout(root) as reproduce:
-        story.go_live(reproduce, [])
+        shared.go_live(reproduce, story.CLASSIFIER, [])
 
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_asks_a_person(server: Server, monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
-    monkeypatch.setattr(story, "POLL", 0.2)
+    monkeypatch.setattr(shared, "POLL", 0.2)
 
     def person() -> None:
         with get_client(sync_client=True) as client:
@@ -224,5 +248,5 @@ def test_asks_a_person(server: Server, monkeypatch: pytest.MonkeyPatch, answer: 
 
     someone = threading.Thread(target=copy_context().run, args=(person,))
     someone.start()
-    assert flow(story.approved)() is answer
+    assert flow(shared.approved)() is answer
     someone.join()

@@ -53,15 +53,21 @@ def test_nothing_phones_home_and_nothing_listens_beyond_this_machine() -> None:
     assert "analytics = false" in (ROOT / ".dvc/config").read_text()
 
 
-def test_deployments_are_flows_that_exist_and_only_retrain_has_a_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deployments_are_flows_that_exist_and_of_the_schedules_only_retrains_is_awake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(ROOT)  # entrypoints are relative
     written = (ROOT / "prefect.yaml").read_text()
     assert str(ROOT) not in written
-    deployments = {item["name"]: item for item in yaml.safe_load(written)["deployments"]}
-    flows = {name: load_flow_from_entrypoint(item["entrypoint"]).name for name, item in deployments.items()}
-    assert flows == {"by-hand": "expand", "nightly": "retrain"}
-    assert "schedules" not in deployments["by-hand"]
-    assert deployments["nightly"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    deployments = {
+        f"{load_flow_from_entrypoint(item['entrypoint']).name}/{item['name']}": item
+        for item in yaml.safe_load(written)["deployments"]
+    }
+    assert deployments.keys() == {"expand/by-hand", "retrain/nightly", "retrain-detector/nightly"}
+    assert "schedules" not in deployments["expand/by-hand"]
+    for name, awake in (("retrain/nightly", True), ("retrain-detector/nightly", False)):
+        assert deployments[name]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+        assert [each.get("active", True) for each in deployments[name]["schedules"]] == [awake]
 
 
 @pytest.mark.parametrize(("code", "said"), [(0, "\nall is well\n"), (130, "")])

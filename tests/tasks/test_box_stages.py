@@ -43,6 +43,11 @@ def work(tmp_path, monkeypatch):
     return prepare(tmp_path)
 
 
+def judged(folder, candidate):
+    """What the judge reads; nothing is in production."""
+    return folder / "split", candidate, folder / "baseline", folder / "evaluation", folder / "champion"
+
+
 def test_from_boxes_to_a_verdict(work):
     params, folder = work
     labels = named(params, folder, labelled(params, folder, folder / "rounds/1/labels"))
@@ -58,7 +63,7 @@ def test_from_boxes_to_a_verdict(work):
         box_evaluate(folder / "split", model, params=params, out=folder / "evaluation" / name)
     box_fuse(folder / "split", folder / "teacher", folder / "rounds", params=params, out=folder / "evaluation/fused")
     assert read_json(folder / "evaluation/fused/metrics.json") == {"available": False, "reason": "fuse.weights is null"}
-    box_judge(folder / "split", guard, folder / "baseline", folder / "evaluation", params=params, out=folder / "judge")
+    box_judge(*judged(folder, guard), params=params, out=folder / "judge")
     verdict = read_json(folder / "judge/verdict.json")
     winner = guard if verdict["promote"] else folder / "baseline"
     kept = load_detector(folder / "judge/model.safetensors")[1]
@@ -79,27 +84,6 @@ def test_from_boxes_to_a_verdict(work):
     guarded = read_json(guard / "guard.json")["signals"]["boxes"]["detail"]
     assert guarded in html
     assert "Numbers are\ncalibrated scores." in html
-
-
-def test_a_report_without_an_oracle_where_none_is_asked(work):
-    params, folder = work
-    params = dataclasses.replace(params, detection=dataclasses.replace(params.detection, oracle=None))
-    labels = named(params, folder, labelled(params, folder, folder / "rounds/1/labels"))
-    (folder / "baseline").symlink_to(folder / "teacher")
-    (folder / "rounds/1/student").symlink_to(folder / "teacher")
-    guard = box_guard(
-        folder / "split", folder / "teacher", labels, folder / "teacher", params=params, out=folder / "rounds/1/guard"
-    )
-    oracle = detector(folder / "split", params=params, out=folder / "oracle")
-    assert [path.name for path in oracle.iterdir()] == ["unavailable.json"]
-    for name, model in {"baseline": folder / "baseline", "oracle": oracle, "candidate": guard}.items():
-        box_evaluate(folder / "split", model, params=params, out=folder / "evaluation" / name)
-    box_fuse(folder / "split", folder / "teacher", folder / "rounds", params=params, out=folder / "evaluation/fused")
-    box_judge(folder / "split", guard, folder / "baseline", folder / "evaluation", params=params, out=folder / "judge")
-    report = box_report(folder, params=params, out=folder / "report")
-    assert read_json(report / "summary.json").keys() == {"baseline", "candidate", "gain"}
-    assert "detection.oracle is null: no ceiling is known" in (report / "report.html").read_text()
-    assert contents(box_report(folder, params=params, out=folder / "again")) == contents(report)
 
 
 def assert_works_offline(html):
@@ -132,9 +116,7 @@ def test_a_narrower_student_is_taught_by_kd_and_judged_by_its_size_and_time(work
         box_evaluate(folder / "split", model, params=params, out=folder / "evaluation" / name)
     assert (cards["candidate"].spec.width, cards["baseline"].spec.width) == (4, 8)
     assert cards["candidate"].method == str(KD())
-    box_judge(
-        folder / "split", student, folder / "baseline", folder / "evaluation", params=params, out=folder / "judge"
-    )
+    box_judge(*judged(folder, student), params=params, out=folder / "judge")
     checks = {check["name"]: check for check in read_json(folder / "judge/verdict.json")["checks"]}
     assert checks["size"]["candidate"] == cards["candidate"].parameters < checks["size"]["champion"]
     assert checks["latency"]["candidate"] < checks["latency"]["champion"]  # operations an image

@@ -12,7 +12,8 @@ from tasks.io import read_json, write_json
 from tasks.promote import SEEN, main, promote, restore, snapshot_champion
 from tutelage.data.manifest import read_split
 from tutelage.models.backbone import NetworkSpec, create
-from tutelage.models.files import save_model
+from tutelage.models.detectors import DetectorSpec, create_detector
+from tutelage.models.files import save_detector, save_model
 from tutelage.types import BadInput
 
 SPEC = NetworkSpec(name="small_resnet", width=4, image_size=8)
@@ -54,6 +55,24 @@ def test_promotes_the_judged_model_and_says_which_it_replaces(tmp_path: Path, re
     assert read_json(record)["previous"] == sha256(first / "model.safetensors")
     assert sha256(production / "model.safetensors") == sha256(second / "model.safetensors")
     assert (production / "README.md").read_text() == "production"
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_detector_is_promoted_if_its_weights_are_finite(tmp_path: Path, registry: Path, broken: bool) -> None:
+    """A broken one finds nothing in a black image, and so may a good one."""
+    spec = DetectorSpec(width=4, image_size=32, levels=(4, 8), channels=8, head_convs=1)
+    net, folder = create_detector(spec, 2), judged(tmp_path / "boxes")
+    if broken:
+        next(net.parameters()).data.fill_(float("nan"))
+    save_detector(folder / "model.safetensors", net, classes=["a", "b"], method="supervised")
+    verdict = read_json(folder / "verdict.json") | {"digests": {"candidate": sha256(folder / "model.safetensors")}}
+    write_json(folder / "verdict.json", verdict)
+    if not broken:
+        assert sha256(promote(folder, registry) / "model.safetensors") == sha256(folder / "model.safetensors")
+        return
+    with pytest.raises(BadInput, match="holds weights, or answers a black image with numbers, that are not finite"):
+        promote(folder, registry)
+    assert not (registry / "production/model.safetensors").exists()
 
 
 def test_the_pool_that_a_model_learned_from_goes_with_it(tmp_path: Path, registry: Path) -> None:

@@ -1,0 +1,128 @@
+"""What flows that retrain have in common: what is in production, new images, approval, and storing every byte."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+from prefect.states import Completed
+from prefect.transactions import Transaction, transaction
+
+from flows.child import Failed
+from flows.reproduce import Reproduce, Run
+from flows.server import by_hand, command_line
+from tasks.closed_pipe import quiet
+from tasks.io import read_json
+
+DAY, POLL = 24 * 3600, 5  # seconds
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where models of one kind are in production, and who judges them."""
+
+    registry: str  # folder of production/ and champion/
+    judged: str  # folder of the verdict and the winner
+    split: tuple[str, ...] = ()  # one, whose pool goes into production with the model, or none
+
+
+class Approval(RunInput):
+    """What a person answers before a model goes into production."""
+
+    promote: bool
+
+
+@task(task_run_name="keep_champion", cache_policy=NO_CACHE)
+def keep_champion(reproduce: Reproduce, place: Place) -> None:
+    """The registry's champion becomes what is in production now: what the next model has to beat."""
+    reproduce.run("tasks.promote", "snapshot_champion", place.registry)
+    track(reproduce, place, "champion")
+    track(reproduce, place, "production")  # a flow that was cut off may have left it to us
+
+
+def take_in_new_images(reproduce: Reproduce) -> None:
+    """Images in folders are noticed by DVC itself; those of a `dvc import` are fetched."""
+    for source in reproduce.imports():
+        update(reproduce, source)
+
+
+@task(task_run_name="update {source}", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=10)
+def update(reproduce: Reproduce, source: str) -> None:
+    reproduce.run("dvc", "--wait-for-lock", "update", source)
+
+
+def conclude(reproduce: Reproduce, place: Place, judged: list[Run], *, ask: bool) -> State[None]:
+    """Production changes where the verdict says so, and a person if asked; then every byte is stored."""
+    verdict = read_json(Path(place.judged) / "verdict.json")
+    promoted = verdict["promote"] and (not ask or approved())
+    if promoted:
+        go_live(reproduce, place, judged)
+    push(reproduce)
+    see_that_all_is_up_to_date(reproduce)
+    return Completed(name="Promoted" if promoted else "Kept", message=" ".join(verdict["reasons"]))
+
+
+def approved() -> bool:
+    """What a person says. Raises FlowPauseTimeout when nobody does; production stays as it is."""
+    return pause_flow_run(wait_for_input=Approval, timeout=DAY, poll_interval=POLL).promote
+
+
+def go_live(reproduce: Reproduce, place: Place, judged: list[Run]) -> None:
+    """The files of production and what DVC remembers of them change together, or not at all."""
+    with transaction() as both:
+        both.set("registry", place.registry)
+        put_into_production(reproduce, place, wait_for=judged)
+        track_production(reproduce, place)
+
+
+@task(task_run_name="put_into_production", cache_policy=NO_CACHE)
+def put_into_production(reproduce: Reproduce, place: Place) -> None:
+    """The verdict's winner, once it has been loaded and has answered."""
+    reproduce.run("tasks.promote", "promote", place.judged, place.registry, *place.split)
+
+
+@put_into_production.on_rollback
+def take_back(both: Transaction) -> None:
+    subprocess.run([sys.executable, "-m", "tasks.promote", "restore", both.get("registry")], check=True)
+
+
+@task(task_run_name="track_production", cache_policy=NO_CACHE)
+def track_production(reproduce: Reproduce, place: Place) -> None:
+    """The model's bytes go to DVC's cache, their hash to a file that Git keeps."""
+    track(reproduce, place, "production")
+
+
+@task(task_run_name="push", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=10)
+def push(reproduce: Reproduce) -> None:
+    """Every byte goes to DVC's default remote."""
+    reproduce.run("dvc", "--wait-for-lock", "push")
+
+
+@task(task_run_name="see_that_all_is_up_to_date", cache_policy=NO_CACHE)
+def see_that_all_is_up_to_date(reproduce: Reproduce) -> None:
+    """`dvc status` is clean but for stages of other stories, such as compression, or the flow has failed."""
+    told = json.loads(reproduce.run("dvc", "--wait-for-lock", "status", "--json"))
+    if changed := {name: why for name, why in told.items() if name not in reproduce.untouched()}:
+        raise Failed(f"`dvc status` is not clean after the flow: {changed}")
+
+
+def track(reproduce: Reproduce, place: Place, which: str) -> None:
+    files = [Path(place.registry) / which / name for name in ("model.safetensors", "seen.parquet")]
+    if found := [str(file) for file in files if (reproduce.root / file).exists()]:
+        reproduce.run("dvc", "--wait-for-lock", "add", *found)
+
+
+@quiet
+def main_of_retraining(story: Flow[..., Any]) -> int:
+    """`python -m flows.NAME` of a flow that may ask a person. An exit code."""
+    arguments = command_line(story)
+    arguments.add_argument("--ask", action="store_true", help="wait for an answer in Prefect's UI before promoting")
+    given: dict[str, Any] = vars(arguments.parse_args())
+    return by_hand(lambda: story(**given))

@@ -1,0 +1,28 @@
+"""The same for detectors, from new images to production:  python -m flows.retrain_detector"""
+
+import sys
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.detect import find
+from flows.production import Place, conclude, keep_champion, main_of_retraining, take_in_new_images
+from flows.reproduce import checkout
+
+DETECTOR = Place("registry/detector", "work/detection/judge")
+
+
+@flow
+def retrain_detector(ask: bool = False, workers: int = 2) -> State[None]:
+    """Take in new images, grow and judge a detector, put it into production if it is proven better, store every byte.
+
+    With `ask` the flow waits, for a day at most, until somebody answers in Prefect's UI.
+    """
+    with checkout(workers=workers) as reproduce:
+        keep_champion(reproduce, DETECTOR)
+        take_in_new_images(reproduce)
+        return conclude(reproduce, DETECTOR, find(reproduce), ask=ask)
+
+
+if __name__ == "__main__":
+    sys.exit(main_of_retraining(retrain_detector))

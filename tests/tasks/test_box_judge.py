@@ -1,0 +1,99 @@
+"""Who wins where a detector is in production, and what the report says of it."""
+
+import dataclasses
+import shutil
+
+import pytest
+from box_work import labelled, named, prepare
+
+from tasks.box_evaluate import box_evaluate
+from tasks.box_fuse import box_fuse
+from tasks.box_guard import box_guard
+from tasks.box_judge import box_judge
+from tasks.box_report import box_report
+from tasks.detector import detector
+from tasks.io import read_json
+from tutelage.models.files import load_detector, save_detector
+from tutelage.types import BadInput
+
+
+@pytest.fixture
+def rivals(tmp_path, monkeypatch):
+    """A teacher that is the candidate, a baseline, and what both find in the test."""
+    monkeypatch.chdir(tmp_path)
+    params, folder = prepare(tmp_path)
+    detector(folder / "split", params=params, out=folder / "baseline")
+    for name, model in (("candidate", "teacher"), ("baseline", "baseline")):
+        box_evaluate(folder / "split", folder / model, params=params, out=folder / "evaluation" / name)
+    return params, folder
+
+
+def judged(params, folder, in_production=None, candidate="teacher"):
+    """The verdict, and the sha256 of the detector that it keeps."""
+    champion = folder / "champion"
+    champion.mkdir()
+    if in_production is not None:
+        shutil.copy(folder / in_production / "model.safetensors", champion)
+    split, evaluation = folder / "split", folder / "evaluation"
+    out = box_judge(
+        split, folder / candidate, folder / "baseline", evaluation, champion, params=params, out=folder / "judge"
+    )
+    return read_json(out / "verdict.json"), load_detector(out / "model.safetensors")[1].sha256
+
+
+def test_where_nothing_is_in_production_the_baseline_is_to_beat(rivals):
+    verdict, kept = judged(*rivals)
+    assert (verdict["champion"], verdict["winner"]) == ("baseline", "baseline")
+    assert [check["name"].partition(",")[0] for check in verdict["checks"]][:2] == ["gain on the baseline", "AP50"]
+    assert verdict["reasons"][-1] == "So the supervised baseline is kept."
+    assert kept == verdict["digests"]["champion"] == verdict["digests"]["baseline"]
+
+
+def test_what_is_in_production_is_to_beat_and_stays(rivals):
+    params, folder = rivals
+    (folder / "old").mkdir()
+    net, card = load_detector(folder / "baseline/model.safetensors")
+    save_detector(folder / "old/model.safetensors", net, classes=card.classes, method="of last night")
+    verdict, kept = judged(params, folder, "old")
+    assert (verdict["champion"], verdict["winner"]) == ("production", "champion")
+    assert [check["name"] for check in verdict["checks"]][:2] == ["gain on the baseline", "AP"]
+    assert verdict["reasons"][-1] == "So the detector in production is kept."
+    assert kept == verdict["digests"]["champion"] != verdict["digests"]["baseline"]
+
+
+def test_a_candidate_that_is_in_production_already_is_not_promoted(rivals):
+    verdict, _ = judged(*rivals, "teacher")
+    assert verdict["reasons"] == ["Not promoted: the candidate is the detector in production, byte for byte."]
+    assert (verdict["promote"], verdict["winner"]) == (False, "champion")
+
+
+def test_a_detector_of_other_classes_cannot_be_compared(rivals):
+    params, folder = rivals
+    (folder / "old").mkdir()
+    net, _ = load_detector(folder / "baseline/model.safetensors")
+    save_detector(folder / "old/model.safetensors", net, classes=["horse", "cart"], method="supervised")
+    with pytest.raises(
+        BadInput, match=r"of the classes \['horse', 'cart'\].*empty .*champion and the folder production"
+    ):
+        judged(params, folder, "old")
+    assert not (folder / "judge").exists()
+
+
+def test_the_report_knows_production_and_that_no_oracle_was_asked(rivals):
+    params, folder = rivals
+    params = dataclasses.replace(params, detection=dataclasses.replace(params.detection, oracle=None))
+    labels = named(params, folder, labelled(params, folder, folder / "rounds/1/labels"))
+    shutil.copytree(folder / "teacher", folder / "rounds/1/student")
+    split, teacher, student = folder / "split", folder / "teacher", folder / "rounds/1/student"
+    box_guard(split, teacher, labels, student, params=params, out=folder / "rounds/1/guard")
+    oracle = detector(split, params=params, out=folder / "oracle")
+    assert [path.name for path in oracle.iterdir()] == ["unavailable.json"]
+    box_evaluate(split, oracle, params=params, out=folder / "evaluation/oracle")
+    box_fuse(split, teacher, folder / "rounds", params=params, out=folder / "evaluation/fused")
+    judged(params, folder, "baseline", "rounds/1/guard")
+    report = box_report(folder, params=params, out=folder / "report")
+    assert read_json(report / "summary.json").keys() == {"baseline", "candidate", "gain"}
+    html = (report / "report.html").read_text()
+    assert "detection.oracle is null: no ceiling is known" in html
+    assert "<h1>The detector in production is kept</h1>" in html
+    assert "lose no class, time or size to\nthe detector in production" in html
