@@ -97,10 +97,9 @@ def _carry_out(folder: Path, stage: Stage, before: list[Future[None]], slots: Se
     program, *arguments = shlex.split(stage.command)
     program = sys.executable if program == "python" else program
     paths = ["src", *filter(None, [os.environ.get("PYTHONPATH")])]  # the code of that folder
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TUTELAGE_FLOW": str(os.getpid())}  # ends with us
     with slots:
-        subprocess.run(
-            [program, *arguments], cwd=folder, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, check=True
-        )
+        subprocess.run([program, *arguments], cwd=folder, env=env, check=True)
 
 
 def _stage(name: str, written: dict[str, Any], known: dict[str, Any]) -> Stage:

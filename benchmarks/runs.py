@@ -47,5 +47,6 @@ def _dvc(folder: Path, *arguments: str) -> None:
 def python(folder: Path, *arguments: str, quiet: bool = False) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": "src"}  # the code of that folder
+    env["TUTELAGE_FLOW"] = str(os.getpid())  # whatever ends this process ends its stages
     out = subprocess.DEVNULL if quiet else None
     subprocess.run([sys.executable, *arguments], cwd=folder, env=env, check=True, stdout=out)

@@ -1,8 +1,9 @@
+import os
 import subprocess
 
 import pytest
 
-from benchmarks import folds, plain
+from benchmarks import folds, plain, runs
 
 DVC = """
 stages:
@@ -75,6 +76,16 @@ def test_no_more_than_so_many_run_at_a_time(folder, monkeypatch):
     monkeypatch.setattr(plain.subprocess, "run", run)
     plain.run([folder, folder], "judge", parallel=1)
     assert most == [1] * 10
+
+
+@pytest.mark.parametrize("with_dvc", [False, True])
+def test_a_stage_knows_whom_it_must_not_outlive(folder, with_dvc):
+    (folder / "make.py").write_text("import os, pathlib; pathlib.Path('whom').write_text(os.environ['TUTELAGE_FLOW'])")
+    if with_dvc:
+        runs.python(folder, "make.py")
+    else:
+        plain.run([folder], "other", parallel=1)
+    assert (folder / "whom").read_text() == str(os.getpid())
 
 
 def test_unknown_stages_and_names_are_refused(folder):
