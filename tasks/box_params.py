@@ -235,11 +235,6 @@ class Detection:
             raise ValueError(
                 "label.orientations is true, but views allow one way only: set their flip or turn, or leave it"
             )
-        if self.calibrate.rule == "precision" and not self.split.holdout:
-            raise ValueError(
-                "calibrate.rule is precision, which is proven on a hold-out, but split.holdout is 0: raise it, or "
-                "write rule: count"
-            )
         if self.fuse.weights is not None and len(self.fuse.weights) != self.last + 1:
             raise ValueError(
                 f"fuse.weights has {len(self.fuse.weights)} numbers for a teacher and {self.last} round(s)"

@@ -28,7 +28,8 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     """Manifest, boxes -> split.parquet (image, role), boxes.parquet (objects that may be seen), truth.parquet and
     known.parquet (objects of the pool that are hidden, and the images where they are known), report.
 
-    Roles follow from the seed and each image's bytes. Where nothing is `calibrated`, no hold-out is missed.
+    Roles follow from the seed and each image's bytes. Where nothing is `calibrated`, no hold-out is missed; where a
+    precision is to be promised of the pool's boxes, there must be one.
     Data that cannot be trained on is refused, with the way out.
     """
     wanted: ScenesSplit = params.detection.split
@@ -39,7 +40,8 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     )  # fmt: skip
     roles = dict(zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True))
     counts = _count(classes_of(table), boxes, roles)
-    problems = [*_leaks(told["leaks"]), *_images(roles), *_classes(counts)]
+    promised = calibrated and params.detection.calibrate.rule == "precision"
+    problems = [*_leaks(told["leaks"]), *_images(roles, promised=promised), *_classes(counts)]
     if problems:
         shown = "\n".join(f"  {line}" for line in problems)
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
@@ -83,7 +85,7 @@ def _leaks(leaks: list[dict[str, str]]) -> Iterator[str]:
         )
 
 
-def _images(roles: dict[str, str]) -> Iterator[str]:
+def _images(roles: dict[str, str], *, promised: bool) -> Iterator[str]:
     images = Counter(roles.values())
     if not images["labelled"]:
         yield "There is no labelled image that can be used. Check detection.ingest.labelled"
@@ -91,6 +93,11 @@ def _images(roles: dict[str, str]) -> Iterator[str]:
         yield (
             "There is no test image, so no detector could be judged. Set detection.ingest.test, or raise "
             "detection.split.test_fraction"
+        )
+    if promised and not images["holdout"]:
+        yield (
+            "There is no hold-out image, on which detection.calibrate.rule: precision is proven. Raise "
+            "detection.split.holdout or .images, or write rule: count"
         )
 
 

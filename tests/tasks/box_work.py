@@ -22,7 +22,10 @@ def small(params, **changes):
         name: dataclasses.replace(found.baseline, steps=4, labelled_batch=4)
         for name in ("teacher", "baseline", "oracle")
     }
-    split = {"split": dataclasses.replace(found.split, holdout=0.25)}
+    trusted = {
+        "split": dataclasses.replace(found.split, holdout=0.25),
+        "calibrate": dataclasses.replace(found.calibrate, rule="precision", floor=0.0, cap=0.0),  # every box is kept
+    }
     detection = dataclasses.replace(
         found,
         ingest=dataclasses.replace(found.ingest, root="images", labelled="labelled.json", pool="pool.json"),
@@ -30,7 +33,6 @@ def small(params, **changes):
             found.network, width=8, channels=8, image_size=32, levels=(4, 8), score_floor=0.0, max_detections=10
         ),
         student=dataclasses.replace(found.student, steps=4, labelled_batch=2, pool_batch=2),
-        calibrate=dataclasses.replace(found.calibrate, rule="precision", floor=0.0, cap=0.0),  # every box is kept
         label=dataclasses.replace(found.label, shard_size=3, batch=2),
         names=dataclasses.replace(
             found.names,
@@ -38,7 +40,7 @@ def small(params, **changes):
             train=dataclasses.replace(found.names.train, steps=3, labelled_batch=4, pool_batch=4),
         ),
         judge=dataclasses.replace(found.judge, resamples=20),
-        **(runs | split | changes),
+        **(runs | trusted | changes),
     )
     compute = dataclasses.replace(params.compute, workers=0, device="cpu", threads=1)
     return dataclasses.replace(params, detection=detection, compute=compute)

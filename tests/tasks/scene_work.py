@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 from own_images import save
 
-from tasks.box_params import Compose, ScenesIngest, ScenesSplit
+from tasks.box_params import CalibrateBoxes, Compose, ScenesIngest, ScenesSplit
 
 
-def detection(*, seed=0, compose=None, split=None, image_size=16, **ingest):
+def detection(*, seed=0, compose=None, split=None, image_size=16, rule="count", **ingest):
     """What the stages read of params.yaml."""
     return SimpleNamespace(
         seed=seed,
@@ -16,6 +16,7 @@ def detection(*, seed=0, compose=None, split=None, image_size=16, **ingest):
             compose=Compose(**(compose or {})),
             ingest=ScenesIngest(**({"root": "unused", "labelled": "labelled.json"} | ingest)),
             split=ScenesSplit(**(split or {})),
+            calibrate=CalibrateBoxes(rule=rule),
             network=SimpleNamespace(image_size=image_size),
         ),
     )

@@ -160,7 +160,6 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("adapt.rounds.1.teacher", "work/adapt/candidates/mick", "none of work/adapt/source, .*candidates/mic"),
         ("adapt.rounds.3.teacher", "work/adapt/rounds/1/guard", "the round before it makes work/adapt/rounds/2/guard"),
         ("adapt.rounds.4", {"teacher": "work/adapt/rounds/3/student"}, "it makes work/adapt/rounds/3/guard"),
-        ("detection.calibrate.rule", "precision", r"split\.holdout is 0: raise it, or write rule: count"),
         ("detection.fuse", {"weights": [1.0]}, "1 numbers for a teacher and 1 round"),
         ("detection.guard.boxes", [2.0, 1.0], "write the fewest first"),
     ],

@@ -98,6 +98,15 @@ def test_what_is_odd_gets_a_note(root, capsys):
     assert told(run(root, "alone", pool=None), "The pool is empty")
 
 
+@pytest.mark.parametrize("share", [0.0, 0.01])
+def test_a_precision_without_a_holdout_to_prove_it_on_stops_it(root, share):
+    with pytest.raises(
+        BadInput, match=r"no hold-out image.*Raise detection\.split\.holdout or \.images, or write rule: count"
+    ):
+        run(root, rule="precision", split={"holdout": share})
+    assert report(run(root, rule="precision"))["images"]["holdout"] == 3
+
+
 def test_a_class_without_an_object_to_train_on_stops_it(root):
     coco_set(root, "labelled", 12, classes=("cat", "dog", "emu"))
     content = json.loads((root / "labelled.json").read_text())
