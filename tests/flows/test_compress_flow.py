@@ -8,8 +8,8 @@ from prefect.client.schemas.filters import ArtifactFilter
 from toy import Server, Toy
 
 from flows.compress import rows, show_files
+from flows.production import see_that_all_is_up_to_date
 from flows.reproduce import checkout
-from flows.retrain import see_that_all_is_up_to_date
 from tasks.io import write_json
 
 KINDS = ("fp16", "fp32", "int8")

@@ -13,8 +13,8 @@ from prefect import flow, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 
 from flows.child import Child
+from flows.production import take_in_new_images
 from flows.reproduce import checkout
-from flows.retrain import take_in_new_images
 from flows.server import address, free_port, start
 
 # A stage: `python step.py OUT SECONDS IN...`. It dies with its flow as tasks/__main__.py does; needs our packages.
