@@ -11,7 +11,7 @@ from tasks.box_answers import find, marked, read_found
 from tasks.box_checks import Rival, Rules, Truth, check, gain
 from tasks.checks import Check
 from tasks.io import read_json, whole, write_json
-from tasks.judge import checks_table
+from tasks.judge import checks_table, same_classes
 from tasks.params import Params
 from tasks.text import change, points
 from tasks.training import rows_of
@@ -85,12 +85,7 @@ def _production(split: Path, champion: Path, params: Params) -> Judged:
     """The detector in production, and what it finds in this split's test. BadInput where it knows other classes."""
     table, path = read_split(split), champion / "model.safetensors"
     network, card = load_detector(path)
-    if card.classes != (classes := classes_of(table)):
-        raise BadInput(
-            f"{champion} holds a production detector of the classes {card.classes}, but this split has {classes}. "
-            f"They cannot be compared: correct the labels, or empty {champion} and the folder production beside it, "
-            "which `retrain_detector` copies there, to judge against the baseline instead"
-        )
+    same_classes(champion, card.classes, classes_of(table), flow="retrain_detector")
     batch = params.detection.evaluate.batch
     found = find(table, rows_of(table, "test"), network, card, compute=params.compute, batch=batch)
     return _judged("champion", found, network, card)

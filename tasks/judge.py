@@ -107,14 +107,18 @@ def contender(name: str, model: Path, answers: Answers, evaluation: Path) -> Con
 
 def _production(table: pa.Table, champion: Path, params: Params) -> Contender:
     network, card = load_model(champion / "model.safetensors")
-    if card.classes != classes_of(table):
-        classes = classes_of(table)
-        raise BadInput(
-            f"{champion} holds a production model of the classes {card.classes}, but this split has {classes}. "
-            f"They cannot be compared: correct the labels, or empty {champion} and registry/production, which "
-            "`retrain` copies there, to judge against the baseline instead"
-        )
+    same_classes(champion, card.classes, classes_of(table), flow="retrain")
     return Contender("champion", network, card, ask(table, network, card, compute=params.compute, batch=BATCH))
+
+
+def same_classes(champion: Path, known: list[str], classes: list[str], *, flow: str) -> None:
+    """BadInput where the model in production knows other classes than this split."""
+    if known != classes:
+        raise BadInput(
+            f"{champion} holds a production model of the classes {known}, but this split has {classes}. They cannot "
+            f"be compared: correct the labels, or empty {champion} and {champion.with_name('production')}, which "
+            f"`{flow}` copies there, to judge against the baseline instead"
+        )
 
 
 def same_test(table: pa.Table, answers: dict[str, Answers]) -> None:

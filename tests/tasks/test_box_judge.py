@@ -73,7 +73,8 @@ def test_a_detector_of_other_classes_cannot_be_compared(rivals):
     net, _ = load_detector(folder / "baseline/model.safetensors")
     save_detector(folder / "old/model.safetensors", net, classes=["horse", "cart"], method="supervised")
     with pytest.raises(
-        BadInput, match=r"of the classes \['horse', 'cart'\].*empty .*champion and the folder production"
+        BadInput,
+        match=r"of the classes \['horse', 'cart'\].*empty .*champion and .*production, which `retrain_detector`",
     ):
         judged(params, folder, "old")
     assert not (folder / "judge").exists()

@@ -83,6 +83,7 @@ def test_from_boxes_to_a_verdict(work):
     assert all(part in html for part in (*strips, "class. A classifier of crops named them; with the detector"))
     guarded = read_json(guard / "guard.json")["signals"]["boxes"]["detail"]
     assert guarded in html
+    assert contents(box_report(folder, params=params, out=folder / "again")) == contents(report)
     assert "Numbers are\ncalibrated scores." in html
 
 

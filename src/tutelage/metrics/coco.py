@@ -146,8 +146,8 @@ class _Trial(NamedTuple):
     limit: int  # boxes of an image and class that count
 
 
-class _Class(NamedTuple):
-    """One class as a detector finds it in n images: what COCO matched, surest box first."""
+class Ranked(NamedTuple):
+    """One class as a detector finds it in n images: which boxes are right, surest first."""
 
     image: Int[np.ndarray, " d"]
     right: Bool[np.ndarray, "t d"]
@@ -188,29 +188,27 @@ def _of_seed(trial: _Trial, found: Sequence[Found]) -> Float[np.ndarray, "r k"]:
     given, classes, drawn, overlaps, limit = trial
     run = evaluated(given, found, classes, areas=[[0.0, HUGE]], limits=[limit], overlaps=overlaps)
     n = len(given)
-    return np.stack(
-        [_resampled_ap(_of_class(run.evalImgs[k * n : (k + 1) * n]), drawn) for k in range(len(classes))], 1
-    )
+    return np.stack([resampled_ap(_of_class(run.evalImgs[k * n : (k + 1) * n]), drawn) for k in range(len(classes))], 1)
 
 
-def _of_class(matched: Sequence[dict[str, Any] | None]) -> _Class:
+def _of_class(matched: Sequence[dict[str, Any] | None]) -> Ranked:
     """One class of `COCOeval.evalImgs`, in the order in which it accumulates."""
     some = [(image, one) for image, one in enumerate(matched) if one is not None]
     objects = np.zeros(len(matched), np.int64)
     for place, one in some:
         objects[place] = np.count_nonzero(one["gtIgnore"] == 0)
     if not some:
-        return _Class(np.zeros(0, np.int64), np.zeros((1, 0), bool), np.zeros((1, 0), bool), objects)
+        return Ranked(np.zeros(0, np.int64), np.zeros((1, 0), bool), np.zeros((1, 0), bool), objects)
     order = np.argsort(-np.concatenate([one["dtScores"] for _, one in some]), kind="mergesort")
     image = np.repeat([place for place, _ in some], [len(one["dtScores"]) for _, one in some])[order]
     hit, ignored = (
         np.concatenate([one[key] for _, one in some], axis=1)[:, order].astype(bool)
         for key in ("dtMatches", "dtIgnore")
     )
-    return _Class(image, hit & ~ignored, ~ignored, objects)
+    return Ranked(image, hit & ~ignored, ~ignored, objects)
 
 
-def _resampled_ap(found: _Class, drawn: Int[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+def resampled_ap(found: Ranked, drawn: Int[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
     """AP of one class, mean over overlaps, where image i counts drawn[:, i] times; NaN without an object.
 
     Only right boxes matter: at them recall grows, and a wrong box never has the highest precision of those after it.
@@ -220,7 +218,7 @@ def _resampled_ap(found: _Class, drawn: Int[np.ndarray, "r n"]) -> Float[np.ndar
     return np.concatenate([_block_ap(found, part) for part in np.array_split(drawn, min(blocks, len(drawn)))])
 
 
-def _block_ap(found: _Class, drawn: Int[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+def _block_ap(found: Ranked, drawn: Int[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
     objects = drawn @ found.objects
     total = np.zeros(len(drawn))
     kinds, kind = np.unique(found.counted, axis=0, return_inverse=True)  # one, unless there are crowds

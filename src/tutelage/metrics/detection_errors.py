@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 
 from tutelage.data.boxes import Found, Given
 from tutelage.metrics.box_matching import match, overlap_or_cover
-from tutelage.metrics.coco import RECALLS
+from tutelage.metrics.coco import Ranked, resampled_ap
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # overlaps from which a box is on an object, and up to which it is on none
 KINDS = ("classification", "localisation", "both", "duplicate", "background")
@@ -94,20 +94,14 @@ def ap50(given: Sequence[Given], found: Sequence[Found], classes: list[str]) -> 
     matched = [match(*one, iou=FOREGROUND) for one in zip(given, found, strict=True)]
     labels, scores = (np.concatenate(column) for column in zip(*((f.labels, f.scores) for f in found), strict=True))
     right, ignored = (np.concatenate(column) for column in zip(*((m.right, m.ignored) for m in matched), strict=True))
-    objects = np.bincount(np.concatenate([g.labels[~g.crowd] for g in given]), minlength=len(classes))
+    image, once = np.repeat(np.arange(len(found)), [len(f.labels) for f in found]), np.ones((1, len(found)), np.int64)
+    objects = np.stack([np.bincount(g.labels[~g.crowd], minlength=len(classes)) for g in given])
     surest = np.argsort(-scores, kind="stable")
-    surest = surest[~ignored[surest]]
-    some = np.flatnonzero(objects).tolist()
-    each = [_average_precision(right[surest[labels[surest] == k]], int(objects[k])) for k in some]
+    each = []
+    for k in np.flatnonzero(objects.any(axis=0)).tolist():
+        own = surest[labels[surest] == k]
+        each += resampled_ap(Ranked(image[own], right[None, own], ~ignored[None, own], objects[:, k]), once).tolist()
     return float(np.mean(each)) if each else None
-
-
-def _average_precision(right: Bool[np.ndarray, " d"], objects: int) -> float:
-    """Mean over COCO's 101 recalls of the best precision from there on, boxes surest first."""
-    hits = np.cumsum(right)
-    precision = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
-    reached = np.searchsorted(hits / objects, RECALLS, side="left")
-    return float(precision[reached[reached < len(hits)]].sum()) / len(RECALLS)
 
 
 def _mend(given: Given, found: Found, said: Wrong, kind: int) -> Found:
