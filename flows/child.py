@@ -39,7 +39,9 @@ class Stopped(Failed):
 class Children:
     """The living children of one flow run. Leaving the `with` block, however that happens, ends them."""
 
-    def __init__(self) -> None:
+    def __init__(self, **variables: str) -> None:
+        self.busy = threading.Event()  # a stage has something to do
+        self._variables = variables  # of their environment
         self._alive: set[Child] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -50,7 +52,7 @@ class Children:
         with self._lock:
             if self._stopped:
                 raise Stopped(f"{' '.join(arguments)} was not started: the flow is being ended")
-            child = bound("-m", *arguments, root=root)
+            child = bound("-m", *arguments, root=root, output=subprocess.PIPE, **self._variables)
             self._alive.add(child)
         try:
             yield child

@@ -14,6 +14,7 @@ from flows.child import Children, Failed
 from flows.dag import Dag, ancestors, load
 from flows.lock import alone, forget_the_dead
 from flows.stage import run_stage
+from flows.warm import warm
 
 Run = PrefectFuture[Any]
 
@@ -21,7 +22,7 @@ Run = PrefectFuture[Any]
 @contextmanager
 def checkout(root: Path = Path(), workers: int = 2) -> Iterator["Reproduce"]:
     """The repository at `root`, for one flow alone. However the block is left, no child outlives it."""
-    with alone(root), Children() as children:
+    with alone(root), warm(root) as children:
         forget_the_dead(root)
         yield Reproduce(root, children, workers)
 

@@ -21,6 +21,7 @@ from flows.child import Children, Failed, Limit, Stopped
 from flows.dag import Stage
 
 PROGRESS = re.compile(r"@progress (\d*\.?\d+) ?(.*)")
+OURS = "> python -m tasks "  # how DVC announces a command that may be a fork of a warm Python
 ADVICE = ("To track the changes with git", "To enable auto staging", "Use `dvc push`", "\tgit add", "\tdvc config")
 
 
@@ -58,6 +59,8 @@ def reproduce_one(stage: Stage, root: Path, children: Children, shown: Shown) ->
             if line.startswith("Running stage"):
                 ran = True
                 limit.start()
+            if line.startswith(OURS):
+                children.busy.set()
             if progress := PROGRESS.fullmatch(line):
                 shown.progress(float(progress[1]), progress[2])
             elif line and not line.startswith(ADVICE):

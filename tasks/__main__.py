@@ -21,12 +21,13 @@ from typing import Any
 import psutil
 
 from tasks.closed_pipe import quiet, reader_left
+from tasks.warm import handed_over
 
 VERBS = (
     "fetch", "ingest", "split", "doctor", "teacher", "baseline", "oracle", "calibrate", "pseudo_label", "student",
     "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare", "lesson",
     "committee", "pate", "strings", "keypoints",
-    "compose", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label",
+    "compose", "compose_domains", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label",
     "box_crops", "box_names", "box_student", "box_guard",
     "box_evaluate", "box_fuse", "box_judge", "box_report", "box_compact", "box_compact_judge",
     "drift", "domains", "adapt_ingest", "adapt_split", "adapt_doctor", "adapt_source", "translate", "adapt_student",
@@ -121,7 +122,7 @@ def _die_with_flow() -> None:
 
     Being ended with the parent would not do: that may be a shell, which stays when DVC is killed.
     """
-    flow = os.environ.get("TUTELAGE_FLOW")
+    flow = os.environ.pop("TUTELAGE_FLOW", None)  # a fork in this stage's place ends with it, and need not look too
     if not flow:
         return
     above = _ancestors()
@@ -148,4 +149,5 @@ def _ancestors() -> list[int]:
 
 if __name__ == "__main__":
     _die_with_flow()
-    sys.exit(main(sys.argv[1:]))
+    code = handed_over(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]) if code is None else code)

@@ -7,7 +7,7 @@ from tasks.checks import SIGNIFICANCE, Check
 from tasks.latency import within
 from tasks.text import listed, points
 from tutelage.data.boxes import Found, Given
-from tutelage.metrics.coco import Scores, bootstrap_ap, bootstrap_class_ap, score
+from tutelage.metrics.coco import Averages, averages, bootstrap_ap, bootstrap_class_ap
 from tutelage.metrics.comparison import Interval
 
 
@@ -69,7 +69,7 @@ def check(
     return [*checks, _classes(losses, now, before, rules), _latency(new, old, ratio, rules), _size(new, old, rules)]
 
 
-def _beats(found: Interval, now: Scores, before: Scores) -> Check:
+def _beats(found: Interval, now: Averages, before: Averages) -> Check:
     reason = f"the gain of AP lies in {between(found)}" + (
         ", clear of zero" if found.low > 0 else ": the baseline is better" if found.high < 0 else ": it may be luck"
     )
@@ -77,7 +77,7 @@ def _beats(found: Interval, now: Scores, before: Scores) -> Check:
     return Check("gain on the baseline", now.ap, before.ap, rule, found.low > 0, reason)
 
 
-def _not_worse(found: Interval, now: Scores, before: Scores, rules: Rules) -> Check:
+def _not_worse(found: Interval, now: Averages, before: Averages, rules: Rules) -> Check:
     rule = (
         f"AP against production: low end of the 95 % interval of the difference above {0 - 100 * rules.margin:g} points"
     )
@@ -85,7 +85,7 @@ def _not_worse(found: Interval, now: Scores, before: Scores, rules: Rules) -> Ch
     return Check("AP", now.ap, before.ap, rule, found.low > -rules.margin, reason)
 
 
-def _classes(losses: list[Interval | None], now: Scores, before: Scores, rules: Rules) -> Check:
+def _classes(losses: list[Interval | None], now: Averages, before: Averages, rules: Rules) -> Check:
     """A class fails on a loss of AP50 above the margin that chance does not explain: a few objects are none."""
     found = {name: one for name, one in zip(now.per_class, losses, strict=True) if one is not None}
     failed = [
@@ -119,9 +119,9 @@ def _size(new: Rival, old: Rival, rules: Rules) -> Check:
     )
 
 
-def scores(one: Rival, truth: Truth, rules: Rules) -> Scores:
+def scores(one: Rival, truth: Truth, rules: Rules) -> Averages:
     """COCO's numbers."""
-    return score(truth.given, one.found, truth.classes, max_detections=rules.max_detections)
+    return averages(truth.given, one.found, truth.classes, max_detections=rules.max_detections)
 
 
 def between(found: Interval) -> str:

@@ -11,15 +11,16 @@ from tasks.params import Params
 from tasks.pictures import png
 from tasks.text import points
 from tasks.text import table as markdown
-from tutelage.data.boxes import Found
+from tutelage.data.boxes import Found, nothing_found
 from tutelage.data.manifest import read_split
-from tutelage.metrics.coco import score
-from tutelage.metrics.detection_errors import errors
+from tutelage.metrics.coco import bootstrap_ap, score
+from tutelage.metrics.detection_errors import costs, errors
 from tutelage.models.files import load_detector
 
 
 def box_evaluate(split: Path, model: Path, *, params: Params, out: Path) -> Path:
-    """Test images and a detector's folder -> found.parquet, metrics.json (COCO's numbers, errors by kind), report.md.
+    """Test images and a detector's folder -> found.parquet, metrics.json (COCO's numbers, the AP's interval, errors by
+    kind and what each kind costs), curves.json (of each class: precision at overlap 0.5 over recall), report.md.
 
     A folder with unavailable.json in the model's place gives {"available": false, "reason"} and no boxes.
     """
@@ -31,7 +32,7 @@ def box_evaluate(split: Path, model: Path, *, params: Params, out: Path) -> Path
     test = marked(split, table, "test")
     found = find(table, test.rows, network, card, compute=params.compute, batch=wanted.batch)
     return write_test(
-        str(model), (test, found), card.classes, most=wanted.max_detections,
+        str(model), (test, found), card.classes, params=params,
         about={"parameters": card.parameters, "model": card.sha256}, out=out,
     )  # fmt: skip
 
@@ -45,16 +46,25 @@ def write_missing(name: str, reason: str, out: Path) -> Path:
 
 
 def write_test(
-    name: str, seen: tuple[Marked, list[Found]], classes: list[str], *, most: int, about: dict[str, Any], out: Path
+    name: str, seen: tuple[Marked, list[Found]], classes: list[str], *, params: Params, about: dict[str, Any], out: Path
 ) -> Path:
-    """found.parquet, metrics.json with `about` in it, report.md of what was found in the test images."""
+    """found.parquet, metrics.json with `about` in it, curves.json, report.md of what was found in the test images."""
     test, found = seen
+    most = params.detection.evaluate.max_detections
     scores = score(test.given, found, classes, max_detections=most)
+    blind = [nothing_found()] * len(found)  # what a detector gains on one that finds nothing is its AP
+    ap = bootstrap_ap(
+        test.given, found, blind, classes,
+        resamples=params.detection.judge.resamples, seed=params.seed, max_detections=most,
+    )  # fmt: skip
     told = {key: value for key, value in asdict(scores).items() if key not in ("curves", "per_class")}
     metrics = {
         **told,
         "per_class": {name: one._asdict() for name, one in scores.per_class.items()},
+        "ap_low": ap.low,
+        "ap_high": ap.high,
         "errors": errors(test.given, found, floor=_working_point(found)),
+        "costs": costs(test.given, found, classes),
         "images": len(test.rows),
         "objects": sum(one.objects for one in scores.per_class.values()),
         **about,
@@ -62,6 +72,7 @@ def write_test(
     with whole(out) as folder:
         write_found(folder, test.ids, found)
         write_json(folder / "metrics.json", metrics)
+        write_json(folder / "curves.json", {label: curve.tolist() for label, curve in scores.curves.items()})
         chart = png(precision_recall_chart(scores.curves))
         (folder / "report.md").write_text(_markdown(name, metrics, chart))
     return out

@@ -38,6 +38,4 @@ def box_fuse(split: Path, teacher: Path, rounds: Path, *, params: Params, out: P
         "parameters": sum(card.parameters for card in cards),
         "model": hashlib.sha256("".join(card.sha256 for card in cards).encode()).hexdigest(),
     }
-    return write_test(
-        name, (test, both), cards[0].classes, most=wanted.evaluate.max_detections, about=about, out=out
-    )  # fmt: skip
+    return write_test(name, (test, both), cards[0].classes, params=params, about=about, out=out)

@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.box_answers import kept_boxes, marked, read_found, read_store
+from tasks.box_answers import kept_boxes, read_found, read_store
 from tasks.box_guard import OPINIONS
 from tasks.box_pictures import BoxPool, pool_of
 from tasks.fair import uneven
 from tasks.io import read_json
 from tasks.params import Params
 from tasks.story import read_curve
-from tutelage.data.boxes import Found, Given, nothing_found, overlap
-from tutelage.data.manifest import classes_of, read_split
-from tutelage.metrics.coco import bootstrap_ap, curves_at_half
+from tutelage.data.boxes import Found, Given, overlap
+from tutelage.data.manifest import read_split
 from tutelage.metrics.comparison import Interval
-from tutelage.metrics.detection_errors import costs
 
 LINES = {
     "baseline": "supervised only",
@@ -110,8 +108,7 @@ def read_box_story(work: Path, params: Params, *, side: int) -> BoxStory:
     table = read_split(work / "split")
     pool = pool_of(work / "split", table, side=side, hidden=True)
     rounds = [_round(work / "rounds" / str(number), number, pool) for number in sorted(params.detection.rounds)]
-    given = marked(work / "split", table, "test").given
-    found = {name: _line(work / "evaluation" / name, name, (given, classes_of(table)), params) for name in LINES}
+    found = {name: _line(work / "evaluation" / name, name) for name in LINES}
     runs = {name: work / name for name in ("teacher", "baseline", "oracle")}
     runs |= {f"student {r.number}": work / "rounds" / str(r.number) / "student" for r in rounds if not r.passed}
     roles, counts = np.unique(table["role"].to_numpy(zero_copy_only=False), return_counts=True)
@@ -165,17 +162,11 @@ def _round(folder: Path, number: int, pool: BoxPool) -> BoxRecord:
     )
 
 
-def _line(folder: Path, name: str, asked: tuple[list[Given], list[str]], params: Params) -> BoxLine | None:
+def _line(folder: Path, name: str) -> BoxLine | None:
     """None where the evaluation had no detector."""
     metrics = read_json(folder / "metrics.json")
     if not metrics.get("available", True):
         return None
-    (given, classes), (_, found) = asked, read_found(folder)
-    most = params.detection.evaluate.max_detections
-    # What a detector gains on one that finds nothing is its AP.
-    blind = [nothing_found()] * len(found)
-    ap = bootstrap_ap(
-        given, found, blind, classes, resamples=params.detection.judge.resamples, seed=params.seed, max_detections=most
-    )
-    curves = curves_at_half(given, found, classes, max_detections=most)
-    return BoxLine(LINES[name], ABOUT[name], metrics, ap, curves, costs(given, found, classes))
+    ap = Interval(metrics["ap"], metrics["ap_low"], metrics["ap_high"])
+    curves = {label: np.asarray(curve) for label, curve in read_json(folder / "curves.json").items()}
+    return BoxLine(LINES[name], ABOUT[name], metrics, ap, curves, metrics["costs"])

@@ -30,7 +30,7 @@ MANY = 200  # scenes from which on a process a core is worth its start
 
 
 @dataclass(frozen=True)
-class _Set:
+class Scenes:
     """Scenes that one JSON lists."""
 
     folder: str  # below the output
@@ -84,26 +84,30 @@ class Garments:
 
 def compose(fetched: Path, *, params: Any, out: Path) -> Path:
     """Fashion-MNIST -> scenes of garments: labelled.json, pool.json, test.json (COCO: boxes, masks, classes), images/,
-    depth/ (16-bit PNG, millimetres); and target/, the same at night and in fog before other backgrounds.
+    depth/ (16-bit PNG, millimetres).
 
     A scene depends on the seed, its set and its number alone. Garments of test scenes are in no other scene.
     """
+    wanted: Compose = params.detection.compose
+    sets = [
+        Scenes("", "labelled", wanted.labelled, "train"),
+        Scenes("", "pool", wanted.pool, "train"),
+        Scenes("", "test", wanted.test, "test"),
+    ]
+    return composed(fetched, sets, params=params, out=out)
+
+
+def composed(fetched: Path, sets: list[Scenes], *, params: Any, out: Path) -> Path:
+    """The scenes of all sets, or a word why there are none."""
     if left_out(fetched, out):
         return out
     wanted: Compose = params.detection.compose
-    sets = [
-        _Set("", "labelled", wanted.labelled, "train"),
-        _Set("", "pool", wanted.pool, "train"),
-        _Set("", "test", wanted.test, "test"),
-        _Set("target", "pool", wanted.target_pool, "train", ("night", "fog")),
-        _Set("target", "test", wanted.target_test, "test", ("night", "fog")),
-    ]
     garments = {name: Garments(fetched, name, wanted.kinds) for name in ("train", "test")}
     if garments["train"].classes != garments["test"].classes:
         raise BadInput(f"{fetched}: train and test hold other classes. Run `dvc repro --force fetch`")
     with whole(out) as folder, Progress("compose", sum(each.number for each in sets)) as bar:
         for each in sets:
-            _write(folder / each.folder, _Scenes(each, garments[each.garments], wanted, params.seed), bar)
+            _write(folder / each.folder, _Composed(each, garments[each.garments], wanted, params.seed), bar)
     return out
 
 
@@ -133,7 +137,7 @@ def _kinds(wanted: dict[str, list[str]] | None, garments: list[str]) -> dict[str
     return {name: kind for kind, members in wanted.items() for name in members}
 
 
-def _write(folder: Path, scenes: "_Scenes", bar: Progress) -> None:
+def _write(folder: Path, scenes: "_Composed", bar: Progress) -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     name, total, size = scenes.each.name, scenes.each.number, scenes.wanted.size
@@ -156,10 +160,10 @@ def _write(folder: Path, scenes: "_Scenes", bar: Progress) -> None:
 
 
 @dataclass(frozen=True)
-class _Scenes(Dataset[_Made]):
+class _Composed(Dataset[_Made]):
     """The scenes of a set, by their numbers."""
 
-    each: _Set
+    each: Scenes
     garments: Garments
     wanted: Compose
     seed: int

@@ -11,14 +11,18 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
+from torch.utils.data import Dataset
 
 from tasks.io import whole
 from tasks.params import Params
 from tasks.progress import Progress
+from tutelage.data.batches import ahead
 from tutelage.types import BadInput
 
 CLASSES = (
@@ -32,6 +36,7 @@ CONTENT = {
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 SHARD = 1000  # images
+MANY = 8  # shards from which on a process a core is worth its start
 PACKAGE = "dataset-fashion-mnist"
 INSIDE_PACKAGE = Path("usr/share/datasets/fashion-mnist")
 NETWORK_SECONDS = 20  # without an answer
@@ -58,11 +63,24 @@ def fetch(*, params: Params, out: Path) -> Path:
             labels = np.frombuffer(files[f"{prefix}-labels-idx1-ubyte"], np.uint8, offset=8)
             (folder / name).mkdir()
             (folder / name / "classes.txt").write_text("\n".join(CLASSES) + "\n")
-            for first in range(0, len(images), SHARD):
-                shard = folder / name / f"shard-{first // SHARD:05d}.tar"
-                _pack(shard, first, images[first : first + SHARD], labels[first : first + SHARD])
-                bar.update(len(images[first : first + SHARD]))
+            shards = -(-len(images) // SHARD)
+            workers = (os.cpu_count() or 1) if shards >= MANY else 0
+            for number, tar in enumerate(ahead(_Shards(images, labels), start=0, stop=shards, workers=workers)):
+                (folder / name / f"shard-{number:05d}.tar").write_bytes(tar)
+                bar.update(min(SHARD, len(images) - number * SHARD))
     return out
+
+
+@dataclass(frozen=True)
+class _Shards(Dataset[bytes]):
+    """Images of a set as tar files, by their numbers."""
+
+    images: UInt8[np.ndarray, "n 28 28"]
+    labels: UInt8[np.ndarray, " n"]
+
+    def __getitem__(self, number: int) -> bytes:
+        first = number * SHARD
+        return _pack(first, self.images[first : first + SHARD], self.labels[first : first + SHARD])
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -199,9 +217,10 @@ def _keep(made: Path, kept: Path) -> Path:
     return kept
 
 
-def _pack(path: Path, first: int, images: np.ndarray, labels: np.ndarray) -> None:
+def _pack(first: int, images: np.ndarray, labels: np.ndarray) -> bytes:
     """Members carry no date, owner or mode of this machine, so equal images give equal bytes."""
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for place, (image, label) in enumerate(zip(images, labels, strict=True), start=first):
             done, png = cv2.imencode(".png", image)
             assert done
@@ -209,3 +228,4 @@ def _pack(path: Path, first: int, images: np.ndarray, labels: np.ndarray) -> Non
                 member = tarfile.TarInfo(f"{place:05d}.{kind}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue()

@@ -8,7 +8,7 @@ from pycocotools.cocoeval import COCOeval
 from scenes_found import CLASSES, found, given, guesses, random_scenes
 
 from tutelage.data.boxes import Found, nothing_found, nothing_given
-from tutelage.metrics.coco import bootstrap_ap, bootstrap_class_ap, curves_at_half, score
+from tutelage.metrics.coco import averages, bootstrap_ap, bootstrap_class_ap, score
 from tutelage.types import BadInput
 
 ONE = pytest.approx(1, abs=1e-12)  # COCO's precision of one box is 1 / (1 + epsilon)
@@ -80,15 +80,12 @@ def test_fewer_boxes_an_image_count_as_pycocotools_counts_them(tmp_path, limit):
 
 
 @pytest.mark.parametrize("limit", [2, 100])
-def test_curves_at_half_are_those_of_the_score(limit):
+def test_averages_are_those_of_the_score(limit):
     scenes = random_scenes(3)
     answers = guesses(scenes, 10)
     whole = score(scenes, answers, CLASSES, max_detections=limit)
-    alone = curves_at_half(scenes, answers, CLASSES, max_detections=limit)
-    assert list(alone) == list(whole.curves)
-    for name, curve in alone.items():
-        np.testing.assert_array_equal(curve, whole.curves[name])
-    assert np.mean(list(alone.values())) == pytest.approx(whole.ap50)
+    assert averages(scenes, answers, CLASSES, max_detections=limit) == (whole.ap, whole.per_class)
+    assert np.mean([curve.mean() for curve in whole.curves.values()]) == pytest.approx(whole.ap50)
 
 
 def test_the_truth_itself_scores_one():

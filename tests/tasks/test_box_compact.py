@@ -58,7 +58,7 @@ def judged(work, tmp_path, monkeypatch):
             card = load_detector(models(folder)[name] / "model.safetensors")[1]
             found = [seen(one, place < share * len(test.given)) for place, one in enumerate(test.given)]
             write_test(
-                name, (test, found), classes_of(table), most=100,
+                name, (test, found), classes_of(table), params=params,
                 about={"parameters": card.parameters, "model": card.sha256}, out=tmp_path / "evaluation" / name,
             )  # fmt: skip
         out = box_compact_judge(

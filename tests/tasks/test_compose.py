@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from scene_work import detection
 from tasks import compose as module
 from tasks.box_params import Compose
 from tasks.compose import compose
+from tasks.compose_domains import compose_domains
 from tasks.domains import domains
 from tutelage.data import masks
 from tutelage.types import BadInput
@@ -23,7 +25,7 @@ def test_without_the_demos_images_there_is_a_word_why_and_flows_go_on(tmp_path):
     with pytest.raises(BadInput, match="no garments to compose"):
         compose(tmp_path / "fetched", params=detection(compose=SMALL), out=tmp_path / "wardrobe")
     (tmp_path / "fetched/README.md").write_text("Nothing was fetched")
-    for make in (compose, domains):
+    for make in (compose, compose_domains, domains):
         out = make(tmp_path / "fetched", params=detection(compose=SMALL), out=tmp_path / "made")
         assert [path.name for path in out.iterdir()] == ["README.md"]
         assert "fetch.dataset is none" in (out / "README.md").read_text()
@@ -48,15 +50,21 @@ def composed(fetched, tmp_path_factory):
     return compose(fetched, params=detection(compose=SMALL), out=tmp_path_factory.mktemp("composed") / "out")
 
 
-def test_pycocotools_opens_every_set(composed):
+@pytest.fixture(scope="module")
+def abroad(fetched, tmp_path_factory):
+    return compose_domains(fetched, params=detection(compose=SMALL), out=tmp_path_factory.mktemp("abroad") / "out")
+
+
+def test_pycocotools_opens_every_set(composed, abroad):
     for name, number in (("labelled", 3), ("pool", 4), ("test", 3), ("target/pool", 4), ("target/test", 2)):
-        coco = COCO(composed / f"{name}.json")
+        made = abroad if "target" in name else composed
+        coco = COCO(made / f"{name}.json")
         assert len(coco.imgs) == number
         assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == ["bag", "coat"]
         domains = [image["domain"] for image in coco.imgs.values()]
         assert domains == (["night", "fog"] * 2)[:number] if "target" in name else [""] * number
         for image in coco.imgs.values():
-            folder = (composed / name).parent
+            folder = (made / name).parent
             pixels = cv2.imread(str(folder / image["file_name"]))
             depth = cv2.imread(str(folder / image["depth"]), cv2.IMREAD_UNCHANGED)
             assert (pixels.shape, depth.shape, depth.dtype) == ((48, 48, 3), (48, 48), np.uint16)
@@ -76,15 +84,30 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_scene_depends_on_its_number_and_the_seed_alone(fetched, composed, tmp_path):
-    first = contents(composed)
+def test_the_source_of_the_adaptation_is_the_pool_of_the_detection(composed, abroad):
+    here, there = contents(composed), contents(abroad)
+    assert {name: there[name] for name in there if "target" not in name} == {
+        name: here[name] for name in here if "pool" in name
+    }
+
+
+def everything(fetched, out, **changes):
+    """All scenes there are: of both demos in one folder."""
+    for make in (compose, compose_domains):
+        made = make(fetched, params=detection(**changes), out=out.parent / make.__name__)
+        shutil.copytree(made, out, dirs_exist_ok=True)
+    return contents(out)
+
+
+def test_a_scene_depends_on_its_number_and_the_seed_alone(fetched, composed, abroad, tmp_path):
+    first = contents(composed) | contents(abroad)
     more = {"labelled": 2, "pool": 6, "test": 3, "target_pool": 4, "target_test": 2}
-    second = contents(compose(fetched, params=detection(compose=SMALL | more), out=tmp_path / "more"))
+    second = everything(fetched, tmp_path / "more/all", compose=SMALL | more)
     common = [name for name in second if name in first and not name.endswith(".json")]
     assert len(common) == 2 * (2 + 4 + 3 + 4 + 2)
     assert all(first[name] == second[name] for name in common)
     assert first["test.json"] == second["test.json"]
-    third = contents(compose(fetched, params=detection(seed=1, compose=SMALL), out=tmp_path / "seed"))
+    third = everything(fetched, tmp_path / "seed/all", seed=1, compose=SMALL)
     assert all(first[name] != third[name] for name in first)
     assert len(set(first.values())) == len(first)  # no two sets share a scene
 
@@ -109,8 +132,12 @@ def test_garments_of_the_test_are_seen_nowhere_else(fetched, tmp_path, monkeypat
     monkeypatch.setattr(module, "compose_scene", seen)
     compose(fetched, params=detection(compose=SMALL), out=tmp_path / "out")
     train, test = {frozenset({12})}, {frozenset({20})}
-    parts = [widths[:3], widths[3:7], widths[7:10], widths[10:14], widths[14:]]
-    assert [set(map(frozenset, part)) for part in parts] == [train, train, test, train, test]
+    parts = [widths[:3], widths[3:7], widths[7:10]]
+    assert [set(map(frozenset, part)) for part in parts] == [train, train, test]
+    widths.clear()
+    compose_domains(fetched, params=detection(compose=SMALL), out=tmp_path / "abroad")
+    parts = [widths[:4], widths[4:8], widths[8:]]
+    assert [set(map(frozenset, part)) for part in parts] == [train, train, test]
 
 
 def test_scenes_may_be_empty(fetched, tmp_path):

@@ -29,7 +29,8 @@ def match(given: Given, found: Found, *, iou: float = 0.5) -> Matched:
     fits = (found.labels[:, None] == given.labels[None]) & (shared >= min(iou, 1 - 1e-10))
     taken = np.full(len(found.labels), -1, np.int64)
     free = np.ones(len(given.labels), bool)
-    for place in np.argsort(-found.scores, kind="stable"):
+    surest = np.argsort(-found.scores, kind="stable")
+    for place in surest[fits[surest].any(axis=1)]:  # most boxes lie on nothing of their class
         objects, crowds = fits[place] & free & ~given.crowd, fits[place] & given.crowd
         able = objects if objects.any() else crowds
         if able.any():

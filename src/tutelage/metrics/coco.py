@@ -45,6 +45,13 @@ class Scores:
     curves: dict[str, Float[np.ndarray, " 101"]]  # by class: precision at overlap 0.5 at recalls 0, 0.01 .. 1
 
 
+class Averages(NamedTuple):
+    """The first of COCO's numbers."""
+
+    ap: float | None
+    per_class: dict[str, ClassScore]
+
+
 def score(
     given: Sequence[Given], found: Sequence[Found], classes: list[str], *, max_detections: int = 100,
     sizes: tuple[float, float] = SIDES,
@@ -64,9 +71,7 @@ def score(
     quietly(run.accumulate)
     precision, recall = run.eval["precision"], run.eval["recall"]  # [t, 101, k, area, limit], [t, k, area, limit]
     best, last = precision[:, :, :, 0, -1], {"small": 1, "medium": 2, "large": 3}
-    objects = np.bincount(
-        np.concatenate([one.labels[~one.crowd] for one in given] or [np.zeros(0, np.int64)]), minlength=len(classes)
-    )
+    per_class = _per_class(best, given, classes)
     return Scores(
         ap=_mean(best),
         ap50=_mean(best[0]),
@@ -74,22 +79,19 @@ def score(
         by_size={name: _mean(precision[..., place, -1]) for name, place in last.items()},
         ar={limit: _mean(recall[:, :, 0, place]) for place, limit in enumerate(limits)},
         ar_by_size={name: _mean(recall[:, :, place, -1]) for name, place in last.items()},
-        per_class={
-            name: ClassScore(_mean(best[:, :, k]), _mean(best[0, :, k]), int(objects[k]))
-            for k, name in enumerate(classes)
-        },
-        curves={name: best[0, :, k] for k, name in enumerate(classes) if objects[k]},
+        per_class=per_class,
+        curves={name: best[0, :, k] for k, name in enumerate(classes) if per_class[name].objects},
     )
 
 
-def curves_at_half(
+def averages(
     given: Sequence[Given], found: Sequence[Found], classes: list[str], *, max_detections: int = 100
-) -> dict[str, Float[np.ndarray, " 101"]]:
-    """`score(...).curves` alone, in a fraction of the time; their mean is the AP50. Raises BadInput as `score`."""
-    run = evaluated(given, found, classes, areas=[[0.0, HUGE]], limits=[max_detections], overlaps=OVERLAPS[:1])
+) -> Averages:
+    """`ap` and `per_class` of `score` alone, in a fraction of the time. Raises BadInput as `score`."""
+    run = evaluated(given, found, classes, areas=[[0.0, HUGE]], limits=[max_detections], overlaps=OVERLAPS)
     quietly(run.accumulate)
-    precision = run.eval["precision"][0, :, :, 0, 0]
-    return {name: precision[:, k] for k, name in enumerate(classes) if precision[0, k] > -1}
+    best = run.eval["precision"][:, :, :, 0, 0]
+    return Averages(_mean(best), _per_class(best, given, classes))
 
 
 def bootstrap_ap(
@@ -153,6 +155,14 @@ class Ranked(NamedTuple):
     right: Bool[np.ndarray, "t d"]
     counted: Bool[np.ndarray, "t d"]  # False: on a crowd
     objects: Int[np.ndarray, " n"]
+
+
+def _per_class(best: Float[np.ndarray, "t 101 k"], given: Sequence[Given], classes: list[str]) -> dict[str, ClassScore]:
+    labels = [one.labels[~one.crowd] for one in given]
+    objects = np.bincount(np.concatenate(labels or [np.zeros(0, np.int64)]), minlength=len(classes))
+    return {
+        name: ClassScore(_mean(best[:, :, k]), _mean(best[0, :, k]), int(objects[k])) for k, name in enumerate(classes)
+    }
 
 
 def _mean(values: np.ndarray) -> float | None:

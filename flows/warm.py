@@ -1,0 +1,49 @@
+"""Stages of a flow begin in a moment: they are forks of a Python that has loaded torch. See tasks/warm.py."""
+
+import logging
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.child import Children, Failed, Stopped
+from tasks.warm import VARIABLE
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def warm(root: Path) -> Iterator[Children]:
+    """The children of one flow run. Once `busy` is set a Python loads, and then stages in `root` are forks of it.
+
+    Only on Linux: forks of a process that has loaded Apple's frameworks crash.
+    """
+    with tempfile.TemporaryDirectory(prefix="tutelage-") as folder:
+        socket = Path(folder) / "warm"
+        children = Children(**{VARIABLE: str(socket)})
+        # A thread of its own, since Linux ends a child with the thread that started it.
+        thread = threading.Thread(target=serve, args=(socket, root, children), daemon=True)
+        if sys.platform == "linux":
+            thread.start()
+        try:
+            with children:
+                yield children
+        finally:
+            children.busy.set()
+            if thread.is_alive():
+                thread.join()
+
+
+def serve(socket: Path, root: Path, children: Children) -> None:
+    """Serve until the children are ended. Without it a stage takes seconds to begin, which is no reason to fail."""
+    children.busy.wait()
+    try:
+        with children.running("tasks.warm", str(socket), root=root) as child:
+            children.check(child, "tasks.warm", deque(child.stdout or (), maxlen=20))
+    except Stopped:
+        pass
+    except Failed as error:
+        log.warning("stages begin slowly: %s", error)
