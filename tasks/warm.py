@@ -39,12 +39,12 @@ NO_GPU = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # counts GPUs without starting 
 def handed_over(arguments: list[str]) -> int | None:
     """Runs `python -m tasks ARGUMENTS` as a fork of the Python that serves. Its exit code; None where nobody serves."""
     path = os.environ.pop(VARIABLE, None)
-    if not path:
+    if not path or not os.path.exists(path):  # it still loads, or could not
         return None
     with socket.socket(socket.AF_UNIX) as server:
         try:
             server.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):  # it still loads, or was ended
+        except (FileNotFoundError, ConnectionRefusedError):  # it was ended
             return None
         socket.send_fds(server, [b"\n"], [0, 1, 2])
         server.sendall(json.dumps([os.getcwd(), dict(os.environ), arguments]).encode() + b"\n")

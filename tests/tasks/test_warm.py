@@ -96,7 +96,7 @@ def test_our_code_is_found_in_the_callers_place_when_a_stage_begins(place, serve
         assert said[2:5] == [value, "None", "True"]
 
 
-@pytest.mark.parametrize("socket", ["", "nobody"])
+@pytest.mark.parametrize("socket", ["", "nobody", 200 * "long"])
 def test_without_a_server_a_stage_is_a_process_of_its_own(place, socket):
     with begun(place, "4", socket=socket and str(place / socket)) as (process, said):
         assert process.wait(60) == 4
