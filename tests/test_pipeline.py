@@ -21,7 +21,7 @@ from tasks.warm import VARIABLE
 # `report` is the last stage of the rounds; compression comes beside them and would double the time. DVC's cache of runs
 # has nothing to give to a project that was never run, and asking it costs a quarter of the time.
 REPRO = [sys.executable, "-m", "dvc", "repro", "--no-run-cache", "report"]
-OWN = ("teacher", "report")  # one that trains, one that writes pages
+OWN = ("ingest", "teacher", "report")  # one that reads files, one that trains, one that writes pages
 LONG = {"teacher__steps": 60}  # of a stage that is killed between its first step and its last
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
