@@ -47,12 +47,15 @@ class Children:
         self._stopped = False
 
     @contextmanager
-    def running(self, *arguments: str, root: Path) -> Iterator[Child]:
-        """`python -m ARGUMENTS` in `root`, its output one stream of lines. Ended when the block is left before it."""
+    def running(self, *arguments: str, root: Path, **variables: str) -> Iterator[Child]:
+        """`python -m ARGUMENTS` in `root`, its output one stream of lines. Ended when the block is left before it.
+
+        `variables` are added to its environment.
+        """
         with self._lock:
             if self._stopped:
                 raise Stopped(f"{' '.join(arguments)} was not started: the flow is being ended")
-            child = bound("-m", *arguments, root=root, output=subprocess.PIPE, **self._variables)
+            child = bound("-m", *arguments, root=root, output=subprocess.PIPE, **self._variables, **variables)
             self._alive.add(child)
         try:
             yield child

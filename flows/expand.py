@@ -12,13 +12,16 @@ from flows.server import main_of
 def grow(reproduce: Reproduce) -> list[Run]:
     """Images, a teacher, then rounds of labels and students beside what they are compared with; verdict and report."""
     reproduce("fetch", "doctor")  # your own images need no `fetch`, but then it must be up to date too
-    with reproduce.beside(*(f"reference@{line}" for line in ("baseline", "oracle", "teacher"))):
+    rounds = reproduce.each("student")
+    references = [f"reference@{line}" for line in ("baseline", "oracle", "teacher")]
+    with reproduce.beside(*references, *(f"evaluate@{n}" for n in rounds)):
         reproduce("teacher")
-        for n in reproduce.each("student"):
+        for n in rounds:
             reproduce(f"calibrate@{n}")
             reproduce(f"pseudo_label@{n}")
             reproduce(f"student@{n}")
-            reproduce(f"guard@{n}", f"evaluate@{n}")
+            reproduce(f"guard@{n}")
+        reproduce("reference@candidate")
     return reproduce("judge", "report")
 
 

@@ -18,6 +18,8 @@ from flows.warm import warm
 
 Run = PrefectFuture[Any]
 
+LATER = 5  # niceness of a stage that the story does not wait for yet: it gets what the others leave of the cores
+
 
 @contextmanager
 def checkout(root: Path = Path(), workers: int = 2) -> Iterator["Reproduce"]:
@@ -53,7 +55,7 @@ class Reproduce:
 
     @contextmanager
     def beside(self, *milestones: str) -> Iterator[None]:
-        """The milestones get the workers that the block leaves free, and are up to date at its end."""
+        """The milestones get workers and processor where the block leaves them, and are up to date at its end."""
         self._wanted += self._missing(milestones)
         yield
         self._work(milestones)
@@ -83,16 +85,17 @@ class Reproduce:
         return [name for name in self.dag if name in needed and name not in self._runs]
 
     def _work(self, milestones: tuple[str, ...]) -> list[Run]:
+        awaited = ancestors(self.dag, milestones)
         while not self._done.issuperset(milestones):
             for name in [name for name in self._wanted if self._done.issuperset(self.dag[name].needs)]:
                 if len(self._running) < self.workers and not self._failed:
-                    self._start(name)
+                    self._start(name, 0 if name in awaited else LATER)
             if not self._running:
                 raise Failed("\n".join(self._failed))
             self._finish(next(as_completed(list(self._running))))
         return [self._runs[name] for name in milestones]
 
-    def _start(self, name: str) -> None:
+    def _start(self, name: str, niceness: int) -> None:
         stage = self.dag[name]
         run = run_stage.with_options(
             name=name.partition("@")[0],
@@ -102,7 +105,8 @@ class Reproduce:
         )
         needed = [self._runs[need] for need in stage.needs]
         gpus = stage.policy.gpu if self._limited else 0
-        future = run.submit(stage, self.root, self.children, gpus, wait_for=needed, return_state=False)
+        given = (stage, self.root, self.children, gpus, niceness)
+        future = run.submit(*given, wait_for=needed, return_state=False)
         self._wanted.remove(name)
         self._runs[name] = future
         self._running[future] = name

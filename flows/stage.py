@@ -31,12 +31,12 @@ def may_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_retry)
-def run_stage(stage: Stage, root: Path, children: Children, gpus: int) -> State[None] | None:
+def run_stage(stage: Stage, root: Path, children: Children, gpus: int, niceness: int) -> State[None] | None:
     """Bring `stage` up to date, and nothing else. Ends Completed, or Cached when DVC had nothing to run."""
     shown = Shown(stage.name)
     before = (root / stage.name).read_bytes() if stage.source else b""
     with slots(gpus):
-        ran = reproduce_one(stage, root, children, shown)
+        ran = reproduce_one(stage, root, children, shown, niceness)
     if stage.source:
         ran = (root / stage.name).read_bytes() != before
     if stage.report and (root / stage.report).exists():
@@ -44,15 +44,17 @@ def run_stage(stage: Stage, root: Path, children: Children, gpus: int) -> State[
     return None if ran else Completed(name="Cached", message="DVC: nothing that it reads has changed")
 
 
-def reproduce_one(stage: Stage, root: Path, children: Children, shown: Shown) -> bool:
+def reproduce_one(stage: Stage, root: Path, children: Children, shown: Shown, niceness: int) -> bool:
     """`dvc repro` of one stage, its lines turned into logs and progress. False when DVC skipped it.
 
     DVC's lock is waited for, before the stage and again after it, so that another process that holds it never costs a
     finished stage. The timeout counts and ends the stage's command alone: it cannot hit one that waits to be committed.
+    Only the command is nice: DVC, which holds locks that other stages wait for, is not.
     """
     log = get_run_logger()
     ran, last = False, deque[str](maxlen=20)
-    with children.running("dvc", "--wait-for-lock", "repro", "--single-item", stage.name, root=root) as child:
+    command = ("dvc", "--wait-for-lock", "repro", "--single-item", stage.name)
+    with children.running(*command, root=root, TUTELAGE_NICE=str(niceness)) as child:
         assert child.stdout is not None
         limit = Limit(child, stage.policy.timeout)
         for line in map(str.rstrip, child.stdout):

@@ -132,6 +132,11 @@ def _die_with_flow() -> None:
     threading.Thread(target=_end_without, args=(above,), daemon=True).start()
 
 
+def _give_way() -> None:
+    """A flow may want this stage to be nice to those that it waits for. A fork gives way in place of its caller."""
+    os.nice(int(os.environ.pop("TUTELAGE_NICE", "0")))
+
+
 def _end_without(above: list[int]) -> None:
     """Whoever dies, the processes below it get another parent."""
     while _ancestors()[: len(above)] == above:
@@ -150,4 +155,7 @@ def _ancestors() -> list[int]:
 if __name__ == "__main__":
     _die_with_flow()
     code = handed_over(sys.argv[1:])
-    sys.exit(main(sys.argv[1:]) if code is None else code)
+    if code is None:
+        _give_way()
+        code = main(sys.argv[1:])
+    sys.exit(code)

@@ -46,8 +46,13 @@ def handed_over(arguments: list[str]) -> int | None:
             server.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):  # it was ended
             return None
-        socket.send_fds(server, [b"\n"], [0, 1, 2])
-        server.sendall(json.dumps([os.getcwd(), dict(os.environ), arguments]).encode() + b"\n")
+        begun = b""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            socket.send_fds(server, [b"\n"], [0, 1, 2])
+            server.sendall(json.dumps([os.getcwd(), dict(os.environ), arguments]).encode() + b"\n")
+            begun = server.recv(1)
+        if not begun:  # there is no memory for a fork
+            return None
         answer = server.recv(16)
     code = int(answer or -signal.SIGKILL)  # no answer: the attendant was killed, and its stage with it
     if code < 0:
@@ -86,7 +91,12 @@ def serve(path: Path, loaded: Sequence[str] = LOADED) -> Asked:
         early.rename(path)  # whoever sees it may connect
         while True:
             caller, _ = door.accept()
-            if not os.fork():
+            try:
+                attendant = not os.fork()
+            except OSError as error:
+                print(f"a stage begins slowly: no fork for it: {error}", file=sys.stderr)
+                attendant = False
+            if attendant:
                 door.close()
                 return attend(caller)
             caller.close()
@@ -103,6 +113,7 @@ def attend(caller: socket.socket) -> Asked:
         caller.close()
         end_with(attendant)
         return Asked(place, variables, arguments, streams)
+    caller.sendall(b"+")
     threading.Thread(target=end_without, args=(caller, stage), daemon=True).start()
     _, status = os.waitpid(stage, 0)
     with suppress(BrokenPipeError):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from project import ROOT, environment, make, with_dvc
+from waiting import until
 
 from tasks.warm import VARIABLE
 
@@ -45,14 +46,6 @@ def forks():
             until(socket.exists, server)
             yield environment() | {VARIABLE: str(socket)}
             server.kill()
-
-
-def until(truth, process):
-    ends = time.monotonic() + 120
-    while not truth():
-        assert process.poll() is None, "it has ended"
-        assert time.monotonic() < ends, "it never came"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

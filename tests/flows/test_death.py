@@ -6,50 +6,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
-from toy import Server, Toy, living, runs_of, step, story
+from toy import Server, Toy, living, runs_of, started, step, story, works
+from waiting import until
 
 from flows.child import Failed
 from flows.lock import Busy, alone
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine a flow takes a minute to start
-
-# What a shell without job control starts in the background ignores SIGINT, and so does all that it starts.
-FLOW = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-FLOW += "from pathlib import Path; from toy import story; from flows.server import by_hand; import sys; "
-FLOW += "sys.exit(by_hand(lambda: story(Path(sys.argv[1]), [sys.argv[2:]])))"
-
-
-@contextmanager
-def started(toy: Toy, *milestones: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """A flow in a process of its own, as `python -m flows.expand` is."""
-    command = [sys.executable, "-c", FLOW, str(toy.root), *milestones]
-    env = os.environ | {"SHELL": "/bin/sh"} | variables  # a shell that stays between DVC and a stage
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as flow:
-        try:
-            yield flow
-        finally:
-            flow.kill()
-
-
-def until(truth: Callable[[], object], flow: "subprocess.Popen[str] | None" = None, seconds: float = 300) -> None:
-    """Wait for `truth`. A `flow` that ends before it will not bring it any more: what it printed says why."""
-    ends = time.monotonic() + seconds
-    while not truth():
-        assert flow is None or flow.poll() is None, flow.communicate()[0]
-        assert time.monotonic() < ends, "it never came"
-        time.sleep(0.05)
-
-
-def works(toy: Toy, stage: str) -> bool:
-    """Whether the command of `stage` itself runs."""
-    return (toy.root / f"{stage}.began").exists()
 
 
 def test_no_child_outlives_a_flow_and_the_next_one_goes_on(server: Server, empty: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Toy stages through real DVC and a real server."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from prefect.client.schemas.filters import ArtifactFilter
 from toy import Server, Toy, living, runs_of, step, story
 
 from flows.child import Failed
-from flows.reproduce import checkout
+from flows.reproduce import LATER, checkout
 
 
 def test_runs_each_stage_once_side_by_side_then_finds_all_cached(toy: Toy) -> None:
@@ -57,9 +58,11 @@ def test_an_unknown_milestone_is_named(toy: Toy) -> None:
         story(toy.root, [["b"]])
 
 
-def test_what_runs_beside_a_story_gets_the_workers_that_it_leaves_free(toy: Toy) -> None:
+def test_what_runs_beside_a_story_gets_the_workers_and_the_processor_that_it_leaves_free(toy: Toy) -> None:
     toy.stages(slow=step("slow", seconds=4), a=step("a"), b=step("b", "a"))
     during(toy.root)
+    usual = os.nice(0)
+    assert [toy.niceness(name) for name in ("slow", "a", "b")] == [usual + LATER, usual, usual]
     times = toy.times()
     assert times["slow"][0] < times["b"][0]
     assert times["b"][1] < times["slow"][1]
@@ -68,7 +71,7 @@ def test_what_runs_beside_a_story_gets_the_workers_that_it_leaves_free(toy: Toy)
 @flow
 def during(root: Path) -> None:
     with checkout(root) as reproduce:
-        with reproduce.beside("slow"):
+        with reproduce.beside("slow", "b"):
             reproduce("a")
             reproduce("b")
         assert (root / "slow").exists()

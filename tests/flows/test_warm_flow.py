@@ -6,8 +6,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_death import started, until, works
-from toy import Server, Toy, living, runs_of, story
+from toy import Server, Toy, living, runs_of, started, story, works
+from waiting import until
 
 from tasks.warm import VARIABLE
 

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,16 @@ from flows.server import address, free_port, start
 
 # A stage: `python step.py OUT SECONDS IN...`. It dies with its flow as tasks/__main__.py does; needs our packages.
 STEP = """
-import sys, time
+import os, sys, time
 import psutil
 from pathlib import Path
-from tasks.__main__ import _die_with_flow
+from tasks.__main__ import _die_with_flow, _give_way
 
 _die_with_flow()
+_give_way()
 out, seconds, *inputs = sys.argv[1:]
 began = time.time()
-Path(out + ".began").touch()
+Path(out + ".began").write_text(str(os.nice(0)))
 print(f"@progress 0.5 {out}", flush=True)
 time.sleep(float(seconds))
 print("hello from", out, flush=True)
@@ -36,6 +39,11 @@ Path(out).write_text(out + "".join(Path(name).read_text() for name in inputs))
 with open("times", "a") as times:
     times.write(f"{out} {began} {time.time()}\\n")
 """
+
+# What a shell without job control starts in the background ignores SIGINT, and so does all that it starts.
+FLOW = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+FLOW += "from pathlib import Path; from toy import story; from flows.server import by_hand; import sys; "
+FLOW += "sys.exit(by_hand(lambda: story(Path(sys.argv[1]), [sys.argv[2:]])))"
 
 
 class Server:
@@ -67,6 +75,9 @@ class Toy:
         command = [sys.executable, "-m", "dvc", *arguments]
         return subprocess.run(command, cwd=self.root, text=True, capture_output=True, check=True).stdout
 
+    def niceness(self, stage: str) -> int:
+        return int((self.root / f"{stage}.began").read_text())
+
     def times(self) -> dict[str, tuple[float, float]]:
         rows = [line.split() for line in (self.root / "times").read_text().splitlines()]
         return {name: (float(began), float(ended)) for name, began, ended in rows}
@@ -89,6 +100,23 @@ def story(root: Path, milestones: list[list[str]], update: bool = False) -> None
             take_in_new_images(reproduce)
         for names in milestones:
             reproduce(*names)
+
+
+@contextmanager
+def started(toy: Toy, *milestones: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A flow in a process of its own, as `python -m flows.expand` is."""
+    command = [sys.executable, "-c", FLOW, str(toy.root), *milestones]
+    env = os.environ | {"SHELL": "/bin/sh"} | variables  # a shell that stays between DVC and a stage
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as flow:
+        try:
+            yield flow
+        finally:
+            flow.kill()
+
+
+def works(toy: Toy, stage: str) -> bool:
+    """Whether the command of `stage` itself runs."""
+    return (toy.root / f"{stage}.began").exists()
 
 
 def runs_of(flow_run: Any) -> dict[str, str]:

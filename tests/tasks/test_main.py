@@ -29,6 +29,14 @@ def test_a_stage_whose_flow_has_ended_ends_at_once(pytestconfig):
     assert "the flow that wanted this stage has ended" in found.stderr
 
 
+def test_a_stage_is_as_nice_as_its_flow_wants(pytestconfig):
+    begun = "import atexit, os, runpy; atexit.register(lambda: print(os.nice(0))); "
+    begun += "runpy.run_module('tasks', run_name='__main__')"
+    env = os.environ | {"TUTELAGE_NICE": "3"}
+    said = subprocess.check_output([sys.executable, "-c", begun], cwd=pytestconfig.rootpath, env=env, text=True)
+    assert said.splitlines()[-1] == str(os.nice(0) + 3)
+
+
 @pytest.mark.parametrize("dies", ["flow", "dvc"])
 def test_a_stage_ends_with_its_flow_and_with_dvc_although_a_shell_between_them_stays(pytestconfig, dies):
     stage = f"{STAGE}; import os, time; print(os.getpid(), flush=True); time.sleep(600)"

@@ -5,11 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import psutil
 import pytest
+from waiting import until
 
 from tasks.warm import LOADED, VARIABLE
 
@@ -44,13 +44,30 @@ def place(tmp_path_factory, pytestconfig):
     return place
 
 
-@pytest.fixture(scope="module")
-def served(place):
-    socket = place / "s"
-    with subprocess.Popen([sys.executable, "-c", SERVER, str(socket)], cwd=place, env=environment()) as server:
+# Its `os.fork` fails at the call of a number, counted by each process on from its parent's.
+NO_MEMORY = """
+import errno, itertools, os
+fork, calls = os.fork, itertools.count(1)
+def failing():
+    if next(calls) == {number}:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+    return fork()
+os.fork = failing
+"""
+
+
+@contextmanager
+def serving(place, socket, before=""):
+    with subprocess.Popen([sys.executable, "-c", before + SERVER, str(socket)], cwd=place, env=environment()) as server:
         until(socket.exists)
         yield server.pid
         server.kill()
+
+
+@pytest.fixture(scope="module")
+def served(place):
+    with serving(place, place / "s") as server:
+        yield server
 
 
 def environment(**variables):
@@ -69,13 +86,6 @@ def begun(place, *arguments, socket=None, **variables):
             yield process, said
         finally:
             process.kill()
-
-
-def until(truth, seconds=60):
-    ends = time.monotonic() + seconds
-    while not truth():
-        assert time.monotonic() < ends, "it never came"
-        time.sleep(0.01)
 
 
 def test_a_stage_is_a_fork_with_the_streams_arguments_environment_and_exit_code_of_its_caller(place, served):
@@ -101,6 +111,16 @@ def test_without_a_server_a_stage_is_a_process_of_its_own(place, socket):
     with begun(place, "4", socket=socket and str(place / socket)) as (process, said):
         assert process.wait(60) == 4
         assert said[:2] == [str(process.pid), str(os.getpid())]
+
+
+@pytest.mark.parametrize("call", [1, 2])  # of the Python that serves, of the attendant
+def test_a_stage_that_cannot_be_forked_is_a_process_of_its_own_and_later_ones_are_forks(place, tmp_path, call):
+    socket = tmp_path / "s"
+    with serving(place, socket, NO_MEMORY.format(number=call)):
+        for own in [True] * call + [False]:
+            with begun(place, "5", socket=str(socket)) as (process, said):
+                assert process.wait(60) == 5
+                assert (said[0] == str(process.pid)) is own
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
