@@ -18,7 +18,7 @@ from flows.warm import warm
 
 Run = PrefectFuture[Any]
 
-LATER = 5  # niceness of a stage that the story does not wait for yet: it gets what the others leave of the cores
+LATER = 10  # niceness of a stage that the story does not wait for yet: it gets what the others leave of the cores
 
 
 @contextmanager
