@@ -1,5 +1,4 @@
 import gc
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +9,6 @@ from torch import nn
 from tutelage.methods.afid import AFID
 from tutelage.models.average import Frozen
 from tutelage.types import Batch, Labeled, Nets, Network, Outputs, Sizes, Unlabeled
-
-FLOWS = Path(__file__).parent / "flows"
 
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they give
 
@@ -31,16 +28,10 @@ class Echo(Network):
         return Outputs(logits, logits, {})
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """A worker takes a file at a time, and one of them all that needs Prefect's server, which takes 20 s to start.
-
-    What takes longest comes first: begun last, it would keep a worker busy while the others have nothing to do.
-    """
+    """Files with slow tests first: begun last, one would keep a worker busy while the others have nothing to do."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (FLOWS not in item.path.parents, item.path not in slow))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("flows" if FLOWS in item.path.parents else str(item.path)))
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish():
