@@ -10,6 +10,7 @@ from uuid import UUID
 import httpx
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.context import SettingsContext, get_settings_context
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 P = ParamSpec("P")
@@ -26,6 +27,7 @@ class Shown:
         self._bar: UUID | None = None
         self._told = 0.0
         self._gone = False
+        self._settings: dict[int, SettingsContext] = {}  # by retries
 
     def progress(self, share: float, text: str) -> None:
         """A bar, `share` from 0 to 1."""
@@ -46,9 +48,16 @@ class Shown:
     def _send(self, retries: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Prefect's own five retries would hold the stage for a minute, its output unread."""
         try:
-            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries}):
+            with self._retrying(retries):
                 return call(*args, **kwargs)
         except httpx.HTTPError as error:
             self._gone = isinstance(error, httpx.TransportError)  # not when it is only busy
             get_run_logger().warning("%s goes on, an artifact of it is lost: %r", self.stage, error)
             return None
+
+    def _retrying(self, times: int) -> SettingsContext:
+        """Made once: Prefect validates all of its settings anew, which takes longer than to send a number."""
+        if times not in self._settings:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: times}):
+                self._settings[times] = get_settings_context()
+        return self._settings[times]

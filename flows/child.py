@@ -41,7 +41,7 @@ class Children:
 
     def __init__(self, **variables: str) -> None:
         self.busy = threading.Event()  # a stage has something to do
-        self._variables = variables  # of their environment
+        self.variables = variables  # of their environment
         self._alive: set[Child] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -55,7 +55,7 @@ class Children:
         with self._lock:
             if self._stopped:
                 raise Stopped(f"{' '.join(arguments)} was not started: the flow is being ended")
-            child = bound("-m", *arguments, root=root, output=subprocess.PIPE, **self._variables, **variables)
+            child = bound("-m", *arguments, root=root, output=subprocess.PIPE, **self.variables, **variables)
             self._alive.add(child)
         try:
             yield child

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.child import GRACE, Child, Failed, bound
 from flows.lock import Busy, held
+from flows.warm import loading
 from tasks.closed_pipe import quiet
 
 FIRST_PORT = 4200
@@ -67,15 +68,18 @@ def by_hand(story: Callable[[], object]) -> int:
 def serving() -> Iterator[str]:
     """The API that this process's flows talk to: the one in Prefect's settings where it answers, else our own."""
     url = PREFECT_API_URL.value() or address(FIRST_PORT)
-    with held(PREFECT_HOME.value() / "server.lock"):  # two that start at once would both create the database
-        if not answers(url):
-            if httpx.URL(url).host not in ("127.0.0.1", "localhost"):
-                raise Failed(f"PREFECT_API_URL is {url}, which does not answer. Unset it to use a server of our own.")
-            url = address(free_port())
-            start(url, PREFECT_HOME.value())
-    print(f"Prefect: {url.removesuffix('/api')}", flush=True)
-    with temporary_settings({PREFECT_API_URL: url}):
-        yield url
+    with ExitStack() as beside:
+        with held(PREFECT_HOME.value() / "server.lock"):  # two that start at once would both create the database
+            if not answers(url):
+                if httpx.URL(url).host not in ("127.0.0.1", "localhost"):
+                    advice = "Unset it to use a server of our own."
+                    raise Failed(f"PREFECT_API_URL is {url}, which does not answer. {advice}")
+                url = address(free_port())
+                beside.enter_context(loading())  # a server takes seconds to start, and one core
+                start(url, PREFECT_HOME.value())
+        print(f"Prefect: {url.removesuffix('/api')}", flush=True)
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield url
 
 
 def start(url: str, home: Path) -> Child:

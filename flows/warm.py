@@ -1,6 +1,7 @@
 """Stages of a flow begin in a moment: they are forks of a Python that has loaded torch. See tasks/warm.py."""
 
 import logging
+import os
 import sys
 import tempfile
 import threading
@@ -19,8 +20,13 @@ log = logging.getLogger(__name__)
 def warm(root: Path) -> Iterator[Children]:
     """The children of one flow run. Once `busy` is set a Python loads, and then stages in `root` are forks of it.
 
-    Only on Linux: forks of a process that has loaded Apple's frameworks crash.
+    One that is `loading` already serves them instead. Only on Linux: forks of a process that has loaded Apple's
+    frameworks crash.
     """
+    if VARIABLE in os.environ:
+        with Children() as children:
+            yield children
+        return
     with tempfile.TemporaryDirectory(prefix="tutelage-") as folder:
         socket = Path(folder) / "warm"
         children = Children(**{VARIABLE: str(socket)})
@@ -35,6 +41,18 @@ def warm(root: Path) -> Iterator[Children]:
             children.busy.set()
             if thread.is_alive():
                 thread.join()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """For flows of this process in this folder a Python loads at once, while what they wait for is elsewhere."""
+    with warm(Path()) as children:
+        children.busy.set()
+        os.environ.update(children.variables)
+        try:
+            yield
+        finally:
+            del os.environ[VARIABLE]
 
 
 def serve(socket: Path, root: Path, children: Children) -> None:

@@ -1,13 +1,11 @@
 """What a detector must show on the test split before it takes another's place."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.checks import SIGNIFICANCE, Check
 from tasks.latency import within
 from tasks.text import listed, points
-from tutelage.data.boxes import Found, Given
-from tutelage.metrics.coco import Averages, averages, bootstrap_ap, bootstrap_class_ap
+from tutelage.metrics.coco import Averages, Matched, averages, bootstrap_ap, bootstrap_class_ap
 from tutelage.metrics.comparison import Interval
 
 
@@ -16,7 +14,7 @@ class Rival:
     """A detector with what it found in the test split, and what it costs."""
 
     name: str
-    found: Sequence[Found]
+    matched: Matched
     parameters: int
     operations: int  # floating point operations an image
 
@@ -30,41 +28,27 @@ class Rules:
     latency_ratio: float = 1.5  # times the champion's time, and parameters
     resamples: int = 1000
     seed: int = 0
-    max_detections: int = 100
 
 
-@dataclass(frozen=True)
-class Truth:
-    """The annotated images on which rivals are compared."""
-
-    given: Sequence[Given]
-    classes: list[str]
-
-
-def gain(new: Rival, old: Rival, truth: Truth, rules: Rules) -> Interval:
+def gain(new: Rival, old: Rival, rules: Rules) -> Interval:
     """By how much the AP of `new` is higher."""
-    return bootstrap_ap(
-        truth.given, new.found, old.found, truth.classes,
-        resamples=rules.resamples, seed=rules.seed, max_detections=rules.max_detections,
-    )  # fmt: skip
+    return bootstrap_ap(new.matched, old.matched, resamples=rules.resamples, seed=rules.seed)
 
 
-def check(
-    new: Rival, fair: Rival, old: Rival, truth: Truth, progress: Interval, *, ratio: float | None, rules: Rules
-) -> list[Check]:
+def check(new: Rival, fair: Rival, old: Rival, progress: Interval, *, ratio: float | None, rules: Rules) -> list[Check]:
     """The rules in order: better than the fair baseline, then not inferior to the champion `old`.
 
     `progress` is the `gain` of `new` on `fair`. `ratio` is the measured time of `new` over that of `old`; None where
     they are of one architecture. The clock decides, but only its answer is kept: the numbers are counted operations.
     """
-    now, before = scores(new, truth, rules), scores(old, truth, rules)
-    plain = before if old is fair else scores(fair, truth, rules)
+    now, before = averages(new.matched), averages(old.matched)
+    plain = before if old is fair else averages(fair.matched)
     checks = [_beats(progress, now, plain)]
     if old is not fair:
-        checks.append(_not_worse(gain(new, old, truth, rules), now, before, rules))
+        checks.append(_not_worse(gain(new, old, rules), now, before, rules))
     losses = bootstrap_class_ap(
-        truth.given, new.found, old.found, truth.classes, resamples=rules.resamples, seed=rules.seed,
-        confidence=1 - SIGNIFICANCE / len(truth.classes), max_detections=rules.max_detections,
+        new.matched, old.matched, resamples=rules.resamples, seed=rules.seed,
+        confidence=1 - SIGNIFICANCE / len(now.per_class),
     )  # fmt: skip
     return [*checks, _classes(losses, now, before, rules), _latency(new, old, ratio, rules), _size(new, old, rules)]
 
@@ -117,11 +101,6 @@ def _size(new: Rival, old: Rival, rules: Rules) -> Check:
     return Check(
         "size", now, before, f"at most {limit:g} times the champion's parameters", now <= limit * before, reason
     )
-
-
-def scores(one: Rival, truth: Truth, rules: Rules) -> Averages:
-    """COCO's numbers."""
-    return averages(truth.given, one.found, truth.classes, max_detections=rules.max_detections)
 
 
 def between(found: Interval) -> str:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from tasks import latency
-from tasks.box_checks import Rival, Rules, Truth, between, gain, scores
+from tasks.box_checks import Rival, Rules, between, gain
 from tasks.box_judge import digests, judged_by, rival
 from tasks.checks import Check
 from tasks.io import whole, write_json
 from tasks.judge import checks_table
 from tasks.params import Params
 from tasks.text import change, points
+from tutelage.metrics.coco import averages
 
 
 def box_compact_judge(
@@ -23,17 +24,17 @@ def box_compact_judge(
     EVALUATION holds teacher/, student/ and baseline/. The student takes the place when it is small enough, no slower
     than asked, and its AP is not lower beyond the margin and chance.
     """
-    ids, truth, rules = judged_by(split, params)
+    test, rules = judged_by(split, params)
     places = {"student": student, "teacher": teacher, "baseline": student.with_name("baseline")}
     (new, network, card), (old, other, old_card), (plain, _, _) = (
-        rival(name, place, evaluation / name, ids) for name, place in places.items()
+        rival(name, place, evaluation / name, test, params) for name, place in places.items()
     )
     ratio = latency.measure((network, card.image_size), (other, old_card.image_size), params.compute)
     print(f"latency: the student takes {ratio:.2f} times as long as the teacher", flush=True)
-    checks = [_ap(new, old, truth, rules, params), _size(new, old, params), _speed(new, old, ratio, params)]
+    checks = [_ap(new, old, rules, params), _size(new, old, params), _speed(new, old, ratio, params)]
     promote = all(one.passed for one in checks)
     winner = "student" if promote else "teacher"
-    beside = gain(new, plain, truth, rules)
+    beside = gain(new, plain, rules)
     alone = f"the student's AP is {change(beside.estimate)} points from it (95 % interval {between(beside)})"
     content: dict[str, Any] = {
         "promote": promote,
@@ -46,14 +47,14 @@ def box_compact_judge(
     with whole(out) as folder:
         shutil.copyfile(places[winner] / "model.safetensors", folder / "model.safetensors")
         write_json(folder / "verdict.json", content)
-        (folder / "report.md").write_text(_markdown(content, _worst_class(new, old, truth, rules)))
+        (folder / "report.md").write_text(_markdown(content, _worst_class(new, old)))
     print("\n".join(content["reasons"]), flush=True)
     return out
 
 
-def _ap(new: Rival, old: Rival, truth: Truth, rules: Rules, params: Params) -> Check:
-    found, margin = gain(new, old, truth, rules), params.detection.compress.max_loss
-    now, before = (scores(one, truth, rules).ap for one in (new, old))
+def _ap(new: Rival, old: Rival, rules: Rules, params: Params) -> Check:
+    found, margin = gain(new, old, rules), params.detection.compress.max_loss
+    now, before = (averages(one.matched).ap for one in (new, old))
     rule = f"low end of the 95 % interval of the difference above {points(-margin)} points"
     return Check("AP", now, before, rule, found.low > -margin, f"the difference of AP lies in {between(found)}")
 
@@ -80,9 +81,9 @@ def _reasons(promote: bool, checks: list[Check]) -> list[str]:
     return ["The teacher stays.", *(f"{one.name}: {one.reason}" for one in checks if not one.passed)]
 
 
-def _worst_class(student: Rival, teacher: Rival, truth: Truth, rules: Rules) -> str:
+def _worst_class(student: Rival, teacher: Rival) -> str:
     """An average can hide a class: it is told, though no rule reads it."""
-    now, before = (scores(one, truth, rules).per_class for one in (student, teacher))
+    now, before = (averages(one.matched).per_class for one in (student, teacher))
     pairs = {name: (before[name].ap50, now[name].ap50) for name in now}
     drops = {name: old - new for name, (old, new) in pairs.items() if old is not None and new is not None}
     worst = max(drops, key=lambda name: drops[name])

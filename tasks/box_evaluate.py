@@ -11,9 +11,9 @@ from tasks.params import Params
 from tasks.pictures import png
 from tasks.text import points
 from tasks.text import table as markdown
-from tutelage.data.boxes import Found, nothing_found
+from tutelage.data.boxes import Found
 from tutelage.data.manifest import read_split
-from tutelage.metrics.coco import bootstrap_ap, score
+from tutelage.metrics.coco import bootstrap_ap, matched, score
 from tutelage.metrics.detection_errors import costs, errors
 from tutelage.models.files import load_detector
 
@@ -52,10 +52,9 @@ def write_test(
     test, found = seen
     most = params.detection.evaluate.max_detections
     scores = score(test.given, found, classes, max_detections=most)
-    blind = [nothing_found()] * len(found)  # what a detector gains on one that finds nothing is its AP
     ap = bootstrap_ap(
-        test.given, found, blind, classes,
-        resamples=params.detection.judge.resamples, seed=params.seed, max_detections=most,
+        matched(test.given, found, classes, max_detections=most), None,
+        resamples=params.detection.judge.resamples, seed=params.seed,
     )  # fmt: skip
     told = {key: value for key, value in asdict(scores).items() if key not in ("curves", "per_class")}
     metrics = {

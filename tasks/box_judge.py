@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from tasks import latency
-from tasks.box_answers import find, marked, read_found
-from tasks.box_checks import Rival, Rules, Truth, check, gain
+from tasks.box_answers import Marked, find, marked, read_found
+from tasks.box_checks import Rival, Rules, check, gain
 from tasks.checks import Check
 from tasks.io import read_json, whole, write_json
 from tasks.judge import checks_table, same_classes
 from tasks.params import Params
 from tasks.text import change, points
-from tasks.training import rows_of
 from tutelage.data.boxes import Found
 from tutelage.data.manifest import classes_of, read_split
+from tutelage.metrics.coco import matched
 from tutelage.metrics.comparison import Interval
 from tutelage.models.files import DetectorCard, load_detector
 from tutelage.types import BadInput, Detector
@@ -33,18 +33,18 @@ def box_judge(
     yet, the baseline. A student is promoted when it beats the baseline beyond chance and is not inferior to the
     champion.
     """
-    ids, truth, rules = judged_by(split, params)
-    new, network, card = rival("candidate", candidate, evaluation / "candidate", ids)
-    plain = rival("baseline", baseline, evaluation / "baseline", ids)
+    test, rules = judged_by(split, params)
+    new, network, card = rival("candidate", candidate, evaluation / "candidate", test, params)
+    plain = rival("baseline", baseline, evaluation / "baseline", test, params)
     in_production = (champion / "model.safetensors").exists()
     fair, _, fair_card = plain
-    old, other, old_card = _production(split, champion, params) if in_production else plain
+    old, other, old_card = _production(split, champion, test, params) if in_production else plain
     ratio = None
     if card.spec != old_card.spec:
         ratio = latency.measure((network, card.image_size), (other, old_card.image_size), params.compute)
         print(f"latency: the candidate takes {ratio:.2f} times as long as the {old.name}", flush=True)
-    progress = gain(new, fair, truth, rules)
-    checks = check(new, fair, old, truth, progress, ratio=ratio, rules=rules)
+    progress = gain(new, fair, rules)
+    checks = check(new, fair, old, progress, ratio=ratio, rules=rules)
     same = card.sha256 == old_card.sha256
     promote = not same and all(one.passed for one in checks)
     content = {
@@ -81,25 +81,24 @@ def _reasons(promote: bool, progress: Interval, checks: list[Check], champion: s
     return [f"Not promoted: {words}.", *failed, f"So {stays} is kept."]
 
 
-def _production(split: Path, champion: Path, params: Params) -> Judged:
+def _production(split: Path, champion: Path, test: Marked, params: Params) -> Judged:
     """The detector in production, and what it finds in this split's test. BadInput where it knows other classes."""
     table, path = read_split(split), champion / "model.safetensors"
     network, card = load_detector(path)
     same_classes(champion, card.classes, classes_of(table), flow="retrain_detector")
     batch = params.detection.evaluate.batch
-    found = find(table, rows_of(table, "test"), network, card, compute=params.compute, batch=batch)
-    return _judged("champion", found, network, card)
+    found = find(table, test.rows, network, card, compute=params.compute, batch=batch)
+    return _judged("champion", test, found, network, card, params)
 
 
-def judged_by(split: Path, params: Params) -> tuple[list[str], Truth, Rules]:
-    """The test images, by id, what is in them, and the rules."""
-    table, wanted = read_split(split), params.detection
-    test = marked(split, table, "test")
+def judged_by(split: Path, params: Params) -> tuple[Marked, Rules]:
+    """The test images with what is in them, and the rules."""
+    wanted = params.detection.judge
     rules = Rules(
-        margin=wanted.judge.margin, class_margin=wanted.judge.class_margin, latency_ratio=wanted.judge.latency_ratio,
-        resamples=wanted.judge.resamples, seed=params.seed, max_detections=wanted.evaluate.max_detections,
+        margin=wanted.margin, class_margin=wanted.class_margin, latency_ratio=wanted.latency_ratio,
+        resamples=wanted.resamples, seed=params.seed,
     )  # fmt: skip
-    return test.ids, Truth(test.given, classes_of(table)), rules
+    return marked(split, read_split(split), "test"), rules
 
 
 def digests(split: Path) -> dict[str, str]:
@@ -107,19 +106,23 @@ def digests(split: Path) -> dict[str, str]:
     return {name: hashlib.sha256((split / f"{name}.parquet").read_bytes()).hexdigest() for name in ("split", "boxes")}
 
 
-def rival(name: str, model: Path, evaluation: Path, ids: list[str]) -> Judged:
+def rival(name: str, model: Path, evaluation: Path, test: Marked, params: Params) -> Judged:
     """A detector with what it found. BadInput where the evaluation is another one's, or of other images."""
     network, card = load_detector(model / "model.safetensors")
     if read_json(evaluation / "metrics.json").get("model") != card.sha256:
         raise BadInput(f"{evaluation} tested another detector than {model} holds. Run `dvc repro` to test it again")
     seen, found = read_found(evaluation)
-    if seen != ids:
+    if seen != test.ids:
         raise BadInput(f"the {name} was tested on other images than this split's. Run `dvc repro` to test it again")
-    return _judged(name, found, network, card)
+    return _judged(name, test, found, network, card, params)
 
 
-def _judged(name: str, found: list[Found], network: Detector, card: DetectorCard) -> Judged:
-    return Rival(name, found, card.parameters, latency.operations(network, card.image_size)), network, card
+def _judged(
+    name: str, test: Marked, found: list[Found], network: Detector, card: DetectorCard, params: Params
+) -> Judged:
+    most = params.detection.evaluate.max_detections
+    said = matched(test.given, found, card.classes, max_detections=most)
+    return Rival(name, said, card.parameters, latency.operations(network, card.image_size)), network, card
 
 
 def _markdown(content: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from tutelage.data.boxes import Found, Given
 from tutelage.data.manifest import classes_of
 from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.metrics.box_matching import match
-from tutelage.metrics.coco import OVERLAPS, bootstrap_ap, score
+from tutelage.metrics.coco import OVERLAPS, bootstrap_ap, matched, score
 from tutelage.models.files import load_detector
 
 SAMPLE = 300  # pool images in which a student's boxes are looked at
@@ -153,10 +153,8 @@ def _drop(sight: BoxSight, classes: list[str], params: Params) -> Signal:
     before, after = (score(sight.truth, said, classes, max_detections=most).ap50 for said in (old, new))
     assert before is not None
     assert after is not None
-    gain = bootstrap_ap(
-        sight.truth, new, old, classes, resamples=RESAMPLES, seed=params.seed, max_detections=most,
-        overlaps=OVERLAPS[:1],
-    )  # fmt: skip
+    now, then = (matched(sight.truth, said, classes, max_detections=most, overlaps=OVERLAPS[:1]) for said in (new, old))
+    gain = bootstrap_ap(now, then, resamples=RESAMPLES, seed=params.seed)
     detail = (
         f"on {len(sight.truth)} hold-out images the teacher's AP50 is {100 * before:.1f}, the student's "
         f"{100 * after:.1f} (a breach is a drop above {100 * limit:g} points with a 95 % interval below 0; it is "

@@ -2,6 +2,8 @@
 
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from flows import ui
 from flows.adapt import adapt
 from flows.child import Failed
 from flows.server import address, free_port, main_of, serving
+from tasks.warm import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,8 +25,25 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_flows_use_the_server_that_answers(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     with serving() as url:
         assert url == server.url
+        assert VARIABLE not in os.environ  # nothing has to be waited for, so nothing loads that may not be wanted
     assert ui.main() == 0
     assert server.url.removesuffix("/api") in capsys.readouterr().out
+
+
+def test_a_python_loads_while_a_server_starts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    @contextmanager
+    def loading() -> Iterator[None]:
+        seen.append("loads")
+        yield
+        seen.append("ended")
+
+    monkeypatch.setattr(at_hand, "loading", loading)
+    monkeypatch.setattr(at_hand, "start", lambda url, home: seen.append("starts"))
+    with temporary_settings({PREFECT_API_URL: address(free_port(15500))}), serving():
+        assert seen == ["loads", "starts"]
+    assert seen[2:] == ["ended"]
 
 
 def test_a_server_elsewhere_that_does_not_answer_is_not_replaced(server: Server) -> None:

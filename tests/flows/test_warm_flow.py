@@ -1,5 +1,6 @@
 """Stages of a flow that are forks of a Python which has loaded torch."""
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from toy import Server, Toy, living, runs_of, started, story, works
 from waiting import until
 
+from flows.warm import loading
 from tasks.warm import VARIABLE
 
 pytestmark = pytest.mark.timeout(900)
@@ -63,6 +65,22 @@ def test_stages_are_forks_as_soon_as_the_warm_python_has_loaded(ours: Toy) -> No
     state = story(ours.root, [["b"]], return_state=True)
     assert runs_of(state.state_details.flow_run_id) == {"a": "Completed", "b": "Completed"}
     assert (ours.root / "b").read_text() == "True"
+    until(lambda: not living(ours.root))
+
+
+def test_a_python_that_loads_before_the_flow_serves_all_of_its_stages(
+    ours: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages(ours, "ends")
+    monkeypatch.chdir(ours.root)
+    with loading():
+        until(Path(os.environ[VARIABLE]).exists)
+        story(ours.root, [["a"]])
+        assert (ours.root / "a").read_text() == "True"
+        story(ours.root, [["b"]])
+        assert (ours.root / "b").read_text() == "True"
+    assert VARIABLE not in os.environ
+    monkeypatch.chdir(ROOT)  # this process is none that lives on
     until(lambda: not living(ours.root))
 
 

@@ -8,7 +8,7 @@ from pycocotools.cocoeval import COCOeval
 from scenes_found import CLASSES, found, given, guesses, random_scenes
 
 from tutelage.data.boxes import Found, nothing_found, nothing_given
-from tutelage.metrics.coco import averages, bootstrap_ap, bootstrap_class_ap, score
+from tutelage.metrics.coco import averages, bootstrap_ap, bootstrap_class_ap, matched, score
 from tutelage.types import BadInput
 
 ONE = pytest.approx(1, abs=1e-12)  # COCO's precision of one box is 1 / (1 + epsilon)
@@ -84,7 +84,7 @@ def test_averages_are_those_of_the_score(limit):
     scenes = random_scenes(3)
     answers = guesses(scenes, 10)
     whole = score(scenes, answers, CLASSES, max_detections=limit)
-    assert averages(scenes, answers, CLASSES, max_detections=limit) == (whole.ap, whole.per_class)
+    assert averages(matched(scenes, answers, CLASSES, max_detections=limit)) == (whole.ap, whole.per_class)
     assert np.mean([curve.mean() for curve in whole.curves.values()]) == pytest.approx(whole.ap50)
 
 
@@ -156,13 +156,16 @@ SETTINGS = {"resamples": 200, "seed": 0}
 def test_the_estimate_is_cocoevals_difference(seed):
     scenes = random_scenes(seed)
     one, two = guesses(scenes, 1, noise=0.05), guesses(scenes, 2, missed=0.5)
-    gain = bootstrap_ap(scenes, one, two, CLASSES, **SETTINGS)
+    better, worse = (matched(scenes, said, CLASSES) for said in (one, two))
+    gain = bootstrap_ap(better, worse, **SETTINGS)
     first, second = (score(scenes, said, CLASSES) for said in (one, two))
     assert gain.estimate == pytest.approx(first.ap - second.ap, abs=1e-12)
-    classes = bootstrap_class_ap(scenes, one, two, CLASSES, **SETTINGS)
+    assert bootstrap_ap(better, None, **SETTINGS).estimate == pytest.approx(first.ap, abs=1e-12)
+    classes = bootstrap_class_ap(better, worse, **SETTINGS)
     for name, found_gain in zip(CLASSES, classes, strict=True):
         assert found_gain.estimate == pytest.approx(first.per_class[name].ap50 - second.per_class[name].ap50, abs=1e-12)
-    limited = bootstrap_ap(scenes, one, two, CLASSES, max_detections=1, **SETTINGS)
+    few = (matched(scenes, said, CLASSES, max_detections=1) for said in (one, two))
+    limited = bootstrap_ap(*few, **SETTINGS)
     first, second = (score(scenes, said, CLASSES, max_detections=1) for said in (one, two))
     assert limited.estimate == pytest.approx(first.ap - second.ap, abs=1e-12)
 
@@ -174,7 +177,8 @@ def test_the_interval_is_that_of_copying_images(monkeypatch):
     # A score of its own for every box: COCO's order of equal ones depends on which copies stand beside each other.
     rng = np.random.default_rng(0)
     one, two = ([s._replace(scores=np.sort(rng.random(len(s.scores)))[::-1]) for s in said] for said in (one, two))
-    gain = bootstrap_ap(scenes, one, two, CLASSES, resamples=40, seed=5)
+    better, worse = (matched(scenes, said, CLASSES) for said in (one, two))
+    gain = bootstrap_ap(better, worse, resamples=40, seed=5)
     counts = np.random.default_rng(5).multinomial(12, np.full(12, 1 / 12), size=40)
     by_hand = []
     for row in counts:
@@ -183,38 +187,40 @@ def test_the_interval_is_that_of_copying_images(monkeypatch):
         by_hand.append(score(copy[0], copy[1], CLASSES).ap - score(copy[0], copy[2], CLASSES).ap)
     np.testing.assert_allclose(gain[1:], np.quantile(by_hand, [0.025, 0.975]), atol=1e-12)
     monkeypatch.setattr("tutelage.metrics.coco.CELLS", 50)  # in blocks: the same
-    assert bootstrap_ap(scenes, one, two, CLASSES, resamples=40, seed=5) == gain
+    assert bootstrap_ap(better, worse, resamples=40, seed=5) == gain
 
 
 def test_equal_detectors_differ_by_nothing_and_half_of_the_boxes_are_worse():
     scenes = random_scenes(2)
-    good = guesses(scenes, 1, noise=0.03, missed=0.0)
-    assert bootstrap_ap(scenes, good, good, CLASSES, **SETTINGS) == (0, 0, 0)
-    half = [Found(*(column[::2] for column in said)) for said in good]
-    worse = bootstrap_ap(scenes, half, good, CLASSES, **SETTINGS)
+    found_boxes = guesses(scenes, 1, noise=0.03, missed=0.0)
+    good = matched(scenes, found_boxes, CLASSES)
+    assert bootstrap_ap(good, good, **SETTINGS) == (0, 0, 0)
+    half = matched(scenes, [Found(*(column[::2] for column in said)) for said in found_boxes], CLASSES)
+    worse = bootstrap_ap(half, good, **SETTINGS)
     assert worse.low < worse.estimate < worse.high < 0
 
 
 def test_seeds_are_averaged_and_may_differ_in_number():
     scenes = random_scenes(4)
-    runs = [guesses(scenes, seed) for seed in range(3)]
-    aps = [score(scenes, said, CLASSES).ap for said in runs]
-    gain = bootstrap_ap(scenes, runs[:2], [runs[2]], CLASSES, **SETTINGS)
+    runs = [matched(scenes, guesses(scenes, seed), CLASSES) for seed in range(3)]
+    aps = [averages(run).ap for run in runs]
+    gain = bootstrap_ap(runs[:2], [runs[2]], **SETTINGS)
     assert gain.estimate == pytest.approx(np.mean(aps[:2]) - aps[2], abs=1e-12)
-    assert bootstrap_ap(scenes, runs, [runs[2], runs[0], runs[1]], CLASSES, **SETTINGS).high == pytest.approx(0)
+    assert bootstrap_ap(runs, [runs[2], runs[0], runs[1]], **SETTINGS).high == pytest.approx(0)
 
 
 def test_a_class_without_objects_has_no_interval_and_a_draw_without_is_left_out():
     scenes = [given([[0, 0, 20, 20]], [0]), nothing_given()]
     said = [found([[0, 0, 20, 20]], [0], [0.9]), found([[5, 5, 9, 9]], [0], [0.95])]
-    silent = [nothing_found()] * 2
-    gain = bootstrap_ap(scenes, said, silent, CLASSES, resamples=100, seed=0)
+    one, silent = (matched(scenes, boxes, CLASSES) for boxes in (said, [nothing_found()] * 2))
+    gain = bootstrap_ap(one, silent, resamples=100, seed=0)
+    assert bootstrap_ap(one, None, resamples=100, seed=0) == gain
     assert gain.estimate == pytest.approx(0.5)
     assert (gain.low, gain.high) == (
         pytest.approx(0.5),
         ONE,
     )  # the image alone, or with the mistake; never the empty one alone
-    first, *others = bootstrap_class_ap(scenes, said, silent, CLASSES, resamples=100, seed=0)
+    first, *others = bootstrap_class_ap(one, silent, resamples=100, seed=0)
     assert (first.estimate, others) == (pytest.approx(0.5), [None, None])
     with pytest.raises(BadInput, match="no object"):
-        bootstrap_ap([nothing_given()], said[:1], said[:1], CLASSES, **SETTINGS)
+        bootstrap_ap(matched([nothing_given()], said[:1], CLASSES), None, **SETTINGS)

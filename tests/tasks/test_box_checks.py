@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tasks import box_checks
-from tasks.box_checks import Rival, Rules, Truth, gain
+from tasks.box_checks import Rival, Rules, gain
 from tutelage.data.boxes import Found, Given
+from tutelage.metrics.coco import matched
 
 CLASSES = ["cat", "dog"]
 RULES = Rules(resamples=300)
@@ -17,28 +18,19 @@ def place(image, far=False):
     return np.array([[start, 0, start + 20, 20]], np.float32)
 
 
-def truth():
-    """An image an object: cats in the first half, dogs in the second."""
-    return Truth(
-        [
-            Given(place(i), np.array([i >= IMAGES // 2], np.int64), np.zeros(1, bool), np.full(1, 400, np.float32))
-            for i in range(IMAGES)
-        ],
-        CLASSES,
-    )
+def rival(name, misses, *, parameters=1000, operations=1000, images=IMAGES):
+    """A detector that looks in the wrong place in the images `misses`.
+
+    An image an object: cats in the first half, dogs in the second.
+    """
+    labels = [np.array([i >= IMAGES // 2], np.int64) for i in range(images)]
+    given = [Given(place(i), labels[i], np.zeros(1, bool), np.full(1, 400, np.float32)) for i in range(images)]
+    found = [Found(place(i, i in misses), labels[i], np.array([0.9 - i / 1000], np.float32)) for i in range(images)]
+    return Rival(name, matched(given, found, CLASSES), parameters, operations)
 
 
-def rival(name, misses, *, parameters=1000, operations=1000):
-    """A detector that looks in the wrong place in the images `misses`."""
-    boxes = [
-        Found(place(i, i in misses), np.array([i >= IMAGES // 2], np.int64), np.array([0.9 - i / 1000], np.float32))
-        for i in range(IMAGES)
-    ]
-    return Rival(name, boxes, parameters, operations)
-
-
-def check(new, fair, old, truth, *, ratio, rules):
-    return box_checks.check(new, fair, old, truth, gain(new, fair, truth, rules), ratio=ratio, rules=rules)
+def check(new, fair, old, *, ratio, rules):
+    return box_checks.check(new, fair, old, gain(new, fair, rules), ratio=ratio, rules=rules)
 
 
 def failed(checks):
@@ -50,34 +42,34 @@ BETTER = rival("candidate", set(range(0, IMAGES, 20)))
 
 
 def test_a_better_student_passes_every_check():
-    checks = check(BETTER, BASELINE, BASELINE, truth(), ratio=None, rules=RULES)
+    checks = check(BETTER, BASELINE, BASELINE, ratio=None, rules=RULES)
     assert failed(checks) == []
     assert [one.name.split(",")[0] for one in checks] == ["gain on the baseline", "AP50", "latency", "size"]
     first = checks[0]
     assert first.candidate > first.champion > 0.3
-    assert gain(BETTER, BASELINE, truth(), RULES).estimate == pytest.approx(first.candidate - first.champion)
+    assert gain(BETTER, BASELINE, RULES).estimate == pytest.approx(first.candidate - first.champion)
     assert "clear of zero" in first.reason
 
 
 def test_a_student_no_better_than_the_baseline_fails():
-    same = check(rival("candidate", set(range(0, IMAGES, 3))), BASELINE, BASELINE, truth(), ratio=None, rules=RULES)
+    same = check(rival("candidate", set(range(0, IMAGES, 3))), BASELINE, BASELINE, ratio=None, rules=RULES)
     assert failed(same) == ["gain on the baseline"]
     assert "luck" in same[0].reason
-    worse = check(BASELINE, BETTER, BETTER, truth(), ratio=None, rules=RULES)
+    worse = check(BASELINE, BETTER, BETTER, ratio=None, rules=RULES)
     assert "the baseline is better" in worse[0].reason
     assert failed(worse)[0] == "gain on the baseline"
 
 
 def test_one_box_less_may_be_luck():
     nearly = rival("candidate", set(range(0, IMAGES, 3)) - {0})
-    assert failed(check(nearly, BASELINE, BASELINE, truth(), ratio=None, rules=RULES)) == ["gain on the baseline"]
+    assert failed(check(nearly, BASELINE, BASELINE, ratio=None, rules=RULES)) == ["gain on the baseline"]
 
 
 def test_the_champion_must_not_lose():
     champion = rival("production", set())
-    checks = check(BETTER, BASELINE, champion, truth(), ratio=None, rules=RULES)
+    checks = check(BETTER, BASELINE, champion, ratio=None, rules=RULES)
     assert "AP" in failed(checks)
-    lenient = check(BETTER, BASELINE, champion, truth(), ratio=None, rules=replace(RULES, margin=0.3, class_margin=0.3))
+    lenient = check(BETTER, BASELINE, champion, ratio=None, rules=replace(RULES, margin=0.3, class_margin=0.3))
     assert failed(lenient) == []
     assert lenient[1].rule.endswith("above -30 points")
 
@@ -85,19 +77,19 @@ def test_the_champion_must_not_lose():
 def test_a_class_that_is_given_up_is_named_even_where_the_whole_gains():
     old = rival("production", set(range(30)))  # finds no cat
     new = rival("candidate", set(range(30, 42)))  # finds all cats, and loses twelve dogs
-    checks = check(new, old, old, truth(), ratio=None, rules=RULES)
+    checks = check(new, old, old, ratio=None, rules=RULES)
     assert failed(checks) == ["AP50, worst class dog"]
     one = next(one for one in checks if not one.passed)
     assert "dog" in one.reason
     assert "30 objects" in one.reason
     assert one.candidate < one.champion == pytest.approx(1)
-    assert failed(check(new, old, old, truth(), ratio=None, rules=replace(RULES, class_margin=0.9))) == []
+    assert failed(check(new, old, old, ratio=None, rules=replace(RULES, class_margin=0.9))) == []
 
 
 def test_a_class_without_test_objects_is_not_judged():
-    cats = Truth(truth().given[:30], CLASSES)
-    new, old = (replace(one, found=one.found[:30]) for one in (BETTER, BASELINE))
-    assert failed(check(new, old, old, cats, ratio=None, rules=RULES)) == []
+    new = rival("candidate", set(range(0, 30, 20)), images=30)
+    old = rival("baseline", set(range(0, 30, 3)), images=30)
+    assert failed(check(new, old, old, ratio=None, rules=RULES)) == []
 
 
 @pytest.mark.parametrize(
@@ -113,13 +105,13 @@ def test_a_class_without_test_objects_is_not_judged():
 )
 def test_the_clock_decides_and_in_doubt_the_count(ratio, operations, passed):
     new = replace(BETTER, operations=operations)
-    checks = check(new, BASELINE, BASELINE, truth(), ratio=ratio, rules=RULES)
+    checks = check(new, BASELINE, BASELINE, ratio=ratio, rules=RULES)
     assert ("latency" not in failed(checks)) == passed
     numbers = {one.name: (one.candidate, one.champion) for one in checks}
     assert numbers["latency"] == (operations, 1000)  # no clock in the file
 
 
 def test_a_larger_detector_fails():
-    checks = check(replace(BETTER, parameters=1501), BASELINE, BASELINE, truth(), ratio=None, rules=RULES)
+    checks = check(replace(BETTER, parameters=1501), BASELINE, BASELINE, ratio=None, rules=RULES)
     assert failed(checks) == ["size"]
-    assert failed(check(replace(BETTER, parameters=1500), BASELINE, BASELINE, truth(), ratio=None, rules=RULES)) == []
+    assert failed(check(replace(BETTER, parameters=1500), BASELINE, BASELINE, ratio=None, rules=RULES)) == []

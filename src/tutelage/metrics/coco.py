@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from pycocotools.cocoeval import COCOeval
+from scipy.sparse import csr_array
 
 from tutelage.data.boxes import Found, Given
 from tutelage.metrics.comparison import Interval, interval
@@ -84,68 +86,64 @@ def score(
     )
 
 
-def averages(
-    given: Sequence[Given], found: Sequence[Found], classes: list[str], *, max_detections: int = 100
-) -> Averages:
-    """`ap` and `per_class` of `score` alone, in a fraction of the time. Raises BadInput as `score`."""
-    run = evaluated(given, found, classes, areas=[[0.0, HUGE]], limits=[max_detections], overlaps=OVERLAPS)
-    quietly(run.accumulate)
-    best = run.eval["precision"][:, :, :, 0, 0]
-    return Averages(_mean(best), _per_class(best, given, classes))
+@dataclass(frozen=True)
+class Matched:
+    """What a detector found in n images, matched with what people marked there: once, for all that is asked of it."""
+
+    given: Sequence[Given]
+    classes: list[str]
+    run: COCOeval  # whatever an object's size
+
+
+def matched(
+    given: Sequence[Given], found: Sequence[Found], classes: list[str], *, max_detections: int = 100,
+    overlaps: Float[np.ndarray, " t"] = OVERLAPS,
+) -> Matched:  # fmt: skip
+    """Of each image and class the `max_detections` surest boxes count. Raises BadInput as `score`."""
+    run = evaluated(given, found, classes, areas=[[0.0, HUGE]], limits=[max_detections], overlaps=overlaps)
+    return Matched(given, classes, run)
+
+
+def averages(one: Matched) -> Averages:
+    """`ap` and `per_class` of `score` alone, in a fraction of the time."""
+    quietly(one.run.accumulate)
+    best = one.run.eval["precision"][:, :, :, 0, 0]
+    return Averages(_mean(best), _per_class(best, one.given, one.classes))
 
 
 def bootstrap_ap(
-    given: Sequence[Given],
-    one: Sequence[Found] | Sequence[Sequence[Found]],
-    two: Sequence[Found] | Sequence[Sequence[Found]],
-    classes: list[str],
+    one: Matched | Sequence[Matched],
+    two: Matched | Sequence[Matched] | None,
     *,
     resamples: int,
     seed: int,
     confidence: float = 0.95,
-    max_detections: int = 100,
-    overlaps: Float[np.ndarray, " t"] = OVERLAPS,
 ) -> Interval:
-    """How far the AP of detector `one` is above that of `two`, with a percentile interval.
+    """How far the AP of detector `one` is above that of `two`, or above nothing, with a percentile interval.
 
     As `comparison.paired_bootstrap`: images are drawn with replacement, for both detectors and all their seeds
-    together, and an AP is the mean over seeds. A detector is a list of n images' boxes, or a list of such lists, one
-    a seed. Boxes are matched once; a draw counts each image as often as it was drawn. Draws without any object say
-    nothing and are left out. With `overlaps` OVERLAPS[:1] it is the AP50.
+    together, and an AP is the mean over seeds. A detector is what it found in n images, or a list of such, one a seed.
+    A draw counts each image as often as it was drawn. Draws without any object say nothing and are left out. Of what
+    was matched at overlap 0.5 alone it is the AP50.
 
-    Raises BadInput as `score`, and where the images hold no object.
+    Raises BadInput where the images hold no object.
     """
-    trial = _Trial(given, classes, _draws(given, resamples, seed), overlaps, max_detections)
-    gain = _gain(trial, one, two)
+    gain = _gain(one, two, _draws(one, resamples, seed))
     gain = gain[~np.isnan(gain).all(axis=1)]
     return _interval(np.nanmean(gain, axis=1), confidence)
 
 
 def bootstrap_class_ap(
-    given: Sequence[Given],
-    one: Sequence[Found] | Sequence[Sequence[Found]],
-    two: Sequence[Found] | Sequence[Sequence[Found]],
-    classes: list[str],
+    one: Matched | Sequence[Matched],
+    two: Matched | Sequence[Matched],
     *,
     resamples: int,
     seed: int,
     confidence: float = 0.95,
-    max_detections: int = 100,
 ) -> list[Interval | None]:
     """The same for the AP50 of each class alone; None for a class of which the images hold no object."""
-    trial = _Trial(given, classes, _draws(given, resamples, seed), OVERLAPS[:1], max_detections)
-    gain = _gain(trial, one, two)
-    return [None if np.isnan(gain[0, k]) else _interval(gain[:, k], confidence) for k in range(len(classes))]
-
-
-class _Trial(NamedTuple):
-    """What two detectors are compared on."""
-
-    given: Sequence[Given]
-    classes: list[str]
-    drawn: Int[np.ndarray, "r n"]
-    overlaps: Float[np.ndarray, " t"]
-    limit: int  # boxes of an image and class that count
+    gain = _gain(one, two, _draws(one, resamples, seed), overlaps=1)
+    return [None if np.isnan(mine[0]) else _interval(mine, confidence) for mine in gain.T]
 
 
 class Ranked(NamedTuple):
@@ -171,8 +169,9 @@ def _mean(values: np.ndarray) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def _draws(given: Sequence[Given], resamples: int, seed: int) -> Int[np.ndarray, "r n"]:
+def _draws(one: Matched | Sequence[Matched], resamples: int, seed: int) -> Int[np.ndarray, "r n"]:
     """How often each image comes: once in the first row, which is what was measured, then as drawn."""
+    given = _seeds(one)[0].given
     if not any((~one.crowd).any() for one in given):
         raise BadInput("the images hold no object, so that AP is no number. Annotate objects, or use other images")
     n = len(given)
@@ -181,28 +180,33 @@ def _draws(given: Sequence[Given], resamples: int, seed: int) -> Int[np.ndarray,
 
 
 def _gain(
-    trial: _Trial, one: Sequence[Found] | Sequence[Sequence[Found]], two: Sequence[Found] | Sequence[Sequence[Found]]
+    one: Matched | Sequence[Matched], two: Matched | Sequence[Matched] | None, drawn: Int[np.ndarray, "r n"], *,
+    overlaps: int | None = None,
+) -> Float[np.ndarray, "r k"]:  # fmt: skip
+    """AP of `one` minus AP of `two`, mean over the first overlaps and over seeds; NaN where a draw has no object."""
+    better = _mean_ap(one, drawn, overlaps)
+    return better if two is None else better - _mean_ap(two, drawn, overlaps)
+
+
+def _mean_ap(
+    detector: Matched | Sequence[Matched], drawn: Int[np.ndarray, "r n"], overlaps: int | None
 ) -> Float[np.ndarray, "r k"]:
-    """AP of `one` minus AP of `two`, mean over overlaps and seeds; NaN where a draw has no object of a class."""
-    better, worse = (np.mean([_of_seed(trial, found) for found in _seeds(detector)], axis=0) for detector in (one, two))
-    gain: np.ndarray = better - worse
-    return gain
+    mean: np.ndarray = np.mean([_of_seed(one, drawn, overlaps) for one in _seeds(detector)], axis=0)
+    return mean
 
 
-def _seeds(detector: Sequence[Found] | Sequence[Sequence[Found]]) -> list[list[Found]]:
-    single = [image for image in detector if isinstance(image, Found)]
-    return [single] if len(single) == len(detector) else [list(images) for images in detector]  # type: ignore[arg-type]
+def _seeds(detector: Matched | Sequence[Matched]) -> Sequence[Matched]:
+    return [detector] if isinstance(detector, Matched) else detector
 
 
-def _of_seed(trial: _Trial, found: Sequence[Found]) -> Float[np.ndarray, "r k"]:
-    given, classes, drawn, overlaps, limit = trial
-    run = evaluated(given, found, classes, areas=[[0.0, HUGE]], limits=[limit], overlaps=overlaps)
-    n = len(given)
-    return np.stack([resampled_ap(_of_class(run.evalImgs[k * n : (k + 1) * n]), drawn) for k in range(len(classes))], 1)
+def _of_seed(one: Matched, drawn: Int[np.ndarray, "r n"], overlaps: int | None) -> Float[np.ndarray, "r k"]:
+    n = len(one.given)
+    ranked = [_of_class(one.run.evalImgs[k * n : (k + 1) * n], overlaps) for k in range(len(one.classes))]
+    return np.stack([resampled_ap(each, drawn) for each in ranked], axis=1)
 
 
-def _of_class(matched: Sequence[dict[str, Any] | None]) -> Ranked:
-    """One class of `COCOeval.evalImgs`, in the order in which it accumulates."""
+def _of_class(matched: Sequence[dict[str, Any] | None], overlaps: int | None) -> Ranked:
+    """One class of `COCOeval.evalImgs`, in the order in which it accumulates, at the first overlaps."""
     some = [(image, one) for image, one in enumerate(matched) if one is not None]
     objects = np.zeros(len(matched), np.int64)
     for place, one in some:
@@ -212,7 +216,7 @@ def _of_class(matched: Sequence[dict[str, Any] | None]) -> Ranked:
     order = np.argsort(-np.concatenate([one["dtScores"] for _, one in some]), kind="mergesort")
     image = np.repeat([place for place, _ in some], [len(one["dtScores"]) for _, one in some])[order]
     hit, ignored = (
-        np.concatenate([one[key] for _, one in some], axis=1)[:, order].astype(bool)
+        np.concatenate([one[key][:overlaps] for _, one in some], axis=1)[:, order].astype(bool)
         for key in ("dtMatches", "dtIgnore")
     )
     return Ranked(image, hit & ~ignored, ~ignored, objects)
@@ -224,18 +228,34 @@ def resampled_ap(found: Ranked, drawn: Int[np.ndarray, "r n"]) -> Float[np.ndarr
     Only right boxes matter: at them recall grows, and a wrong box never has the highest precision of those after it.
     So COCO's curve is evaluated there, for all draws at once.
     """
-    blocks = max(1, len(drawn) * len(found.image) // CELLS)
-    return np.concatenate([_block_ap(found, part) for part in np.array_split(drawn, min(blocks, len(drawn)))])
+    spots = np.flatnonzero(found.right.any(axis=0))
+    before = {row.tobytes(): _before(found.image, row, spots, len(found.objects)) for row in found.counted}
+    blocks = max(1, len(drawn) * len(spots) // CELLS)
+    return np.concatenate(
+        [_block_ap(found, spots, before, part) for part in np.array_split(drawn, min(blocks, len(drawn)))]
+    )
 
 
-def _block_ap(found: Ranked, drawn: Int[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+def _before(
+    image: Int[np.ndarray, " d"], counted: Bool[np.ndarray, " d"], spots: Int[np.ndarray, " s"], images: int
+) -> csr_array:
+    """How many counted boxes of each image lie after one spot of the ranking and not after the next [s n]."""
+    place = np.searchsorted(spots, np.arange(len(image)))
+    some = counted & (place < len(spots))
+    return csr_array((np.ones(some.sum(), np.int64), (place[some], image[some])), shape=(len(spots), images))
+
+
+def _block_ap(
+    found: Ranked, spots: Int[np.ndarray, " s"], before: dict[bytes, csr_array], drawn: Int[np.ndarray, "r n"]
+) -> Float[np.ndarray, " r"]:
     objects = drawn @ found.objects
     total = np.zeros(len(drawn))
-    kinds, kind = np.unique(found.counted, axis=0, return_inverse=True)  # one, unless there are crowds
-    seen = [np.cumsum(drawn[:, found.image] * counted, axis=1) for counted in kinds]
-    for right, place in zip(found.right, kind.reshape(-1), strict=True):
+    seen = {
+        key: np.cumsum(counts @ drawn.T, axis=0).T for key, counts in before.items()
+    }  # one, unless there are crowds
+    for right, counted in zip(found.right, found.counted, strict=True):
         hits = np.cumsum(drawn[:, found.image[right]], axis=1)
-        precision = hits / (seen[place][:, right] + np.spacing(1))
+        precision = hits / (seen[counted.tobytes()][:, right[spots]] + np.spacing(1))
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         reached = np.searchsorted(RECALLS, hits / np.maximum(objects, 1)[:, None], side="right")
         total += (precision * np.diff(reached, axis=1, prepend=0)).sum(axis=1)
