@@ -200,6 +200,14 @@ def test_equal_detectors_differ_by_nothing_and_half_of_the_boxes_are_worse():
     assert worse.low < worse.estimate < worse.high < 0
 
 
+def test_detectors_are_compared_in_the_same_images():
+    here, there = ([given([[0, 0, 20, 20]] * k, [0] * k)] for k in (1, 2))
+    one, two = (matched(scenes, [nothing_found()], CLASSES) for scenes in (here, there))
+    for compare in (bootstrap_ap, bootstrap_class_ap):
+        with pytest.raises(BadInput, match="different images"):
+            compare(one, two, **SETTINGS)
+
+
 def test_seeds_are_averaged_and_may_differ_in_number():
     scenes = random_scenes(4)
     runs = [matched(scenes, guesses(scenes, seed), CLASSES) for seed in range(3)]

@@ -126,7 +126,7 @@ def bootstrap_ap(
     A draw counts each image as often as it was drawn. Draws without any object say nothing and are left out. Of what
     was matched at overlap 0.5 alone it is the AP50.
 
-    Raises BadInput where the images hold no object.
+    Raises BadInput where the images hold no object, or detectors were matched in different ones.
     """
     gain = _gain(one, two, _draws(one, resamples, seed))
     gain = gain[~np.isnan(gain).all(axis=1)]
@@ -184,6 +184,9 @@ def _gain(
     overlaps: int | None = None,
 ) -> Float[np.ndarray, "r k"]:  # fmt: skip
     """AP of `one` minus AP of `two`, mean over the first overlaps and over seeds; NaN where a draw has no object."""
+    seeds = [*_seeds(one), *([] if two is None else _seeds(two))]
+    if len({tuple(len(image.labels) for image in each.given) for each in seeds}) > 1:
+        raise BadInput("detectors were matched in different images, so that no draw is of both. Test them on one split")
     better = _mean_ap(one, drawn, overlaps)
     return better if two is None else better - _mean_ap(two, drawn, overlaps)
 
@@ -250,9 +253,8 @@ def _block_ap(
 ) -> Float[np.ndarray, " r"]:
     objects = drawn @ found.objects
     total = np.zeros(len(drawn))
-    seen = {
-        key: np.cumsum(counts @ drawn.T, axis=0).T for key, counts in before.items()
-    }  # one, unless there are crowds
+    # One array for all overlaps, unless there are crowds.
+    seen = {key: np.cumsum(counts @ drawn.T, axis=0).T for key, counts in before.items()}
     for right, counted in zip(found.right, found.counted, strict=True):
         hits = np.cumsum(drawn[:, found.image[right]], axis=1)
         precision = hits / (seen[counted.tobytes()][:, right[spots]] + np.spacing(1))
