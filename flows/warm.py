@@ -45,7 +45,7 @@ def warm(root: Path) -> Iterator[Children]:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """For flows of this process in this folder a Python loads at once, while what they wait for is elsewhere."""
+    """A Python loads for flows of this process and folder before they begin, where they have to wait anyway."""
     with warm(Path()) as children:
         children.busy.set()
         os.environ.update(children.variables)
