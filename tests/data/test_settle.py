@@ -4,10 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
+from fresh import fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encoded, picture, save
 
+from tutelage.data import ingest as module
 from tutelage.data.ingest import Leak, examine_all, manifest, settle
 from tutelage.data.near import NearIndex
 from tutelage.data.records import Examined, Found, Refusal, Scan
@@ -174,6 +176,11 @@ class TestNear:
         assert kept(settled(*frames, near=4)) == ["pool/00000"]
 
 
+def examined_by_processes(found):
+    module._MANY = 1
+    return list(examine_all(found, max_pixels=2000, thumbnails=False))
+
+
 class TestExamine:
     def test_a_picture_saved_again_is_found_out(self, tmp_path):
         big = picture(5, 200, 200)
@@ -213,6 +220,7 @@ class TestExamine:
             "pool/007.png": "truncated", "pool/100.png": "too_large", "pool/150.png": "not_an_image",
             "pool/199.png": "unreadable",
         }  # fmt: skip
+        assert fresh(examined_by_processes, found) == answers
 
     def test_a_file_that_became_shorter_is_truncated(self, tmp_path):
         found = scan(save(tmp_path / "pool/a.png").parents[1], "pool", "pool")

@@ -4,20 +4,22 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from torch.utils.data import Dataset
 
+from tutelage.data.batches import ahead
 from tutelage.data.decoding import THUMBNAIL_BYTES, Unusable, dhash, examine, thumbnail
 from tutelage.data.manifest import MANIFEST, describe
 from tutelage.data.near import NearIndex
 from tutelage.data.reading import Reader
 from tutelage.data.records import Examined, Found, Refusal, Scan
 
-_CHUNK = 64  # images that a thread takes at a time
+_CHUNK = 64  # images that are examined at a time
+_MANY = 8  # chunks from which on a process a core is worth its start
 _RANK = {"test": 0, "labelled": 1, "pool": 2}  # of two copies, the one in the earlier source stays
 
 Kind = Literal["bytes", "pixels", "near"]
@@ -43,19 +45,14 @@ class Settled:
 
 
 def examine_all(scan: Scan, *, max_pixels: int, thumbnails: bool) -> Iterator[Examined | Refusal]:
-    """Read, hash and decode every image of a scan, in its order, on all cores; only a few are in memory at once."""
+    """Read, hash and decode every image of a scan, in its order; only a few are in memory at once.
 
-    def look(chunk: list[Found]) -> list[Examined | Refusal]:
-        reader = Reader()
-        return [_examine(image, scan.root, reader, max_pixels, thumbnails) for image in chunk]
-
-    chunks = [scan.found[first : first + _CHUNK] for first in range(0, len(scan.found), _CHUNK)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # threads: Pillow, OpenCV and hashlib let go of Python's lock
-        try:
-            for answers in pool.map(look, chunks):
-                yield from answers
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # whoever stops listening does not wait for the rest
+    Many are shared out between processes, one a core: of small images most of the time is Python's own.
+    """
+    chunks = -(-len(scan.found) // _CHUNK)
+    workers = (os.cpu_count() or 1) if chunks >= _MANY else 0
+    for answers in ahead(_Chunks(scan, max_pixels, thumbnails), start=0, stop=chunks, workers=workers):
+        yield from answers
 
 
 def settle(images: Iterable[Examined], *, leaks: Literal["drop", "refuse"], near_duplicates: int) -> Settled:
@@ -96,6 +93,22 @@ def manifest(images: list[Examined], scans: list[Scan]) -> pa.Table:
     columns["tasks"] = [["classification"] if name else [] for name in labels]
     table = pa.table(columns, schema=MANIFEST)
     return describe(table, roots={scan.source: scan.root for scan in scans}, classes=sorted(classes))
+
+
+@dataclass(frozen=True)
+class _Chunks(Dataset[list[Examined | Refusal]]):
+    """What became of the images of a scan, some at a time."""
+
+    scan: Scan
+    max_pixels: int
+    thumbnails: bool
+
+    def __getitem__(self, number: int) -> list[Examined | Refusal]:
+        reader, first = Reader(), number * _CHUNK
+        return [
+            _examine(image, self.scan.root, reader, self.max_pixels, self.thumbnails)
+            for image in self.scan.found[first : first + _CHUNK]
+        ]
 
 
 def _examine(image: Found, root: str, reader: Reader, max_pixels: int, thumbnails: bool) -> Examined | Refusal:
