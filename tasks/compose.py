@@ -1,6 +1,5 @@
 """The detection demo's images."""
 
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from tasks.box_params import Compose
 from tasks.io import whole
 from tasks.progress import Progress
 from tutelage.data import masks
-from tutelage.data.batches import ahead
+from tutelage.data.batches import shared_out
 from tutelage.data.coco_file import categories, of_mask, write_coco
 from tutelage.data.decoding import decode
 from tutelage.data.reading import Reader
@@ -143,8 +142,7 @@ def _write(folder: Path, scenes: "_Composed", bar: Progress) -> None:
     name, total, size = scenes.each.name, scenes.each.number, scenes.wanted.size
     for kind in ("images", "depth"):
         (folder / kind / name).mkdir(parents=True)
-    workers = (os.cpu_count() or 1) if total >= MANY else 0
-    for number, made in enumerate(ahead(scenes, start=0, stop=total, workers=workers), start=1):
+    for number, made in enumerate(shared_out(scenes, total, many=MANY), start=1):
         picture, depth = (
             f"{kind}/{name}/{number - 1:05d}.{end}" for kind, end in (("images", "jpg"), ("depth", "png"))
         )

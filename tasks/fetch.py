@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from tasks.io import whole
 from tasks.params import Params
 from tasks.progress import Progress
-from tutelage.data.batches import ahead
+from tutelage.data.batches import shared_out
 from tutelage.types import BadInput
 
 CLASSES = (
@@ -64,8 +64,7 @@ def fetch(*, params: Params, out: Path) -> Path:
             (folder / name).mkdir()
             (folder / name / "classes.txt").write_text("\n".join(CLASSES) + "\n")
             shards = -(-len(images) // SHARD)
-            workers = (os.cpu_count() or 1) if shards >= MANY else 0
-            for number, tar in enumerate(ahead(_Shards(images, labels), start=0, stop=shards, workers=workers)):
+            for number, tar in enumerate(shared_out(_Shards(images, labels), shards, many=MANY)):
                 (folder / name / f"shard-{number:05d}.tar").write_bytes(tar)
                 bar.update(min(SHARD, len(images) - number * SHARD))
     return out

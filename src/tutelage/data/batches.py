@@ -122,6 +122,11 @@ def ahead(source: Dataset[Any], *, start: int, stop: int, workers: int) -> Itera
     yield from loader
 
 
+def shared_out(source: Dataset[Any], number: int, *, many: int) -> Iterator[Any]:
+    """source[0] to source[number - 1], made by a process a core; by this one where there are fewer than `many`."""
+    return ahead(source, start=0, stop=number, workers=(os.cpu_count() or 1) if number >= many else 0)
+
+
 def _end_with(parent: int, worker: int) -> None:
     """A worker of torch looks for its parent only while it waits for work, and may wait for ever to hand some over."""
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from torch.utils.data import Dataset
 
-from tutelage.data.batches import ahead
+from tutelage.data.batches import shared_out
 from tutelage.data.decoding import THUMBNAIL_BYTES, Unusable, dhash, examine, thumbnail
 from tutelage.data.manifest import MANIFEST, describe
 from tutelage.data.near import NearIndex
@@ -50,8 +50,7 @@ def examine_all(scan: Scan, *, max_pixels: int, thumbnails: bool) -> Iterator[Ex
     Many are shared out between processes, one a core: of small images most of the time is Python's own.
     """
     chunks = -(-len(scan.found) // _CHUNK)
-    workers = (os.cpu_count() or 1) if chunks >= _MANY else 0
-    for answers in ahead(_Chunks(scan, max_pixels, thumbnails), start=0, stop=chunks, workers=workers):
+    for answers in shared_out(_Chunks(scan, max_pixels, thumbnails), chunks, many=_MANY):
         yield from answers
 
 

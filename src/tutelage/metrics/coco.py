@@ -232,7 +232,8 @@ def resampled_ap(found: Ranked, drawn: Int[np.ndarray, "r n"]) -> Float[np.ndarr
     So COCO's curve is evaluated there, for all draws at once.
     """
     spots = np.flatnonzero(found.right.any(axis=0))
-    before = {row.tobytes(): _before(found.image, row, spots, len(found.objects)) for row in found.counted}
+    kinds = {row.tobytes(): row for row in found.counted}  # one for all overlaps, unless there are crowds
+    before = {key: _before(found.image, row, spots, len(found.objects)) for key, row in kinds.items()}
     blocks = max(1, len(drawn) * len(spots) // CELLS)
     return np.concatenate(
         [_block_ap(found, spots, before, part) for part in np.array_split(drawn, min(blocks, len(drawn)))]
@@ -253,7 +254,6 @@ def _block_ap(
 ) -> Float[np.ndarray, " r"]:
     objects = drawn @ found.objects
     total = np.zeros(len(drawn))
-    # One array for all overlaps, unless there are crowds.
     seen = {key: np.cumsum(counts @ drawn.T, axis=0).T for key, counts in before.items()}
     for right, counted in zip(found.right, found.counted, strict=True):
         hits = np.cumsum(drawn[:, found.image[right]], axis=1)
