@@ -10,7 +10,7 @@ import pytest
 from toy import Server, Toy, living, runs_of, started, story, works
 from waiting import until
 
-from flows.warm import loading
+from flows.warm import loading, warm
 from tasks.warm import VARIABLE
 
 pytestmark = pytest.mark.timeout(900)
@@ -75,6 +75,8 @@ def test_a_python_that_loads_before_the_flow_serves_all_of_its_stages(
     monkeypatch.chdir(ours.root)
     with loading():
         until(Path(os.environ[VARIABLE]).exists)
+        with warm(ours.root) as children:
+            assert children.variables == {}  # no second Python is asked for
         story(ours.root, [["a"]])
         assert (ours.root / "a").read_text() == "True"
         story(ours.root, [["b"]])
