@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,7 +18,8 @@ from tutelage.data.near import NearIndex
 from tutelage.data.reading import Reader
 from tutelage.data.records import Examined, Found, Refusal, Scan
 
-_CHUNK = 64  # images that are examined at a time
+_CHUNK = 64  # images that are examined at a time, or fewer:
+_CHUNK_BYTES = 4 << 20  # of large photographs one or two
 _MANY = 8  # chunks from which on a process a core is worth its start
 _RANK = {"test": 0, "labelled": 1, "pool": 2}  # of two copies, the one in the earlier source stays
 
@@ -47,11 +48,17 @@ class Settled:
 def examine_all(scan: Scan, *, max_pixels: int, thumbnails: bool) -> Iterator[Examined | Refusal]:
     """Read, hash and decode every image of a scan, in its order; only a few are in memory at once.
 
-    Many are shared out between processes, one a core: of small images most of the time is Python's own.
+    Many small ones or some large ones are shared out between processes, one a core.
     """
-    chunks = -(-len(scan.found) // _CHUNK)
-    for answers in shared_out(_Chunks(scan, max_pixels, thumbnails), chunks, many=_MANY):
+    ends = _ends(scan.found)
+    for answers in shared_out(_Chunks(scan, ends, max_pixels, thumbnails), len(ends), many=_MANY):
         yield from answers
+
+
+def _ends(found: Sequence[Found]) -> list[int]:
+    """Where each chunk of images ends: the work is told by their number and bytes."""
+    work = np.cumsum([1 / _CHUNK + image.length / _CHUNK_BYTES for image in found])
+    return [*(np.flatnonzero(np.diff(work // 1)) + 1).tolist(), len(found)] if found else []
 
 
 def settle(images: Iterable[Examined], *, leaks: Literal["drop", "refuse"], near_duplicates: int) -> Settled:
@@ -99,14 +106,15 @@ class _Chunks(Dataset[list[Examined | Refusal]]):
     """What became of the images of a scan, some at a time."""
 
     scan: Scan
+    ends: Sequence[int]  # of each chunk, in `scan.found`
     max_pixels: int
     thumbnails: bool
 
     def __getitem__(self, number: int) -> list[Examined | Refusal]:
-        reader, first = Reader(), number * _CHUNK
+        reader, first = Reader(), self.ends[number - 1] if number else 0
         return [
             _examine(image, self.scan.root, reader, self.max_pixels, self.thumbnails)
-            for image in self.scan.found[first : first + _CHUNK]
+            for image in self.scan.found[first : self.ends[number]]
         ]
 
 
