@@ -2,8 +2,10 @@ import os
 import tarfile
 
 import pytest
+from fresh import fresh
 from pictures import encoded, picture, save, shard
 
+from tutelage.data import shards
 from tutelage.data.sources import check_apart, joined, scan, scan_domains
 from tutelage.types import BadInput
 
@@ -16,6 +18,15 @@ def found(scanned):
 
 def refused(scanned):
     return {refusal.id: refusal.reason for refusal in scanned.refused}
+
+
+def scanned_by_processes(root):
+    shards._MANY = 1
+    return scan(root, "train", "labelled")
+
+
+def denied():
+    raise PermissionError(13, "Permission denied")
 
 
 class TestFolders:
@@ -225,6 +236,33 @@ class TestShards:
         scanned = scan(tmp_path, "train.tar", "labelled")
         assert found(scanned) == {"labelled/train.tar/1.png": "7"}
         assert scanned.root == tmp_path.as_posix()
+
+    def test_processes_find_what_one_finds(self, tmp_path):
+        for number in range(5):
+            shard(tmp_path / f"train/{number}.tar", {"1.png": PNG, "1.cls": str(number), "2.png": PNG})
+        (tmp_path / "train/3.tar").write_bytes(b"torn" * 200)
+        (tmp_path / "train/classes.txt").write_text("cat\ndog\nbird\nhen\n")
+        one = scan(tmp_path, "train", "labelled")
+        assert list(found(one).values()) == ["cat", "dog", "bird"]
+        assert set(refused(one)) == {
+            *(f"labelled/{n}.tar/2.png" for n in "0124"),
+            "labelled/3.tar",
+            "labelled/4.tar/1.png",
+        }
+        assert fresh(scanned_by_processes, tmp_path) == one
+
+    def test_a_shard_that_may_not_be_read_is_reported(self, tmp_path, monkeypatch):
+        shard(tmp_path / "pool/a.tar", {"1.png": PNG})
+        shard(tmp_path / "pool/b.tar", {"1.png": PNG})
+        opens = shards.tarfile.open
+        monkeypatch.setattr(
+            shards.tarfile, "open", lambda path, mode: opens(path, mode) if path.stem == "a" else denied()
+        )
+        scanned = scan(tmp_path, "pool", "pool")
+        assert list(found(scanned)) == ["pool/a.tar/1.png"]
+        assert [(each.id, each.reason, each.detail) for each in scanned.refused] == [
+            ("pool/b.tar", "unreadable", "Permission denied")
+        ]
 
     def test_each_folder_of_shards_has_its_own_list(self, tmp_path):
         for day, names in (("mon", "cat\ndog"), ("tue", "dog\ncat")):

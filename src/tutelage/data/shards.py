@@ -7,6 +7,9 @@ import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch.utils.data import Dataset
+
+from tutelage.data.batches import shared_out
 from tutelage.data.decoding import SUFFIXES, Reason
 from tutelage.data.reading import Reader
 from tutelage.data.records import Found, Scan
@@ -14,6 +17,7 @@ from tutelage.types import BadInput
 
 _LABEL_BYTES = 1 << 20  # a larger label file is none
 _BLOCK = 512  # of a tar
+_MANY = 8  # shards from which on a process a core is worth its start
 
 
 @dataclass(slots=True)
@@ -29,14 +33,29 @@ class _Shard:
 def scan_shards(folder: Path, shards: list[str], scan: Scan) -> None:
     """Images of `shards` (relative to `folder`). A number in .cls counts the lines, from 0, of `classes.txt` beside it.
 
-    Raises BadInput for a classes.txt that is no list of names.
+    Many are shared out between processes, one a core. Raises BadInput for a classes.txt that is no list of names.
     """
-    for name in shards:
-        path = folder / name
-        shard = _Shard(path, name, _class_list(path.parent / "classes.txt"))
-        scan.classes.update(shard.classes)
-        _index(shard, scan)
-        _add(shard, scan)
+    lists = {name: _class_list((folder / name).parent / "classes.txt") for name in shards}
+    scan.classes.update(*lists.values())
+    for part in shared_out(_Parts(folder, list(lists.items()), scan), len(shards), many=_MANY):
+        scan.found += part.found
+        scan.refused += part.refused
+
+
+@dataclass(frozen=True)
+class _Parts(Dataset[Scan]):
+    """What each shard adds to a scan."""
+
+    folder: Path
+    shards: list[tuple[str, list[str]]]  # name, classes
+    scan: Scan
+
+    def __getitem__(self, number: int) -> Scan:
+        name, classes = self.shards[number]
+        shard, part = _Shard(self.folder / name, name, classes), Scan(self.scan.source, self.scan.root)
+        _index(shard, part)
+        _add(shard, part)
+        return part
 
 
 def _index(shard: _Shard, scan: Scan) -> None:
@@ -48,6 +67,8 @@ def _index(shard: _Shard, scan: Scan) -> None:
     except tarfile.TarError as error:
         cut = shard.path.stat().st_size % _BLOCK != 0 or any(word in str(error) for word in ("empty", "end of data"))
         scan.refuse(shard.name, "truncated" if cut else "unreadable", f"{error}; what lies before is used")
+    except OSError as error:
+        scan.refuse(shard.name, "unreadable", error.strerror or str(error))
 
 
 def _note(shard: _Shard, member: tarfile.TarInfo, scan: Scan) -> None:
