@@ -163,7 +163,7 @@ def test_a_losing_run_says_that_the_supervised_model_is_kept(tmp_path):
     assert "more errors</b>" in html
     assert "student of round 2 (not promoted)" in summary
     assert "\n- Not promoted: the candidate's error is 190.0 % higher" in summary
-    assert "\n- So the supervised baseline is kept.\n- Unequal training: baseline.steps is 2,300" in summary
+    assert "\n- So the supervised baseline is kept.\n- Unequal training: baseline.steps is 1,700" in summary
 
 
 def test_precision_counts_kept_labels_whose_truth_is_known():
