@@ -223,12 +223,14 @@ class TestExamine:
         assert fresh(examined_by_processes, found) == answers
 
     @pytest.mark.parametrize(
-        ("lengths", "images"), [([500] * 200, 63), ([3 << 20] * 16, 1), ([40 << 20] * 3, 1), ([], 0)]
+        ("lengths", "images", "chunks"),
+        [([500] * 200, 63, 4), ([3 << 20] * 16, 1, 13), ([40 << 20] * 3, 1, 3), ([], 0, 0)],
     )
-    def test_chunks_are_some_small_images_or_one_or_two_large_ones(self, lengths, images):
+    def test_chunks_are_some_small_images_or_one_or_two_large_ones(self, lengths, images, chunks):
         ends = module._ends([Found("pool/a", "pool", "a.png", 0, length) for length in lengths])
         each = np.diff([0, *ends])
         assert each.sum() == len(lengths)
+        assert len(ends) == chunks
         assert set(each[:-1]) <= {images, images + 1}
 
     def test_a_file_that_became_shorter_is_truncated(self, tmp_path):
