@@ -2,13 +2,11 @@ import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from fresh import killed
 
 from tutelage.data import pseudo_dense as store
 from tutelage.data.pseudo_labels import shard_name, write_shards
@@ -76,45 +74,30 @@ def test_what_does_not_fit_is_refused():
         table(np.full((2, 3), np.nan), "depth")
 
 
-LABEL = """
-    import sys, time
-    from pathlib import Path
-    import numpy as np
-    from tutelage.data import pseudo_dense as store
-    from tutelage.data.pseudo_labels import shard_name, write_shards
-
-    folder, slow = Path(sys.argv[1]), sys.argv[2] == "slow"
-
+def label(folder, *, dies_at=None):
     def shards():
         for place in range(4):
             if (folder / shard_name(place)).exists():
                 continue
-            if slow and place == 2:
-                print("third", flush=True)
-                time.sleep(60)
+            if place == dies_at:
+                os.kill(os.getpid(), signal.SIGKILL)
             rng = np.random.default_rng(place)
             said = [store.Said(rng.integers(-1, 9, (8, 8)), rng.random((8, 8)), 0.5, 0.5) for _ in range(3)]
             names = [f"{place}-{k}" for k in range(3)]
             yield place, store.to_table(names, said, "segmentation", teacher="t", number=1)
 
+    folder.mkdir(exist_ok=True)
     list(write_shards(folder, shards(), store.SCHEMA))
     store.write_manifest(folder, teacher="t", number=1)
-"""
 
 
 def test_killed_and_continued_it_is_byte_for_byte_the_same(tmp_path):
-    def command(name, pace):
-        (tmp_path / name).mkdir(exist_ok=True)
-        return [sys.executable, "-c", textwrap.dedent(LABEL), str(tmp_path / name), pace]
-
-    surroundings = os.environ | {"PYTHONPATH": "src"}
-    subprocess.run(command("whole", "fast"), check=True, env=surroundings, timeout=120)
-    with subprocess.Popen(command("cut", "slow"), stdout=subprocess.PIPE, text=True, env=surroundings) as cut:
-        assert cut.stdout.readline() == "third\n"
-        cut.send_signal(signal.SIGKILL)
-    assert cut.returncode == -signal.SIGKILL
-    assert not (tmp_path / "cut" / "manifest.json").exists()
-    subprocess.run(command("cut", "fast"), check=True, env=surroundings, timeout=120)
-    for path in sorted((tmp_path / "whole").iterdir()):
-        assert path.read_bytes() == (tmp_path / "cut" / path.name).read_bytes()
-    assert len(list((tmp_path / "cut").iterdir())) == 5
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    label(whole)
+    assert killed(lambda: label(cut, dies_at=2)) == -signal.SIGKILL
+    assert (cut / shard_name(1)).exists()
+    assert not (cut / "manifest.json").exists()
+    label(cut)
+    for path in sorted(whole.iterdir()):
+        assert path.read_bytes() == (cut / path.name).read_bytes()
+    assert len(list(cut.iterdir())) == 5

@@ -1,13 +1,11 @@
 """A process whose pool has no pseudo-box must not stop the others, whatever detector learns how (gloo, CPU)."""
 
 import dataclasses
-import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
+from fresh import ranks as in_ranks
 from scene_fixtures import SIZE, scene_batch
 
 from tutelage.methods.detection import DETECTION_METHODS, DetectionMethod
@@ -62,25 +60,18 @@ def train(method: DetectionMethod, kind: str, rank: int) -> dict[str, object]:
     }
 
 
-def worker(rank: int, port: int, folder: str) -> None:
-    places = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", **places}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+def worker(rank: int, folder: Path) -> None:
     found = {
         f"{name}-{kind}": train(told(method, rank), kind, rank) for kind in KINDS for name, method in METHODS.items()
     }
-    torch.save(found, Path(folder) / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
+    torch.save(found, folder / f"{rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     """What each of two processes saw, by method and detector."""
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, (port, str(folder)), nprocs=2)
+    in_ranks(lambda rank: worker(rank, folder))
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

@@ -1,11 +1,9 @@
 """An empty pseudo-label batch on one process must not stop the others (gloo, two processes, CPU)."""
 
-import os
-import socket
 from pathlib import Path
 
 import torch
-import torch.multiprocessing as mp
+from fresh import ranks
 
 from tutelage.methods import METHODS
 from tutelage.models.backbone import NetworkSpec, create
@@ -26,10 +24,7 @@ def batch(rank: int, *, rejected: bool) -> Batch:
     )
 
 
-def worker(rank: int, port: int, folder: str) -> None:
-    places = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", **places}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+def worker(rank: int, folder: Path) -> None:
     engine = accelerator(Compute(threads=1, device="cpu", precision="fp32"))
     assert engine.num_processes == 2
     torch.manual_seed(0)
@@ -39,15 +34,11 @@ def worker(rank: int, port: int, folder: str) -> None:
     feed = [batch(rank, rejected=rank == 1 and step < 3) for step in range(4)]
     keys = [sorted(step.terms) for step in fit(method, run, feed, settings, steps=4, accelerator=engine)]
     parameters = torch.cat([p.detach().reshape(-1) for p in run.nets.student.parameters()])
-    torch.save({"keys": keys, "weights": parameters}, Path(folder) / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
+    torch.save({"keys": keys, "weights": parameters}, folder / f"{rank}.pt")
 
 
 def test_a_process_without_pseudo_labels_keeps_up(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, (port, str(tmp_path)), nprocs=2)
+    ranks(lambda rank: worker(rank, tmp_path))
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one["keys"] == two["keys"]
     assert len(one["keys"]) == 4
