@@ -9,7 +9,7 @@ from tutelage.train import checkpoint
 from tutelage.train.device import accelerator
 from tutelage.train.loop import MAX_SKIPPED, begin, fit
 from tutelage.train.settings import Compute, Optimiser
-from tutelage.types import Diverged, Sizes
+from tutelage.types import BadInput, Diverged, Sizes
 
 SIZES = Sizes(labeled=6, unlabeled=8, classes=3, steps=12)
 SETTINGS = Optimiser(warmup_steps=2)
@@ -77,6 +77,15 @@ def test_schedule_by_hand(start, engine, batch):
     assert rates[0] == pytest.approx(0.03 / 2)  # first of two warm-up steps
     assert rates[6] == pytest.approx(0.03 * math.cos(7 * math.pi * 6 / (16 * 12)))
     assert rates == sorted(rates[:2]) + sorted(rates[2:], reverse=True)
+
+
+def test_more_batches_than_steps_go_on_at_the_last_rate(start, engine, batch):
+    method, run = start("supervised")
+    fitting = fit(method, run, [batch] * 9, SETTINGS, steps=3, accelerator=engine)
+    rates = [run.optimizer.param_groups[0]["lr"] for _ in fitting]
+    assert rates[3:] == pytest.approx([0.03 * math.cos(7 * math.pi / 16)] * 6)
+    with pytest.raises(BadInput, match="steps is 0: "):
+        next(fit(method, run, [batch], SETTINGS, steps=0, accelerator=engine))
 
 
 def test_the_average_lags_behind_and_forgets_its_start(start, engine, batch):

@@ -17,7 +17,7 @@ from tutelage.methods.method import Fed, Net, Together, Verbs
 from tutelage.models.average import Frozen, FrozenDetector, FrozenMulti, average_into
 from tutelage.multi_types import Multi, MultiBatch, MultiNets
 from tutelage.train.settings import Optimiser
-from tutelage.types import Batch, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
+from tutelage.types import BadInput, Batch, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
 
 LARGE = 1 << 20  # numbers of a buffer
 MAX_SKIPPED = 5  # steps in a row whose loss was not finite
@@ -112,8 +112,10 @@ def fit(
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:
-    """cos(7 pi k / 16 K), Sohn et al. 2020, sec. 2.4, after a linear warm-up."""
-    return min(1.0, (step + 1) / max(1, warmup)) * math.cos(7 * math.pi * step / (16 * steps))
+    """cos(7 pi k / 16 K), Sohn et al. 2020, sec. 2.4, after a linear warm-up. From K on it stays, or it would turn."""
+    if steps < 1:
+        raise BadInput(f"steps is {steps}: a schedule is of 1 or more. Write how many steps the whole run takes")
+    return min(1.0, (step + 1) / max(1, warmup)) * math.cos(7 * math.pi * min(step, steps) / (16 * steps))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
