@@ -40,7 +40,7 @@ def weights(run):
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_cut_and_continued_is_bit_equal_to_never_cut(name, start, engine, batch, tmp_path):
     method, whole = start(name)
-    list(fit(method, whole, [batch] * 12, SETTINGS, steps=12, accelerator=engine))
+    assert not any(step.skipped for step in fit(method, whole, [batch] * 12, SETTINGS, steps=12, accelerator=engine))
     method, first = start(name)
     list(fit(method, first, [batch] * 5, SETTINGS, steps=12, accelerator=engine))
     checkpoint.save(first, tmp_path / "run.pt")
@@ -116,6 +116,17 @@ def test_a_bad_step_leaves_what_the_good_ones_before_it_left(start, engine, batc
     assert [skipped for skipped, _ in states] == [False, True, False, False, True]
     torch.testing.assert_close(states[1][1], states[0][1], rtol=0, atol=0)
     torch.testing.assert_close(states[4][1], states[3][1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["adamatch", "fixmatch"])
+def test_a_bad_view_that_the_loss_does_not_show_leaves_nothing(name, start, engine, batch):
+    method, run = start(name)
+    weak = batch.unlabeled.weak.clone()
+    weak[0, 0, 0, 0] = math.nan
+    bad = batch._replace(unlabeled=batch.unlabeled._replace(weak=weak))
+    steps = list(fit(method, run, [batch, bad, batch], SETTINGS, steps=12, accelerator=engine))
+    assert [step.skipped for step in steps] == [False, True, False]
+    assert all(x.isfinite().all() for net in (run.average, run.nets.extra) for x in net.state_dict().values())
 
 
 def test_it_stops_after_a_few_bad_steps_in_a_row_and_says_where(start, engine, batch, tmp_path):

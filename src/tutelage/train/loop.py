@@ -20,12 +20,12 @@ from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, Batch, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
 
 LARGE = 1 << 20  # numbers of a buffer
-MAX_SKIPPED = 5  # steps in a row whose loss was not finite
+MAX_SKIPPED = 5  # steps in a row that were skipped
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step that was taken, or skipped because its loss was not finite."""
+    """One step that was taken, or skipped because its loss or what it left was not finite."""
 
     number: int  # from 1
     terms: Losses  # detached, still on the device: reading a number waits for the GPU
@@ -79,8 +79,8 @@ def fit(
 ) -> Iterator[Step]:  # fmt: skip
     """Train from `run.step` on, one optimizer step for each batch, under the cosine schedule of a run of `steps`.
 
-    A step whose loss is not finite changes nothing; its batch goes to `diary`. Raises Diverged after MAX_SKIPPED
-    in a row.
+    A step whose loss is not finite, or that makes a statistic of batch norm or a memory NaN, changes nothing; its
+    batch goes to `diary`. Raises Diverged after MAX_SKIPPED in a row.
     """
     nets = _prepared(run.nets, accelerator)
     run.average.to(accelerator.device)
@@ -95,7 +95,7 @@ def fit(
             terms = method.loss(nets, batch)
         total = torch.stack([term.float() for term in terms.values()]).sum()
         run.step += 1
-        skipped = not _all_finite(total, accelerator)
+        skipped = not _all_finite(total + memory.spoilt(), accelerator)
         if skipped:
             memory.put_back()
             _skip(run, batch, terms, diary)
@@ -156,6 +156,15 @@ class _Memory:
         for before, now in zip(self.before, self.buffers, strict=True):
             torch._foreach_copy_(now, before)
 
+    def spoilt(self) -> Tensor | float:
+        """NaN where some number now is NaN, else 0: a bad view of which nothing is learned leaves the loss finite.
+
+        Infinity passes, since memories of a least and a greatest start there.
+        """
+        kinds = [kind for kind in self.buffers if kind[0].is_floating_point()]
+        norms = [norm.float() for kind in kinds for norm in torch._foreach_norm(kind, 1)]
+        return 0 * torch.stack(norms).sum().clamp(max=1) if norms else 0.0
+
 
 def _forms(parts: list[list[Tensor]]) -> list[list[tuple[torch.Size, torch.dtype]]]:
     return [[(x.shape, x.dtype) for x in part] for part in parts]
@@ -192,7 +201,8 @@ def _skip(run: Run[Any, Any], batch: Batch | SceneBatch | MultiBatch, terms: Los
         torch.save({name: _plain(part) for name, part in batch._asdict().items()}, where)
     if run.skipped >= MAX_SKIPPED:
         raise Diverged(
-            f"loss is not finite at step {run.step} ({said}), {run.skipped} steps in a row. The batch is in {where}. "
+            f"loss, or a statistic or memory, is not finite at step {run.step} ({said}), {run.skipped} steps in a row. "
+            f"The batch is in {where}. "
             "Lower optimiser.lr or optimiser.clip, or look at the batch"
         )
 
