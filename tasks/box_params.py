@@ -91,7 +91,7 @@ class CalibrateBoxes:
     target_precision: Open = 0.8  # at IoU 0.5
     confidence: Open = 0.9  # of the Clopper-Pearson lower bound
     floor: Share = 0.3  # no threshold below it
-    cap: Share = 0.95  # no threshold above it
+    cap: Share = 0.95  # threshold without evidence; one proven, or above a mistake of the hold-out, may be higher
     probe: Annotated[int, Field(ge=0)] = 500  # pool images that the expected yield is read from
 
 

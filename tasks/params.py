@@ -73,7 +73,7 @@ class Calibrate:
     target_precision: Open = 0.9
     confidence: Open = 0.9  # of the Clopper-Pearson lower bound
     floor: Share = 0.5  # no threshold below it
-    cap: Share = 0.995  # no threshold above it: what is surer is kept whatever the hold-out's size
+    cap: Share = 0.995  # threshold without evidence; one proven, or above a mistake of the hold-out, may be higher
     probe: Annotated[int, Field(ge=0)] = 2000  # pool images that the expected yield is read from
 
 

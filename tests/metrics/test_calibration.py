@@ -24,7 +24,8 @@ def seeded_numpy():
 
 
 NONE = np.zeros((0, 2), np.float32)
-LIMITS = {"target": 0.9, "confidence": 0.9, "floor": 0.5, "cap": 0.995}
+PROOF = {"target": 0.9, "confidence": 0.9, "floor": 0.5}
+LIMITS = PROOF | {"cap": 0.995}
 
 
 def test_bound_by_hand():
@@ -72,25 +73,25 @@ def test_lowest_threshold_by_hand():
     # 30 right answers above one mistake at 0.6 and ten right ones below it: 40 of 41 still prove 0.9 at 90 %.
     scores = np.concatenate([np.full(30, 0.9), [0.6], np.full(10, 0.55)]).astype(np.float32)
     right = np.array([True] * 30 + [False] + [True] * 10)
-    value, kept, correct, bound = lowest_threshold(scores, right, **LIMITS)
+    value, kept, correct, bound = lowest_threshold(scores, right, **PROOF)
     assert (value, kept, correct) == (pytest.approx(0.55), 41, 40)
     assert bound == pytest.approx(precision_bound(40, 41, 0.9))
 
 
 def test_no_score_proves_nothing():
-    assert lowest_threshold(np.zeros(0, np.float32), np.zeros(0, bool), **LIMITS) is None
+    assert lowest_threshold(np.zeros(0, np.float32), np.zeros(0, bool), **PROOF) is None
     assert [one.evidence for one in thresholds(NONE, np.zeros(0, np.int64), NONE, **LIMITS)] == ["none", "none"]
 
 
 def test_equal_scores_are_kept_or_left_together():
     scores = np.full(60, 0.8, np.float32)
     right = np.array([True] * 30 + [False] * 30)
-    assert lowest_threshold(scores, right, **LIMITS) is None
+    assert lowest_threshold(scores, right, **PROOF) is None
 
 
 def test_scores_below_the_floor_are_never_kept():
     scores, right = np.full(100, 0.4, np.float32), np.ones(100, bool)
-    assert lowest_threshold(scores, right, **LIMITS) is None
+    assert lowest_threshold(scores, right, **PROOF) is None
 
 
 def test_a_hard_class_is_not_vouched_for_by_easy_ones():
@@ -134,6 +135,18 @@ def test_too_little_evidence_leaves_only_the_cap():
     assert [(rule.threshold, rule.evidence) for rule in rules] == [(0.995, "none")] * 2
 
 
+def test_the_cap_lowers_nothing_that_the_holdout_showed():
+    # Class 0: 30 right answers at 0.999, above as many mistakes at 0.9965, above the cap.
+    probabilities = np.array([[0.999, 0.001]] * 30 + [[0.9965, 0.0035]] * 30, np.float32)
+    labels = np.array([0] * 30 + [1] * 30)
+    own, empty = thresholds(probabilities, labels, probabilities, **LIMITS)
+    assert (own.kept, own.correct, own.threshold) == (30, 30, pytest.approx(0.999))
+    assert empty.threshold == pytest.approx(0.999)  # that of all, where its own scores promise nothing
+    # Of few images: the cap without evidence, but above a mistake that was seen.
+    few = thresholds(probabilities[-3:], labels[-3:], NONE, **LIMITS)
+    assert [one.threshold > 0.9965 for one in few] == [True, False]
+
+
 @given(st.integers(0, 200), st.integers(0, 200), st.floats(0.5, 0.99))
 def test_bound_is_below_what_was_seen_and_grows_with_it(a, b, confidence):
     correct, kept = min(a, b), max(a, b, 1)
@@ -148,7 +161,7 @@ def test_promise_is_kept_on_fresh_data(seeded_numpy):
     for _ in range(200):
         p = seeded_numpy.uniform(0.5, 1, size=400)
         right = seeded_numpy.uniform(size=400) < p
-        found = lowest_threshold(p.astype(np.float32), right, **LIMITS)
+        found = lowest_threshold(p.astype(np.float32), right, **PROOF)
         if found is not None:
             total += 1
             t = found[0]

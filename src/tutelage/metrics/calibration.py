@@ -88,9 +88,8 @@ def lowest_threshold(
     target: float,
     confidence: float,
     floor: float,
-    cap: float,
 ) -> tuple[float, int, int, float] | None:
-    """(threshold, kept, correct, bound) of the lowest score in [floor, cap] whose bound meets `target`, or None.
+    """(threshold, kept, correct, bound) of the lowest score of `floor` or more whose bound meets `target`, or None.
 
     Scores are walked from the highest down; equal scores are kept or left together.
     """
@@ -104,7 +103,7 @@ def lowest_threshold(
         kept, correct = int(place) + 1, int(hits[place])
         bound = precision_bound(correct, kept, confidence)
         if bound >= target:
-            best = (min(score, cap), kept, correct, bound)
+            best = (score, kept, correct, bound)
     return best
 
 
@@ -145,16 +144,18 @@ def class_thresholds(
 
     A class with enough samples to prove `target` is judged on its own. One with fewer takes the pooled threshold, but
     easy classes must not vouch for a hard one: it is raised above every mistake of its own class, and until the
-    class's own scores on the pool promise at most half of the errors that the target allows. Where even the pooled
-    samples prove nothing, only scores at `cap` are kept.
+    class's own scores on the pool promise at most half of the errors that the target allows, or are at `cap`. Where
+    even the pooled samples prove nothing, only scores at `cap` and above the class's mistakes are kept. `cap` stands
+    in for evidence and never lowers a threshold that has some.
     """
-    limits = {"target": target, "confidence": confidence, "floor": floor, "cap": cap}
+    limits = {"target": target, "confidence": confidence, "floor": floor}
     pooled = lowest_threshold(seen.scores, right, **limits)
     found = []
     for c in range(number):
         mine, asked = seen.classes == c, unseen.scores[unseen.classes == c]
         promised = promised_threshold(asked, (1 + target) / 2) if len(unseen.scores) else floor
-        found.append(_of_class(seen.scores[mine], right[mine], pooled, promised, limits))
+        unproven = cap if pooled is None else min(promised, cap)
+        found.append(_of_class(seen.scores[mine], right[mine], pooled, unproven, limits))
     return found
 
 
@@ -162,7 +163,7 @@ def _of_class(
     scores: Float[np.ndarray, " n"],
     right: np.ndarray,
     pooled: tuple[float, int, int, float] | None,
-    promised: float,
+    unproven: float,
     limits: dict[str, float],
 ) -> Threshold:
     samples = len(scores)
@@ -174,12 +175,10 @@ def _of_class(
         return Threshold(
             threshold=value, evidence="class", samples=samples, kept=kept, correct=correct, lower_bound=bound
         )
-    if pooled is None:
-        value, bound = limits["cap"], 0.0
-    else:
-        mistakes = scores[~right]
-        above = float(np.nextafter(mistakes.max(), np.float32(2))) if len(mistakes) else 0.0
-        value, bound = min(max(pooled[0], above, promised), limits["cap"]), pooled[3]
+    mistakes = scores[~right]
+    above = float(np.nextafter(mistakes.max(), np.float32(2))) if len(mistakes) else 0.0
+    least, bound = (0.0, 0.0) if pooled is None else (pooled[0], pooled[3])
+    value = max(least, above, unproven)
     keep = scores >= value
     return Threshold(
         threshold=value,
