@@ -16,6 +16,7 @@ from tutelage.metrics.calibration import (
     samples_needed,
     thresholds,
 )
+from tutelage.types import BadInput
 
 
 @pytest.fixture
@@ -48,6 +49,19 @@ def test_temperature_undoes_a_known_scaling(seeded_numpy):
     labels = (logits + seeded_numpy.gumbel(size=logits.shape)).argmax(1)
     assert fit_temperature(3.0 * logits, labels) == pytest.approx(3.0, rel=0.1)
     assert fit_temperature(np.zeros((0, 5)), np.zeros(0, np.int64)) == 1.0
+
+
+def test_a_holdout_without_a_mistake_makes_no_score_surer():
+    assert fit_temperature(np.array([[3.0, 0.0], [0.0, 1.0]]), np.array([0, 1])) == 1.0
+    assert fit_temperature(np.array([[9.0, 0.0], [0.0, 9.0]] * 9), np.array([0, 1] * 8 + [0, 0])) != 1.0
+
+
+def test_what_is_no_number_or_no_share_is_refused():
+    with pytest.raises(BadInput, match="logits hold NaN"):
+        fit_temperature(np.array([[0.0, math.nan]]), np.array([0]))
+    for wrong in ({"target": 1.0}, {"target": math.nan}, {"confidence": 0.0}):
+        with pytest.raises(BadInput, match="both are between 0 and 1"):
+            thresholds(NONE, np.zeros(0, np.int64), NONE, **LIMITS | wrong)
 
 
 def test_temperature_never_changes_the_answer(seeded_numpy):

@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import betaincinv, log_softmax, softmax
 
+from tutelage.types import BadInput
+
 TEMPERATURES = (0.05, 20.0)
 
 
@@ -31,10 +33,15 @@ class Threshold:
 
 
 def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
-    """The T that minimises the negative log-likelihood of softmax(logits / T). 1 where there is nothing to fit."""
+    """The T that minimises the negative log-likelihood of softmax(logits / T). 1 where there is nothing to fit.
+
+    Samples that are all right speak for any lower T, and would make every score certain: they too leave 1.
+    """
     from scipy.optimize import minimize_scalar
 
-    if not len(labels):
+    if np.isnan(logits).any():
+        raise BadInput("logits hold NaN: a temperature is fitted to numbers. Look at the network and its images")
+    if (logits.argmax(axis=1) == labels).all():
         return 1.0
 
     def nll(log_t: float) -> float:
@@ -91,7 +98,10 @@ def lowest_threshold(
 ) -> tuple[float, int, int, float] | None:
     """(threshold, kept, correct, bound) of the lowest score of `floor` or more whose bound meets `target`, or None.
 
-    Scores are walked from the highest down; equal scores are kept or left together.
+    Scores are walked from the highest down; equal scores are kept or left together. The bound holds with `confidence`
+    for each score by itself, not for the choice of the lowest, which is partly luck. At a confidence of 0.9 a tenth of
+    runs may miss a target of 0.9; of 400 samples whose precision is 0.89 at every score a quarter do. Where the surer
+    are right more often, as they mostly are, it is less.
     """
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], np.cumsum(right[order])
@@ -148,6 +158,8 @@ def class_thresholds(
     even the pooled samples prove nothing, only scores at `cap` and above the class's mistakes are kept. `cap` stands
     in for evidence and never lowers a threshold that has some.
     """
+    if not (0 < target < 1 and 0 < confidence < 1):
+        raise BadInput(f"target is {target} and confidence {confidence}: both are between 0 and 1, as 0.9 and 0.9")
     limits = {"target": target, "confidence": confidence, "floor": floor}
     pooled = lowest_threshold(seen.scores, right, **limits)
     found = []
