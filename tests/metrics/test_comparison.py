@@ -14,6 +14,7 @@ from tutelage.metrics.comparison import (
     paired_bootstrap,
     sign_test,
 )
+from tutelage.types import BadInput
 
 
 def compare(candidate, baseline, **settings):
@@ -48,6 +49,16 @@ def test_interval_is_that_of_drawing_images_one_by_one():
     a, b = (~candidate).mean(0)[drawn].mean(1), (~baseline).mean(0)[drawn].mean(1)
     np.testing.assert_allclose(found.reduction[1:], np.quantile(1 - a / b, [0.025, 0.975]), atol=0.015)
     np.testing.assert_allclose(found.difference[1:], np.quantile(b - a, [0.025, 0.975]), atol=0.003)
+
+
+def test_numbers_count_as_right_or_wrong_and_anything_else_is_refused():
+    right, wrong, settings = np.ones((1, 4), int), np.zeros((1, 4), int), {"resamples": 9, "seed": 0}
+    assert paired_bootstrap(right, wrong, **settings) == compare(right, wrong, resamples=9)
+    for bad in (right[:, :0], right[0], 2 * right):
+        with pytest.raises(BadInput, match=r"give \[seeds, images\]"):
+            paired_bootstrap(bad, bad, **settings)
+    with pytest.raises(BadInput, match="4 and 3 images"):
+        paired_bootstrap(right, wrong[:, 1:], **settings)
 
 
 def test_pairing_narrows_the_interval():

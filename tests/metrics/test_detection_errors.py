@@ -75,6 +75,10 @@ def test_costs_by_hand():
     assert twice["duplicate"] == pytest.approx(1 - (51 + 50 * 2 / 3) / 101)
 
 
+def test_no_images_cost_nothing():
+    assert costs([], [], CLASSES) == dict.fromkeys(ERRORS)
+
+
 def test_a_mended_class():
     scene = given([A, B], [0, 1])
     found_of = costs([scene], [found([A, B], [0, 0], [0.8, 0.9])], CLASSES)

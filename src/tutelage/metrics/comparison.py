@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int, Shaped
 from scipy.special import bdtrc
 
 from tutelage.metrics.classification import f1_score
+from tutelage.types import BadInput
 
 
 class Interval(NamedTuple):
@@ -28,20 +29,24 @@ class Comparison(NamedTuple):
 
 
 def paired_bootstrap(
-    candidate: Bool[np.ndarray, "_ n"],
-    baseline: Bool[np.ndarray, "_ n"],
+    candidate: Shaped[np.ndarray, "..."],
+    baseline: Shaped[np.ndarray, "..."],
     *,
     resamples: int,
     seed: int,
     confidence: float = 0.95,
 ) -> Comparison:
-    """Percentile intervals of the gain of `candidate`, from what each got right on the same n images.
+    """Percentile intervals of the gain of `candidate`, from what each, [s, n], got right on the same n images.
 
     Images are drawn with replacement, for both classifiers and all their seeds together; a rate is the mean over
     seeds. So an interval says what other images of this kind might have shown of these trained models.
     A draw in which the baseline makes no error counts it as one error of one seed, so that a reduction is finite.
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13 (percentile interval).
+    Raises BadInput for no image, another shape or values that are not right or wrong.
     """
+    candidate, baseline = _right(candidate), _right(baseline)
+    if candidate.shape[1] != baseline.shape[1]:
+        raise BadInput(f"{candidate.shape[1]} and {baseline.shape[1]} images: test both classifiers on the same")
     errors = np.stack([(~candidate).sum(axis=0), (~baseline).sum(axis=0)], axis=1)  # [n, 2], summed over seeds
     seeds = np.array([len(candidate), len(baseline)])
     measured, drawn = errors.sum(axis=0)[None], _resampled_sums(errors, resamples, seed)
@@ -106,6 +111,16 @@ def flip_share(before: Shaped[np.ndarray, " n"], after: Shaped[np.ndarray, " n"]
     if len(before) == 0:
         raise ValueError("share of no images is not a number")
     return float(np.mean(before != after))
+
+
+def _right(answers: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "_ n"]:
+    """Checked: `~` of numbers would count other errors, and say nothing."""
+    if answers.ndim != 2 or not answers.size or not np.isin(answers, (0, 1)).all():
+        raise BadInput(
+            f"answers of shape {answers.shape} and type {answers.dtype}: give [seeds, images], True where an image is "
+            "right, of at least one of each; of a single seed right[None]"
+        )
+    return answers.astype(bool)
 
 
 def _resampled_sums(values: Int[np.ndarray, "n d"], resamples: int, seed: int) -> Int[np.ndarray, "r d"]:

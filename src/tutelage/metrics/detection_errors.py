@@ -91,6 +91,8 @@ def costs(given: Sequence[Given], found: Sequence[Found], classes: list[str]) ->
 
 def ap50(given: Sequence[Given], found: Sequence[Found], classes: list[str]) -> float | None:
     """COCO's AP50 of all boxes, sooner than by pycocotools; None where there is nothing to find."""
+    if not given:
+        return None
     matched = [match(*one, iou=FOREGROUND) for one in zip(given, found, strict=True)]
     labels, scores = (np.concatenate(column) for column in zip(*((f.labels, f.scores) for f in found), strict=True))
     right, ignored = (np.concatenate(column) for column in zip(*((m.right, m.ignored) for m in matched), strict=True))
