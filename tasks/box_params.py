@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tasks.knobs import STRICT, Count, Open, Share, Train, parse_detection_method
+from tasks.knobs import STRICT, Count, Open, Share, Train, check_limits, parse_detection_method
 from tutelage.data.orientations import Orientation
 from tutelage.data.scene_views import SceneViews
 from tutelage.data.views import Views
@@ -93,6 +93,9 @@ class CalibrateBoxes:
     floor: Share = 0.3  # no threshold below it
     cap: Share = 0.95  # threshold without evidence; one proven, or above a mistake of the hold-out, may be higher
     probe: Annotated[int, Field(ge=0)] = 500  # pool images that the expected yield is read from
+
+    def __post_init__(self) -> None:
+        check_limits(self.floor, self.cap)
 
 
 @dataclass(frozen=True, kw_only=True)

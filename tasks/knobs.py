@@ -14,6 +14,7 @@ from tutelage.methods.multitask import MULTITASK_METHODS
 
 STRICT: Any = {"extra": "forbid"}
 Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # of torch, which takes no larger one
 Share = Annotated[float, Field(ge=0, le=1)]
 Open = Annotated[float, Field(gt=0, lt=1)]
 
@@ -71,6 +72,14 @@ def parse_methods(value: Any) -> Any:
     if len(found) < len(value):
         raise ValueError("methods names one of them twice")
     return found
+
+
+def check_limits(floor: float, cap: float) -> None:
+    """Raise ValueError for thresholds that may be nowhere."""
+    if floor > cap:
+        raise ValueError(
+            f"floor is {floor} and cap {cap}: no threshold is below the floor. Write a cap of {floor} or more"
+        )
 
 
 def nearest(word: str, known: Any) -> str:

@@ -16,7 +16,7 @@ from tasks.committee_params import CommitteeParams
 from tasks.compact_depth_params import CompactDepth
 from tasks.compress_params import Compress
 from tasks.keypoints_params import KeypointsParams
-from tasks.knobs import STRICT, Count, Open, Places, Share, Train, nearest, parse_methods
+from tasks.knobs import STRICT, Count, Open, Places, Seed, Share, Train, check_limits, nearest, parse_methods
 from tasks.lesson_params import LessonParams
 from tasks.loops import Loop, NASStudent
 from tasks.multi_params import Multitask
@@ -75,6 +75,9 @@ class Calibrate:
     floor: Share = 0.5  # no threshold below it
     cap: Share = 0.995  # threshold without evidence; one proven, or above a mistake of the hold-out, may be higher
     probe: Annotated[int, Field(ge=0)] = 2000  # pool images that the expected yield is read from
+
+    def __post_init__(self) -> None:
+        check_limits(self.floor, self.cap)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +144,7 @@ class Compare:
 
     __pydantic_config__ = STRICT
     methods: Annotated[dict[str, Method] | None, BeforeValidator(parse_methods)] = None  # by name; null: all there are
-    seeds: Annotated[list[int], Field(min_length=1)] = field(default_factory=lambda: [0, 1, 2])
+    seeds: Annotated[list[Seed], Field(min_length=1)] = field(default_factory=lambda: [0, 1, 2])
     steps: Count = 1000
     labelled_batch: Annotated[int, Field(gt=1)] = 32
     pool_batch: Annotated[int, Field(ge=0)] = 96  # 0: labelled images only
@@ -149,13 +152,17 @@ class Compare:
     start: Literal["teacher", "scratch"] = "scratch"
     measured_on: Literal["test", "holdout"] = "test"  # holdout: it is then not trained on, and the test stays unseen
 
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds is {self.seeds}: a seed twice is one run counted twice. Write each once")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
     """All of params.yaml."""
 
     __pydantic_config__ = STRICT
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     fetch: Fetch
     ingest: Ingest
     split: Split

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import yaml
 
@@ -116,6 +118,16 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("compare.methods", ["kd", "kd"], "one of them twice"),
         ("compare.methods", [], "a list of names"),
         ("compare.seeds", [], "compare.seeds"),
+        ("compare.seeds", [1, 0, 1], r"seeds is \[1, 0, 1\]: a seed twice"),
+        ("compare.seeds", [0, -1], "compare.seeds.1 is -1"),
+        ("seed", 2**63, "seed is 9223372036854775808"),
+        ("calibrate.cap", 0.4, "floor is 0.5 and cap 0.4"),
+        ("detection.calibrate.floor", 0.99, "floor is 0.99 and cap 0.95"),
+        ("optimiser.lr", math.nan, "lr=nan.*finite and above 0"),
+        ("optimiser.lr", math.inf, "lr=inf.*finite and above 0"),
+        ("optimiser.clip", math.nan, "clip=nan.*finite and above 0"),
+        ("optimiser.weight_decay", -1.0, "weight_decay is finite and at least 0"),
+        ("compute.checkpoint_seconds", math.nan, "checkpoint_seconds at least 0"),
         ("detection.rounds.2", {"teacher": "work/detection/rounds/1/student"}, "chained.*rounds/1/guard"),
         ("detection.rounds.1", {"teacher": "work/detection/teacher", "boxes": "agreed"}, "one teacher only"),
         (

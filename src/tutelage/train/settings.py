@@ -1,5 +1,6 @@
 """How a network is trained and on what, whatever the method."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,8 +20,10 @@ class Optimiser:
     ema: float = 0.999  # decay of the average that is evaluated, saved and promoted
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.clip <= 0 or self.warmup_steps < 0 or not 0 <= self.momentum < 1:
-            raise BadInput(f"{self}: lr and clip are above 0, warmup_steps is at least 0, momentum is in [0, 1)")
+        if not (0 < self.lr < math.inf and 0 < self.clip < math.inf and 0 <= self.weight_decay < math.inf):
+            raise BadInput(f"{self}: lr and clip are finite and above 0, weight_decay is finite and at least 0")
+        if self.warmup_steps < 0 or not 0 <= self.momentum < 1:
+            raise BadInput(f"{self}: warmup_steps is at least 0, momentum is in [0, 1)")
         if not 0 <= self.ema < 1:
             raise BadInput(f"ema is {self.ema}: a decay is in [0, 1); 0.999 averages about a thousand steps")
 
@@ -37,5 +40,5 @@ class Compute:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.threads < 1 or self.workers < 0 or self.checkpoint_seconds < 0:
+        if self.threads < 1 or self.workers < 0 or not self.checkpoint_seconds >= 0:
             raise BadInput(f"{self}: threads is at least 1, workers and checkpoint_seconds at least 0")
