@@ -34,6 +34,16 @@ def test_neurons_are_chosen_once_from_labelled_images(make_nets, batch):
     assert nets.extra.kept[2:].tolist() == [1, 0]
 
 
+def test_neurons_are_chosen_where_the_step_of_the_choice_was_skipped(make_nets, batch):
+    method = MobileID(first=0.5)
+    student, teacher = make_nets(method).student, Known(batch.labeled.labels)
+    nets = Nets(student, teacher, method.init(student, teacher, Sizes(6, 8, 3, 20)))
+    for step in (8, 9, 11, 12):  # not 10
+        method.loss(nets, batch)
+        method.after_step(nets, step)
+    assert nets.extra.kept.tolist().count(1.0) == 2
+
+
 def test_only_chosen_neurons_are_learned_by_a_sum_of_squares(make_nets, batch):
     method = MobileID(weight=2.0, label=0.5, unsupervised=0.5)
     nets = make_nets(method)

@@ -50,7 +50,8 @@ class MobileID(Method):
         neurons = nets.extra
         assert isinstance(neurons, Neurons)
         neurons.clock.tick(step)
-        if step == max(1, round(self.first * neurons.clock.steps)):
+        if step >= max(1, round(self.first * neurons.clock.steps)) and not neurons.decided:  # that step may be skipped
+            neurons.decided.fill_(True)
             seen, most = neurons.seen, max(1, round(self.most * len(neurons.kept)))
             worth = chosen(seen.fisher(), seen.correlation(), limit=self.correlation, most=most)
             neurons.kept.copy_(torch.where(worth.any(), worth.float(), neurons.kept))  # none tells classes apart: all
@@ -60,12 +61,14 @@ class Neurons(nn.Module):
     """The regressor of the teacher's neurons, what is known of them, and which are kept (1) or not (0), [d]."""
 
     kept: Tensor
+    decided: Tensor
 
     def __init__(self, width: int, neurons: int, sizes: Sizes, first: float):
         super().__init__()
         self.net, self.clock, self.first = nn.Linear(width, neurons), Clock(sizes.steps), first
         self.seen = Statistics(neurons, sizes.classes)
         self.register_buffer("kept", torch.ones(neurons))
+        self.register_buffer("decided", torch.tensor(False))
 
     def forward(self, embedding: Tensor, told: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         self.seen.see(told, labels, 1.0 - (self.clock.progress(self.first) >= 1).float())
