@@ -20,7 +20,7 @@ class TfKD(Method):
     """Do without a better teacher: learn from an earlier self, or from a virtual teacher that is right by design."""
 
     pool = False
-    mode: Literal["self", "reg"] = "self"  # the teacher is an earlier self; or a virtual one, and none is asked
+    mode: Literal["self", "reg"] = "self"  # an earlier self teaches; or a virtual one: name any, none is asked
     alpha: float | None = None  # share of the soft labels; left out: the authors', 0.95 (self) or 0.1 (reg)
     temperature: float | None = None  # T; left out: 6 (self) or 20 (reg)
     multiplier: float | None = None  # of the divergence; left out: 0.5 (self) or 1 (reg)
