@@ -25,7 +25,7 @@ class RuderAdapt(Method):
 
     sources: tuple[float, ...] = ()  # a_i, one a teacher: tutelage.metrics.domains.source_weights; none: alike
     soft: float = 0.5  # lambda, share of the soft labels in what the pool teaches
-    temperature: float = 5.0  # T of teachers and student, in the soft labels
+    temperature: float = 5.0  # T of teachers and student, in the soft labels; no T^2 before their term, unlike kd
     top: float = 0.3  # share of a batch, of largest maximum cluster difference, whose class is believed
     decay: float = 0.99  # of the clusters' means; the paper takes them over all images
     labelled: float = 1.0  # of cross entropy on the source; the paper's student never sees it: 0
@@ -48,7 +48,7 @@ class RuderAdapt(Method):
         teachers, hidden = each_said(outputs)[:, len(weak) :], outputs.embedding[len(weak) :]
         told, guess = self.mixed(teachers / self.temperature), self.mixed(teachers).argmax(-1)
         clear = clusters.see(hidden, guess, self.decay).argsort(descending=True).argsort() < self.top * len(guess)
-        soft = self.temperature**2 * mean_or_zero(soft_cross_entropy(said / self.temperature, told))
+        soft = mean_or_zero(soft_cross_entropy(said / self.temperature, told))
         hard = masked_mean(F.cross_entropy(said, guess, reduction="none"), clear)
         return {
             "task": self.labelled * F.cross_entropy(known, labels),
