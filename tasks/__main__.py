@@ -87,6 +87,7 @@ def usage(verb: str) -> str:
 
 
 def _run(verb: str, paths: list[Path], params: Any) -> int:
+    from tasks.io import check_out
     from tutelage.types import BadInput
 
     task = _task(verb)
@@ -97,6 +98,7 @@ def _run(verb: str, paths: list[Path], params: Any) -> int:
     for path in inputs:
         if not path.exists():
             raise BadInput(f"{path} does not exist. `dvc repro` makes it, or correct the path.")
+    check_out(out, inputs)
     task(*inputs, params=params, out=out)
     return 0
 

@@ -3,12 +3,18 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tutelage.types import BadInput
+
+OURS = {  # each stage writes one of these names, but for those that make the demo's images
+    "report.md", "summary.md", "manifest.json", "split.parquet", "model.safetensors", "translator.safetensors",
+    "unavailable.json", "skipped.json", "results",
+}  # fmt: skip
 SYNCS = 4  # files that wait for the disk together
 
 
@@ -20,6 +26,7 @@ def whole(out: Path) -> Iterator[Path]:
     next attempt removes. Killed between the two renames at the end, it leaves the old `out` as `.old`, and the next
     attempt begins by putting it back.
     """
+    out = out.resolve()  # of a link, what it leads to is replaced, and `.` gets a name
     part, old = out.with_name(out.name + ".part"), _old(out)
     put_back(out)
     shutil.rmtree(part, ignore_errors=True)
@@ -33,6 +40,22 @@ def whole(out: Path) -> Iterator[Path]:
     os.replace(part, out)
     sync(out.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def check_out(out: Path, inputs: Iterable[Path]) -> None:
+    """Raises BadInput where writing `out` would delete one of the `inputs`, or files that no stage has written."""
+    place = out.resolve()
+    for path in inputs:
+        if path.resolve().is_relative_to(place):
+            raise BadInput(f"OUT is {out}, which would replace the input {path}. Name another folder")
+    if out.is_file():
+        raise BadInput(f"OUT is {out}, which is a file and would be replaced by a folder. Name another folder")
+    held = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if held and not held & OURS:
+        raise BadInput(
+            f"OUT is {out}, which holds {min(held)} and nothing that tells it from a folder of yours; it would be "
+            "deleted. Name another folder, or remove it yourself"
+        )
 
 
 def put_back(out: Path) -> None:

@@ -1,8 +1,11 @@
 import os
+from pathlib import Path
 
 import pytest
 
-from tasks.io import whole, write_json
+from tasks.__main__ import main
+from tasks.io import check_out, whole, write_json
+from tutelage.types import BadInput
 
 
 def test_an_output_appears_whole(tmp_path):
@@ -56,3 +59,39 @@ def test_json_has_no_order_and_no_nan(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "c", float("nan"))
+
+
+@pytest.mark.parametrize("out", ["mine", "mine/train", ".", "afile", "link"])
+def test_images_are_never_replaced(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    Path("mine/train").mkdir(parents=True)
+    for file in ("mine/train/0.png", "afile"):
+        Path(file).touch()
+    Path("link").symlink_to("mine/train")
+    with pytest.raises(BadInput, match="Name another folder"):
+        check_out(Path(out), [Path("mine")])
+
+
+def test_a_stage_replaces_what_it_wrote_and_may_write_below_its_input(tmp_path):
+    out = tmp_path / "work" / "report"
+    with whole(out) as folder:
+        (folder / "report.md").touch()
+    check_out(out, [tmp_path / "work"])
+
+
+def test_of_a_link_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    for _ in range(2):
+        with whole(tmp_path / "link") as folder:
+            (folder / "x").touch()
+    assert (tmp_path / "there" / "x").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "there"]
+
+
+def test_a_command_checks_what_it_would_replace(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "0.png").touch()
+    assert main(["fetch", str(tmp_path / "mine")]) == 2
+    assert "holds 0.png" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["0.png"]
