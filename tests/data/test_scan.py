@@ -275,7 +275,9 @@ class TestShards:
         "label",
         [
             {}, {"1.cls": "3"}, {"1.cls": "-1"}, {"1.cls": ""}, {"1.cls": b"\xff"}, {"1.json": "[]"}, {"1.json": "{"},
-            {"1.json": '{"label": true}'}, {"1.json": '{"label": null}'}, {"1.json": '{"caption": "cat"}'},
+            {"1.json": '{"label": true}'}, {"1.json": '{"label": null}'}, {"1.cls": "7" * 5000},
+            {"1.json": r'{"label": "\ud800"}'}, {"1.json": f'{{"label": {"7" * 5000}}}'},
+            {"1.json": '{"caption": "cat"}'},
         ],
     )  # fmt: skip
     def test_without_a_label_it_can_only_join_the_pool(self, tmp_path, label):
@@ -303,6 +305,26 @@ class TestShards:
         scanned = scan(tmp_path, "s.tar", "pool")
         assert found(scanned) == {"pool/s.tar/1.png": None}
         assert refused(scanned) == {"pool/s.tar/photo.2024.png": "not_an_image"}
+
+    def test_no_member_is_lost_without_a_word(self, tmp_path):
+        members = {"1.png": PNG, "1.CLS": "\ufeffcat", "1.txt": "a cat", "notes.txt": "", "2.jfif": PNG, "2.cls": "dog"}
+        members |= {"3.heic": PNG, "3.json": '{"label": "dog"}', "about.json": "{}"}
+        shard(tmp_path / "s.tar", members)
+        scanned = scan(tmp_path, "s.tar", "labelled")
+        assert found(scanned) == {"labelled/s.tar/1.png": "cat"}
+        assert refused(scanned) == {
+            "labelled/s.tar/notes.txt": "not_an_image", "labelled/s.tar/2.jfif": "not_an_image",
+            "labelled/s.tar/2.cls": "unreadable", "labelled/s.tar/3.heic": "not_an_image",
+            "labelled/s.tar/3.json": "unreadable",
+        }  # fmt: skip
+
+    def test_numbers_that_are_names_of_other_lines_are_refused(self, tmp_path):
+        shard(tmp_path / "s.tar", {"1.png": PNG, "1.cls": "0"})
+        (tmp_path / "classes.txt").write_text("7\n0\n1\n")
+        with pytest.raises(BadInput, match="line 2: the class is called 0, which as a label means the class of line 1"):
+            scan(tmp_path, "s.tar", "labelled")
+        (tmp_path / "classes.txt").write_text("0\n1\n17\n")
+        assert found(scan(tmp_path, "s.tar", "labelled")) == {"labelled/s.tar/1.png": "0"}
 
     def test_a_cut_shard_gives_what_is_whole(self, tmp_path):
         path = shard(tmp_path / "s.tar", {f"{n}.png": PNG for n in range(4)})

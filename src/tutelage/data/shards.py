@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from tutelage.data.batches import shared_out
 from tutelage.data.decoding import SUFFIXES, Reason
+from tutelage.data.folders import is_utf8
 from tutelage.data.reading import Reader
 from tutelage.data.records import Found, Scan
 from tutelage.types import BadInput
@@ -27,7 +28,7 @@ class _Shard:
     classes: list[str]
     images: list[tuple[str, str, int, int]] = field(default_factory=list)  # member, key, offset, length
     labels: dict[str, tuple[int, int]] = field(default_factory=dict)  # key.cls or key.json -> offset, length
-    extras: list[tuple[str, str]] = field(default_factory=list)  # member, key: key.seg.png and the like
+    extras: list[tuple[str, str]] = field(default_factory=list)  # member, key: key.seg.png, key.txt and the like
 
 
 def scan_shards(folder: Path, shards: list[str], scan: Scan) -> None:
@@ -75,12 +76,12 @@ def _note(shard: _Shard, member: tarfile.TarInfo, scan: Scan) -> None:
     name = posixpath.normpath(member.name)
     folder, _, file = name.rpartition("/")
     stem, _, kind = file.partition(".")  # WebDataset: the first dot of the file's name ends the key
-    key = posixpath.join(folder, stem)
+    key, kind = posixpath.join(folder, stem), kind.lower()
     image = os.path.splitext(file)[1].lower() in SUFFIXES
-    if member.isdir() or not stem or not (image or kind in ("cls", "json")):
+    if member.isdir() or not stem:
         return
     problem = _problem(member, name)
-    if image and not problem and f".{kind.lower()}" not in SUFFIXES:
+    if not problem and f".{kind}" not in SUFFIXES and kind not in ("cls", "json"):
         shard.extras.append((name, key))
     elif problem and image:
         scan.refuse(f"{shard.name}/{_printable(name)}", *problem)
@@ -105,9 +106,14 @@ def _problem(member: tarfile.TarInfo, name: str) -> tuple[Reason, str] | None:
 def _add(shard: _Shard, scan: Scan) -> None:
     keys = {key for _, key, _, _ in shard.images}
     for name, key in shard.extras:
-        if key not in keys:  # beside key.png it is a mask or another view; alone it is a photo with a dot in its name
-            scan.refuse(f"{shard.name}/{name}", "not_an_image", "a WebDataset image is key.png, with no dot in the key")
+        if key not in keys:  # beside key.png it is a mask or another view; alone it may be a photo that would be lost
+            scan.refuse(f"{shard.name}/{name}", "not_an_image", _stray(name))
     reader = Reader()
+    for name in shard.labels:
+        key, kind = os.path.splitext(name)
+        if key not in keys and (kind == ".cls" or _label(shard, key, reader)[0] is not None):
+            detail = f"a label without its image: no {key}.png or other image lies beside it"
+            scan.refuse(f"{shard.name}/{name}", "unreadable", detail)
     for name, key, offset, length in shard.images:
         place = f"{shard.name}/{name}"
         label, problem = _label(shard, key, reader)
@@ -115,6 +121,12 @@ def _add(shard: _Shard, scan: Scan) -> None:
             scan.refuse(place, "unknown_label", problem)
         else:
             scan.found.append(Found(f"{scan.source}/{place}", scan.source, shard.name, offset, length, label))
+
+
+def _stray(name: str) -> str:
+    if os.path.splitext(name)[1].lower() in SUFFIXES:
+        return "a WebDataset image is key.png, with no dot in the key"
+    return f"its name does not end in one of {', '.join(sorted(SUFFIXES))}, and no image has its key"
 
 
 def _label(shard: _Shard, key: str, reader: Reader) -> tuple[str | None, str]:
@@ -125,23 +137,31 @@ def _label(shard: _Shard, key: str, reader: Reader) -> tuple[str | None, str]:
     offset, length = shard.labels[f"{key}.{kind}"]
     data = reader.read(str(shard.path), offset, min(length, _LABEL_BYTES))
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")
         written = json.loads(text).get("label") if kind == "json" else text
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, RecursionError):
+    except (ValueError, AttributeError, RecursionError):  # not UTF-8, no JSON, a number of thousands of digits
         return None, f"its .{kind} cannot be read"
     if not isinstance(written, str | int) or isinstance(written, bool) or not str(written).strip():
         return None, f"its .{kind} holds no label"
+    if not is_utf8(str(written)):
+        return None, f"its .{kind} holds a label that is not Unicode text: {written!r}"
     return _class_name(str(written).strip(), shard.classes)
 
 
 def _class_name(written: str, classes: list[str]) -> tuple[str | None, str]:
     if not classes:
         return written, ""
-    if written.isdecimal() and int(written) < len(classes):
-        return classes[int(written)], ""
+    if (number := _line(written, classes)) is not None:
+        return classes[number], ""
     if written in classes:
         return written, ""
     return None, f"{written!r} is neither a name nor a number of the {len(classes)} classes in classes.txt"
+
+
+def _line(written: str, classes: list[str]) -> int | None:
+    """The line of classes.txt that a number means."""
+    short = written.isdecimal() and len(written) < 20  # Python reads no number of thousands of digits
+    return int(written) if short and int(written) < len(classes) else None
 
 
 def _class_list(path: Path) -> list[str]:
@@ -153,6 +173,12 @@ def _class_list(path: Path) -> list[str]:
         raise BadInput(f"{path} is not UTF-8 text. Save it as UTF-8, one class name a line") from error
     if "" in names or len(set(names)) < len(names):
         raise BadInput(f"{path} has a blank line or names a class twice. Write each class once, one a line")
+    for number, name in enumerate(names):
+        if _line(name, names) not in (None, number):
+            raise BadInput(
+                f"{path}, line {number + 1}: the class is called {name}, which as a label means the class of line "
+                f"{int(name) + 1}: {names[int(name)]}. Give classes names that are no numbers, or number them from 0"
+            )
     return names
 
 
