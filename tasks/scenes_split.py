@@ -28,8 +28,8 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     """Manifest, boxes -> split.parquet (image, role), boxes.parquet (objects that may be seen), truth.parquet and
     known.parquet (objects of the pool that are hidden, and the images where they are known), report.
 
-    Roles follow from the seed and each image's bytes. Where nothing is `calibrated`, no hold-out is missed; where a
-    precision is to be promised of the pool's boxes, there must be one.
+    Roles follow from the seed and each image's bytes, of the test its pixels. Where nothing is `calibrated`, no
+    hold-out is missed; where a precision is to be promised of the pool's boxes, there must be one.
     Data that cannot be trained on is refused, with the way out.
     """
     wanted: ScenesSplit = params.detection.split

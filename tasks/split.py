@@ -12,7 +12,8 @@ from tutelage.data.split import ROLES, draw
 def split(ingested: Path, *, params: Params, out: Path) -> Path:
     """Manifest -> split.parquet (image, role, label or blank), truth.parquet (labels of the pool that are hidden).
 
-    Roles follow from the seed and each image's bytes: new images move none but those whose place they take.
+    Roles follow from the seed and each image's bytes, of the test its pixels: new images move none but those whose
+    place they take.
     """
     wanted = params.split
     table, truth = draw(

@@ -1,12 +1,13 @@
 from collections import Counter
 
+import cv2
 import pytest
 from own_images import class_folders, params, save
 
 from tasks.ingest import ingest
 from tasks.split import split
 from tutelage.data.images import Images
-from tutelage.data.manifest import read_split, read_truth
+from tutelage.data.manifest import read_manifest, read_split, read_truth
 
 
 @pytest.fixture
@@ -39,13 +40,18 @@ def test_two_draws_are_equal_bytes_and_a_seed_changes_them(tmp_path, ingested):
 
 
 def test_new_images_leave_the_test_alone(tmp_path):
+    """Copies in another format, whose names come first and which are therefore kept, included."""
     root, wanted = class_folders(tmp_path / "images"), params()
 
     def test_images(name):
-        out = split(ingest(root, params=wanted, out=tmp_path / "i"), params=wanted, out=tmp_path / name)
-        return {row["sha256"] for row in read_split(out).to_pylist() if row["role"] == "test"}
+        found = ingest(root, params=wanted, out=tmp_path / "i")
+        pixels = dict(zip(*(read_manifest(found)[column].to_pylist() for column in ("id", "pixels")), strict=True))
+        out = split(found, params=wanted, out=tmp_path / name)
+        return {pixels[row["id"]] for row in read_split(out).to_pylist() if row["role"] == "test"}
 
     before = test_images("one")
+    for path in list(root.glob("train/*/*.png")):
+        cv2.imwrite(str(path.with_name(f"+{path.stem}.bmp")), cv2.imread(str(path)))
     for place in range(20):
         save(root / "train/cat" / f"new-{place}.png", 300 + place)
     assert before

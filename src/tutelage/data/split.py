@@ -15,7 +15,8 @@ ROLES = ("labelled", "holdout", "pool", "test")
 @dataclass(frozen=True, slots=True)
 class _Image:
     id: str
-    sha256: str
+    sha256: str  # of the encoded bytes
+    pixels: str  # of the decoded ones: a copy in another format has the same
 
 
 def draw(
@@ -24,19 +25,20 @@ def draw(
     """The split of a manifest, and the hidden labels of its pool.
 
     A class's `labels_per_class` images of lowest rank keep their label; `holdout` of them (rounded, a half down, one
-    always left to train on) are not trained on; the rest joins the pool. Without a test source, images whose hash falls
-    below `test_fraction` are the test: whatever arrives later, these never become training images. Only where all
+    always left to train on) are not trained on; the rest joins the pool. Without a test source, images whose hash of
+    pixels falls below `test_fraction` are the test: whatever arrives later, copies of them in another format included,
+    these never become training images. Only where all
     hashes of a class lie on one side, as those of a few images may, one image changes sides so that neither is empty,
     and may go back.
     Images whose objects are annotated have no label: they are drawn from as one class.
     """
     classes = classes_of(manifest)
-    columns = {name: manifest[name].to_pylist() for name in ("id", "source", "sha256", "label")}
+    columns = {name: manifest[name].to_pylist() for name in ("id", "source", "sha256", "pixels", "label")}
     roles = {name: source for name, source in zip(columns["id"], columns["source"], strict=True)}
     by_class: dict[str | None, list[_Image]] = defaultdict(list)
-    for name, source, digest, label in zip(*columns.values(), strict=True):
+    for name, source, digest, pixels, label in zip(*columns.values(), strict=True):
         if source == "labelled":
-            by_class[label].append(_Image(name, digest))
+            by_class[label].append(_Image(name, digest, pixels))
     for images in by_class.values():
         test = [] if "test" in roots_of(manifest) else _test(images, seed, test_fraction)
         roles.update((image.id, "test") for image in test)
@@ -85,9 +87,11 @@ def _ranked(images: list[_Image], seed: int, use: str) -> list[_Image]:
 
 
 def _share(image: _Image, seed: int) -> float:
-    """A number in [0, 1) that belongs to the image's bytes."""
+    """A number in [0, 1) that belongs to the image's pixels."""
     return int(_digest(image, seed, "test")[:13], 16) / 16**13
 
 
 def _digest(image: _Image, seed: int, use: str) -> str:
-    return hashlib.sha256(f"{seed} {use} {image.sha256}".encode()).hexdigest()
+    """The test is drawn by pixels, since of copies that arrive later another one may be kept."""
+    content = image.pixels if use == "test" else image.sha256
+    return hashlib.sha256(f"{seed} {use} {content}".encode()).hexdigest()
