@@ -1,17 +1,19 @@
 """Which images there are, and what objects are in them."""
 
+import hashlib
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from tasks.box_params import ScenesIngest
 from tasks.ingest import counts, examined, listing
 from tasks.io import whole, write_json
 from tutelage.data.coco import Coco, read_coco
-from tutelage.data.coco_boxes import box_table, wrong_sizes
+from tutelage.data.coco_boxes import box_table, is_box, wrong_sizes
 from tutelage.data.ingest import Settled, manifest, settle
 from tutelage.data.manifest import MANIFEST, describe, roots_of, write_manifest
 from tutelage.data.records import Examined, Refusal, Scan, SourceName
@@ -30,7 +32,7 @@ def scenes_ingest(root: Path, *, params: Any, out: Path) -> Path:
     check_apart(scans)
     images, refused = examined(scans, wanted.max_pixels, thumbnails=wanted.near_duplicates > 0)
     images, of_other_size, unclear = _sized(files, images)
-    settled = settle(images, leaks=wanted.leaks, near_duplicates=wanted.near_duplicates)
+    settled = _settled(files, images, wanted)
     refused = sorted([*refused, *of_other_size, *settled.refused], key=lambda refusal: refusal.id)
     table = _manifest(settled.kept, scans, files, unclear)
     boxes = _boxes(files, settled.kept, unclear)
@@ -85,6 +87,31 @@ def _sized(
     unclear = {name: refusal for name, refusal in refused.items() if name.startswith("pool/")}
     kept = [image for image in images if image.found.id not in refused or image.found.id in unclear]
     return kept, [refusal for name, refusal in refused.items() if name not in unclear], unclear
+
+
+def _settled(files: dict[SourceName, Coco], images: list[Examined], wanted: ScenesIngest) -> Settled:
+    """Copies whose objects differ contradict each other; images that are only near to each other may differ in them."""
+    objects: dict[str, set[str]] = {name: set() for coco in files.values() for name in coco.images}
+    for coco in files.values():
+        for given in coco.annotations:
+            place = np.array(given.bbox, float).tolist() if is_box(given.bbox) else given.bbox or given.segmentation
+            objects.setdefault(given.image, set()).add(f"{coco.classes[given.label]} {given.crowd} {place}")
+    exact = settle(
+        (_marked(image, objects.get(image.found.id)) for image in images), leaks=wanted.leaks, near_duplicates=0
+    )
+    bare = [replace(image, found=replace(image.found, label=None)) for image in exact.kept]
+    settled = settle(bare, leaks=wanted.leaks, near_duplicates=wanted.near_duplicates)
+    settled.refused += exact.refused
+    settled.dropped = sorted([*settled.dropped, *exact.dropped], key=lambda refusal: (refusal.id, refusal.detail))
+    return settled
+
+
+def _marked(image: Examined, objects: set[str] | None) -> Examined:
+    """With its objects as its label, in words and a digest; None where no JSON says what they are."""
+    if objects is None:
+        return image
+    digest = hashlib.sha256("\n".join(sorted(objects)).encode()).hexdigest()[:8]
+    return replace(image, found=replace(image.found, label=f"{len(objects)} object(s), {digest}"))
 
 
 def _manifest(

@@ -52,6 +52,22 @@ def test_two_runs_are_equal_bytes(root):
         assert (root.parent / "one" / name).read_bytes() == (root.parent / "two" / name).read_bytes()
 
 
+@pytest.mark.parametrize(("bbox", "kept"), [([0, 2, 3, 3], False), (None, False), ([0.0, 2, 6, 4], True)])
+def test_copies_whose_objects_differ_are_refused(root, bbox, kept):
+    shutil.copy(root / "labelled/00.png", root / "labelled/+0.png")
+    content = json.loads((root / "labelled.json").read_text())
+    content["images"].append({"id": 9, "file_name": "labelled/+0.png", "width": 16, "height": 16})
+    added = [{"id": 90, "image_id": 9, "category_id": 10, "bbox": bbox}] if bbox else []
+    content["annotations"] = [each for each in content["annotations"] if each["id"] != 1] + added
+    write(root, "labelled", content)
+    table, _, report = run(root)
+    assert ("labelled/labelled/+0.png" in table["id"].to_pylist()) == kept
+    assert "labelled/labelled/00.png" not in table["id"].to_pylist()
+    refused = {each["id"]: each["detail"] for each in report["refused"]}
+    assert set(refused) == (set() if kept else {"labelled/labelled/+0.png", "labelled/labelled/00.png"})
+    assert all("object(s), " in detail for detail in refused.values())
+
+
 def test_a_pool_may_be_a_folder(root):
     table, boxes, report = run(root, pool="pool")
     assert report["images"] == {"labelled": 4, "pool": 3}

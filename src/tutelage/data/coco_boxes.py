@@ -120,12 +120,17 @@ def _corners(coco: Coco, annotation: Annotation, mask: str, size: Size) -> np.nd
 def _box_problem(bbox: Any) -> str:
     if bbox is None or bbox == []:
         return "it has no box"
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(is_number(value) for value in bbox):
+    if not is_box(bbox):
         return f"its box {repr(bbox)[:60]} is not x, y, width, height in finite numbers"
     x, y, w, h = np.array(bbox, np.float64).astype(np.float32)
     if not (x + w > x and y + h > y):
         return f"its box {bbox} has no area"
     return ""
+
+
+def is_box(bbox: Any) -> bool:
+    """Whether it is four finite numbers."""
+    return isinstance(bbox, list) and len(bbox) == 4 and all(is_number(value) for value in bbox)
 
 
 def _area(coco: Coco, annotation: Annotation, mask: str, size: Size, box: float) -> float:
