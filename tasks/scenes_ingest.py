@@ -33,9 +33,10 @@ def scenes_ingest(root: Path, *, params: Any, out: Path) -> Path:
     images, refused = examined(scans, wanted.max_pixels, thumbnails=wanted.near_duplicates > 0)
     images, of_other_size, unclear = _sized(files, images)
     settled = _settled(files, images, wanted)
-    refused = sorted([*refused, *of_other_size, *settled.refused], key=lambda refusal: refusal.id)
-    table = _manifest(settled.kept, scans, files, unclear)
     boxes = _boxes(files, settled.kept, unclear)
+    emptied = _emptied(files, settled, boxes, unclear)
+    refused = sorted([*refused, *of_other_size, *settled.refused, *emptied], key=lambda refusal: refusal.id)
+    table = _manifest(settled.kept, scans, files, unclear)
     report = _report(settled, refused, scans, files, boxes)
     with whole(out) as folder:
         write_manifest(folder, table)
@@ -138,6 +139,19 @@ def _boxes(files: dict[SourceName, Coco], images: list[Examined], unclear: dict[
     sizes = {image.found.id: (image.width, image.height) for image in images if image.found.id not in unclear}
     tables = [box_table(files[source], sizes) for source in sorted(files)]
     return pa.concat_tables(tables)
+
+
+def _emptied(
+    files: dict[SourceName, Coco], settled: Settled, boxes: pa.Table, unclear: dict[str, Refusal]
+) -> list[Refusal]:
+    """Images whose objects were all refused, which is not to say that they have none. The pool keeps them."""
+    doubtful = {name for coco in files.values() for name in coco.doubtful} - set(boxes["id"].to_pylist())
+    detail = "all its objects were refused, so that nobody knows what is in it; mend or remove them"
+    found = [Refusal(image.found.id, "unknown_label", detail) for image in settled.kept if image.found.id in doubtful]
+    unclear.update((refusal.id, refusal) for refusal in found if refusal.id.startswith("pool/"))
+    emptied = {refusal.id for refusal in found} - set(unclear)
+    settled.kept = [image for image in settled.kept if image.found.id not in emptied]
+    return [refusal for refusal in found if refusal.id in emptied]
 
 
 def _report(

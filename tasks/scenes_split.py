@@ -43,7 +43,7 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     promised = calibrated and params.detection.calibrate.rule == "precision"
     problems = [*_leaks(told["leaks"]), *_images(roles, promised=promised), *_classes(counts)]
     if problems:
-        shown = "\n".join(f"  {line}" for line in problems)
+        shown = "\n".join(f"  {line}" for line in [*problems, *(f"note: {note}" for note in _told(told))])
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
     size = params.detection.network.image_size
     notes = [*_idle(roles, counts, calibrated), *_empty(table, boxes), *_tiny(table, boxes, size), *_told(told)]

@@ -91,6 +91,7 @@ MENDED = {  # what is written, what becomes of it, what is said of it
     ),
     "crowd": (annotation(iscrowd=1), box(2, 3, 6, 8, crowd=True), []),
     "no iscrowd, no area": (annotation(iscrowd=None, area=None), box(2, 3, 6, 8, area=20), []),
+    "crowd in quotes": (annotation(iscrowd="1"), box(2, 3, 6, 8, crowd=True), ["has iscrowd '1'; read as 1"]),
     "partly outside": (annotation(bbox=[-2, 3, 6, 99]), box(0, 3, 4, 10), ["leads 92 pixels out of the image"]),
     "outside by rounding": (annotation(bbox=[15.5, 3, 4.500001, 5]), box(15.5, 3, 20, 8), []),
     "twice": (changed("annotations", None, id=8), [DOG], ["annotations[1] (id 8) is annotations[0] (id 7) again"]),

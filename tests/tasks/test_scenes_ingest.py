@@ -68,6 +68,20 @@ def test_copies_whose_objects_differ_are_refused(root, bbox, kept):
     assert all("object(s), " in detail for detail in refused.values())
 
 
+def test_an_image_whose_objects_were_all_refused_is_not_taken_for_empty(root):
+    for name in ("labelled", "pool"):
+        content = json.loads((root / f"{name}.json").read_text())
+        for each in content["annotations"][:2]:  # both of one image
+            each["category_id"] = 99
+        content["annotations"][2]["bbox"] = [0, 0, 0, 0]  # the other object of that image stays
+        write(root, name, content)
+    table, _, report = run(root, pool="pool.json")
+    known = {row["id"]: row["label_source"] for row in table.to_pylist()}
+    assert [each["id"] for each in report["refused"]] == ["labelled/labelled/00.png"]
+    assert "labelled/labelled/00.png" not in known
+    assert (known["labelled/labelled/01.png"], known["pool/pool/00.png"]) == ("given", "")
+
+
 def test_a_pool_may_be_a_folder(root):
     table, boxes, report = run(root, pool="pool")
     assert report["images"] == {"labelled": 4, "pool": 3}

@@ -77,6 +77,15 @@ def told(out, *fragments):
     return all(any(fragment in note for note in notes) for fragment in fragments)
 
 
+def test_a_problem_is_told_with_what_was_refused(root):
+    content = json.loads((root / "labelled.json").read_text())
+    for each in content["annotations"]:
+        each["category_id"] += 1
+    write(root, "labelled", content)
+    with pytest.raises(BadInput, match="note: 22 objects were refused, such as labelled"):
+        run(root)
+
+
 def test_what_is_odd_gets_a_note(root, capsys):
     content = json.loads((root / "labelled.json").read_text())
     content["annotations"] += [

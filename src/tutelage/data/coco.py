@@ -49,6 +49,7 @@ class Coco:
     annotations: list[Annotation] = field(default_factory=list)
     repairs: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)  # of annotations and categories; of images see `scan`
+    doubtful: set[str] = field(default_factory=set)  # images that lack an object, since it was refused
 
     def repair(self, sentence: str) -> None:
         self.repairs.append(f"{self.name}: {sentence}")
@@ -174,24 +175,38 @@ def _drop(coco: Coco, key: Key, names: dict[Key, str | None], image: str) -> Non
 def _annotations(coco: Coco, content: dict[str, Any], images: dict[Key, str | None], labels: dict[Key, int]) -> None:
     for where, record in _records(coco, content, "annotations"):
         image, category = _key(record.get("image_id")), _key(record.get("category_id"))
-        crowd = record.get("iscrowd", 0)
+        crowd = _crowd(coco, where, record.get("iscrowd", 0))
         if image is None or image not in images:
             coco.refuse(
                 f"{where} is of image {_shown(record.get('image_id'))}, which is not in `images`. Add or remove it"
             )
+        elif (name := images[image]) is None:
+            continue
         elif category is None or category not in labels:
+            coco.doubtful.add(name)
             written = _shown(record.get("category_id"))
             coco.refuse(
                 f"{where} has the category {written}, which is not in `categories`. Add the category or correct it"
             )
-        elif crowd not in (0, 1):
-            coco.refuse(f"{where} has iscrowd {_shown(crowd)}. Write 0, or 1 for a group under one box")
-        elif (name := images[image]) is not None:
+        elif crowd is None:
+            coco.doubtful.add(name)
+            coco.refuse(f"{where} has iscrowd {_shown(record['iscrowd'])}. Write 0, or 1 for a group under one box")
+        else:
             shape = (record.get("bbox"), record.get("segmentation"), record.get("area"))
             points = record.get("keypoints")
-            coco.annotations.append(Annotation(name, labels[category], *shape, bool(crowd), where, points))
+            coco.annotations.append(Annotation(name, labels[category], *shape, crowd, where, points))
     for name in ("image_id", "category_id"):
         _tell_strings(coco, content, "annotations", name)
+
+
+def _crowd(coco: Coco, where: str, written: Any) -> bool | None:
+    """None where it is no flag."""
+    if isinstance(written, bool | int | float) and written in (0, 1):
+        return bool(written)
+    if written is None or written in ("0", "1"):
+        coco.repair(f"{where} has iscrowd {_shown(written)}; read as {written or 0}")
+        return written == "1"
+    return None
 
 
 def _records(coco: Coco, content: dict[str, Any], part: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -64,6 +64,7 @@ def row_of(coco: Coco, annotation: Annotation, size: Size) -> dict[str, Any] | N
     mask = _mask(coco, annotation, size)
     corners = _corners(coco, annotation, mask, size)
     if corners is None:
+        coco.doubtful.add(annotation.image)
         return None
     x1, y1, x2, y2 = (float(value) for value in corners)
     places = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
