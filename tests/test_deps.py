@@ -20,3 +20,8 @@ def test_a_stage_depends_on_the_tasks_that_it_imports(name):
     wanted = {part for each in modules if (part := each.removeprefix("tasks.")) != each} - ASIDE
     wanted = {part for part in wanted if not part.endswith("_params")} | {verb}
     assert sorted(f"tasks/{part}.py" for part in wanted) == sorted({*stage["deps"]} & {f"tasks/{p}.py" for p in wanted})
+
+
+def test_a_root_with_a_blank_in_its_name_stays_one_word() -> None:
+    for name, written in STAGES.items():
+        assert "root}" not in written.get("do", written)["cmd"].replace('root}"', ""), name
