@@ -176,6 +176,7 @@ class TestTables:
             (b"", "header is empty"),
             (b'image,label\n"img/1.png"x,cat\n', "near line 2"),
             (b'image,label\n"img/1.png,cat\n', "near line 2"),
+            (b"image,label\nimg/1.png,cat,ty\n", "line 2: 3 cells under a header of 2"),
         ],
     )
     def test_what_cannot_be_read_is_said_with_its_line(self, root, data, word):

@@ -20,11 +20,17 @@ def scan_table(path: Path, boundary: str, scan: Scan) -> None:
     """
     scan.table = True
     text = _text(path)
-    header, _, _ = text.partition("\n")
-    delimiter = max(",;\t|", key=header.count)
+    first, _, _ = text.partition("\n")
+    delimiter = max(",;\t|", key=first.count)
     rows = _rows(path, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    columns = _columns(path, next(rows, (1, []))[1], needs_label=scan.source != "pool")
+    _, header = next(rows, (1, []))
+    columns = _columns(path, header, needs_label=scan.source != "pool")
     for number, row in rows:
+        if any(cell.strip() for cell in row[len(header) :]):
+            raise BadInput(
+                f"{path}, line {number}: {len(row)} cells under a header of {len(header)}. Put a name or label that "
+                f"has a {delimiter!r} in it in double quotes"
+            )
         written, label, domain = (
             row[place].strip() if place is not None and place < len(row) else "" for place in columns
         )
