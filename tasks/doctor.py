@@ -3,6 +3,7 @@
 import difflib
 import math
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -58,7 +59,8 @@ def examine(
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
     noted = [
         *_thin(counts, params),
-        *_idle(manifest, counts, table),
+        *_alike(counts),
+        *_idle(manifest, counts, table, told["refused"]),
         *_copies(told),
         *_refused(told["refused"], _passes),
     ]
@@ -159,7 +161,12 @@ def _thin(counts: Roles, params: Params) -> Iterator[str]:
     # As many right answers in a row prove the precision: precision ** samples <= 1 - confidence (Clopper-Pearson).
     enough = math.ceil(math.log(1 - wanted.confidence) / math.log(wanted.target_precision))
     small = [f"{name} ({roles['holdout']})" for name, roles in counts.items() if roles["holdout"] < enough]
-    if small:
+    if not any(roles["holdout"] for roles in counts.values()):
+        yield (
+            "No labelled image is held out: no threshold can be proven, and the guard cannot compare a student with "
+            "its teacher. Raise split.holdout or split.labels_per_class"
+        )
+    elif small:
         yield (
             f"The hold-out is too small for thresholds per class; it takes {enough} images of a class to show a "
             f"precision of {wanted.target_precision:g}, so these pool their evidence: {_listed(small)}"
@@ -169,8 +176,22 @@ def _thin(counts: Roles, params: Params) -> Iterator[str]:
         yield f"No test image, so the judge cannot see what becomes of them: {_listed(untested)}"
 
 
-def _idle(manifest: pa.Table, counts: Roles, table: pa.Table) -> Iterator[str]:
-    if "pool" not in table["role"].to_pylist():
+def _alike(names: Iterable[str]) -> Iterator[str]:
+    """Names that a person reads as one: they differ in case, in blanks, in what is not seen or in how it is encoded."""
+    read = defaultdict(list)
+    for name in names:
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+        read["".join(letter for letter in folded if letter.isprintable()).strip()].append(name)
+    for same in read.values():
+        if len(same) > 1:
+            yield f"Classes whose names look the same: {', '.join(map(ascii, same))}. Give one class one name"
+
+
+def _idle(manifest: pa.Table, counts: Roles, table: pa.Table, refused: list[dict[str, str]]) -> Iterator[str]:
+    lost = sum(refusal["id"].startswith("pool/") for refusal in refused)
+    if "pool" not in table["role"].to_pylist() and lost:
+        yield f"The pool is empty, since all {lost} file(s) of it were refused: training goes on with labels alone"
+    elif "pool" not in table["role"].to_pylist():
         yield "The pool is empty: training goes on with labels alone. Set ingest.pool, or lower split.labels_per_class"
     strange = Counter(label for label in manifest["label"].to_pylist() if label is not None and label not in counts)
     if strange:

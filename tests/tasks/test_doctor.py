@@ -51,6 +51,29 @@ def test_an_empty_pool_and_a_thin_class_are_notes(root):
     assert "Fewer labelled images than split.labels_per_class (9): cat (8), dog (8)" in notes
 
 
+def test_without_a_holdout_nothing_is_said_to_pool_evidence(root):
+    notes = " ".join(examine(root, split={"labels_per_class": 1})["notes"])
+    assert "No labelled image is held out: no threshold can be proven" in notes
+    assert "pool their evidence" not in notes
+
+
+def test_a_pool_whose_files_were_all_refused(root):
+    (root / "pool").mkdir()
+    (root / "pool/cut.png").write_bytes((root / "train/cat/00.png").read_bytes()[:60])
+    notes = " ".join(examine(root, pool="pool")["notes"])
+    assert "The pool is empty, since all 1 file(s) of it were refused" in notes
+    assert "Set ingest.pool" not in notes
+
+
+def test_classes_that_look_the_same_are_a_note(root):
+    for place, name in enumerate(("Cat", "cat\u200b", "\uff44og", "cow")):
+        save(root / "train" / name / "0.png", 2000 + place)
+    notes = examine(root)["notes"]
+    alike = [note for note in notes if "look the same" in note]
+    assert len(alike) == 2
+    assert "'Cat', 'cat', 'cat\\u200b'" in alike[0]
+
+
 def test_a_class_without_labelled_images(root):
     (root / "train/bird").mkdir()
     told = problems(root)
