@@ -94,6 +94,8 @@ def parse_named(value: Any, known: Mapping[str, type[Any]], what: str) -> Any:
         raise ValueError(f"one of the {what} is written {{name: ..., its fields}}")
     fields = {key: content for key, content in value.items() if key != "name"}
     name = value["name"]
+    if not isinstance(name, str):
+        raise ValueError(f"a name is {name!r}; it is one of the {len(known)} {what}, written as a word")
     if name in LOOPS | LIKE and name not in known:
         raise ValueError(
             f"{name!r} trains in a loop of its own and is not one of the {len(known)} {what}. Write it as lesson.learn "

@@ -235,9 +235,11 @@ class Params:
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read and check params.yaml. Raises BadInput with every problem, one a line."""
     try:
-        written = yaml.load(path.read_text(), Loader=_LOADER)
+        written = _read(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise BadInput(f"{path} does not exist. Run from the repository's root.") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 text: {error}. Save it as UTF-8") from error
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not YAML: {error}") from error
     if bare := list(_bare_numbers(written)):
@@ -247,6 +249,25 @@ def load(path: Path = Path("params.yaml")) -> Params:
     except ValidationError as error:
         problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
         raise BadInput(f"{path} has {error.error_count()} problem(s):\n{problems}") from error
+
+
+def _read(text: str) -> Any:
+    """The content of YAML in which no key stands twice in a section, where the second would silently win."""
+    loader = _LOADER(text)
+    node = loader.get_single_node()
+    open_ = [node]
+    while open_:
+        section = open_.pop()
+        if isinstance(section, yaml.SequenceNode):
+            open_ += section.value
+        elif isinstance(section, yaml.MappingNode):
+            keys = [key for key, _ in section.value if isinstance(key, yaml.ScalarNode)]
+            first = {key.value: key for key in reversed(keys)}
+            for key in keys:
+                if first[key.value] is not key:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
+            open_ += [inner for _, inner in section.value]
+    return None if node is None else loader.construct_document(node)
 
 
 @cache

@@ -238,6 +238,24 @@ def test_an_error_repeats_a_value_and_no_section(change, name, value, said):
     assert len(line) < 250
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"seed: caf\xe9", "is not UTF-8 text"),
+        (b"a: {b: 1, c: 2}\nd: [{b: 1, b: 2}]", r"b stands twice\s+in .*line 2, column 12"),
+    ],
+)
+def test_what_cannot_be_read_as_it_stands(tmp_path, text, said):
+    (tmp_path / "params.yaml").write_bytes(text)
+    with pytest.raises(BadInput, match=said):
+        load(tmp_path / "params.yaml")
+
+
+def test_the_name_of_a_method_is_a_word(change):
+    with pytest.raises(BadInput, match=r"a name is \['supervised'\]; it is one of"):
+        load(change("teacher.method", {"name": ["supervised"]}))
+
+
 def test_what_is_not_yaml_or_not_there(tmp_path):
     (tmp_path / "params.yaml").write_text("a: [")
     with pytest.raises(BadInput, match="not YAML"):
