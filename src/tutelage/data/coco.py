@@ -205,7 +205,7 @@ def _crowd(coco: Coco, where: str, written: Any) -> bool | None:
         return bool(written)
     if written is None or written in ("0", "1"):
         coco.repair(f"{where} has iscrowd {_shown(written)}; read as {written or 0}")
-        return written == "1"
+        return bool(written == "1")
     return None
 
 
