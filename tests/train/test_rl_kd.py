@@ -75,6 +75,16 @@ def test_rewards_by_hand(lessons):
     torch.testing.assert_close(rewards(RLKD(share=0.25), *asked), 0.25 * (-wrong - soft) + 0.75 * right)
 
 
+@pytest.mark.parametrize("reward", ["loss", "quiz"])
+def test_silence_earns_what_hearing_all_would(lessons, reward):
+    run, lesson = start(), lessons[0]
+    teachers, silent = each_said(run.teacher(lesson.train.strong)), torch.zeros(12, 3)
+    silent[1, 2] = 1.0
+    one, all_ = (rewards(RLKD(reward=reward), run.student, lesson, teachers, x) for x in (silent, torch.ones(12, 3)))
+    torch.testing.assert_close(one[[0, 2]], all_[[0, 2]])
+    assert one[1] != all_[1]
+
+
 def test_stages(lessons):
     method, run, seen = RLKD(alone=0.3, policy=0.2), start(), []
     policy, student = copy.deepcopy(run.policy.state_dict()), None

@@ -3,7 +3,8 @@ https://arxiv.org/abs/2012.06048
 
 Two learners take turns in every step: a student of those teachers that a policy has picked for each image, and the
 policy, which is rewarded by how the student does afterwards. From memory of the paper, unchecked; the paper's state is
-of a text encoder, ours of the first teacher's embedding.
+of a text encoder, ours of the first teacher's embedding. Unlike the paper's, a reward that counts what is heard takes
+silence for hearing all: a soft label always costs something, so where silence is free a policy learns it alone.
 """
 
 from collections.abc import Iterable, Iterator
@@ -157,11 +158,15 @@ def _rule(
 def rewards(
     method: RLKD, student: Network, lesson: Lesson, teachers: Float[Tensor, "m n c"], heard: Float[Tensor, "n m"]
 ) -> Float[Tensor, " n"]:
-    """Of each image of the lesson, from the student as it is now, in eval mode."""
+    """Of each image of the lesson, from the student as it is now, in eval mode.
+
+    Silence earns what hearing all would.
+    """
     said, labels = student.eval()(lesson.train.strong).logits, lesson.train.labels
     wrong = F.cross_entropy(said, labels, reduction="none")
     if method.reward == "label":
         return -wrong
+    heard = torch.where(heard.sum(-1, keepdim=True) > 0, heard, torch.ones_like(heard))
     both = -(wrong + heard_rows(said, teachers, heard, temperature=method.temperature))
     if method.reward == "loss":
         return both
