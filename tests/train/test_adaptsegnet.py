@@ -45,6 +45,11 @@ def classifier(stage=None):
     return Levels(Tiny(4), stage)
 
 
+def test_a_level_lies_where_its_network_does():
+    levels = Levels(Tiny(4).to("meta"), next(iter(Tiny(4).widths)))
+    assert {p.device.type for p in levels.parameters()} == {"meta"}
+
+
 def dense():
     torch.manual_seed(2)
     labels = torch.randint(0, 3, (2, 32, 32))

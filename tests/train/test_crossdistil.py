@@ -45,6 +45,11 @@ def test_a_task_learns_from_its_ranking_and_the_ranking_not_from_the_task():
     assert task.grad[0] < task.grad[1] < 0 < task.grad[2] < task.grad[3]
 
 
+def test_heads_lie_where_the_student_does():
+    run = begin(Tiny(4).to("meta"), SETTINGS)
+    assert {p.device.type for p in run.heads.parameters()} == {"meta"}
+
+
 def test_learns_both_attributes_and_ranks_by_both():
     data, run = batch(16), begin(Tiny(8), SETTINGS)
     steps = list(fit(CrossDistil(), run, [data] * 60, SETTINGS, steps=60))

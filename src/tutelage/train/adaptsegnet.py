@@ -51,7 +51,10 @@ class Levels(nn.Module):
         if stage is not None and stage not in network.widths:
             raise BadInput(f"stage is {stage!r}, and the network has {', '.join(network.widths)}. Name one, or none")
         self.network, self.stage = network, stage
-        self.head: nn.Module = nn.Identity() if stage is None else nn.Linear(network.widths[stage], _classes(network))
+        self.head: nn.Module = nn.Identity()
+        if stage is not None:
+            head = nn.Linear(network.widths[stage], _classes(network))
+            self.head = head.to(next(network.parameters()).device)
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], ...]:
         outputs = self.network(images)
@@ -128,6 +131,7 @@ def _classes(network: Network) -> int:
     network.eval()
     size = getattr(getattr(network, "spec", None), "image_size", 32)
     with torch.no_grad():
-        classes = network(torch.zeros(1, 3, size, size)).logits.shape[1]
+        black = torch.zeros(1, 3, size, size, device=next(network.parameters()).device)
+        classes = network(black).logits.shape[1]
     network.train(training)
     return classes

@@ -97,7 +97,7 @@ class Run(Resumable):
 
 def begin(student: Network, settings: Optimiser) -> Run:
     """A run at step 0. The student's own logits are left alone: its embedding is what the heads look at."""
-    heads = Heads(student.embedding_width)
+    heads = Heads(student.embedding_width).to(next(student.parameters()).device)
     return Run(student, heads, sgd([*student.parameters(), *heads.parameters()], settings))
 
 
