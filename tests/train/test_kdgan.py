@@ -30,7 +30,7 @@ def test_what_one_learns_from_the_other_by_hand():
     ours, other, labels = torch.tensor([[0.0, 0.0, 3.0]]), torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([2])
     torch.testing.assert_close(KDGAN(distil="mimic").from_other(ours, other, labels), torch.tensor(2.5))
     wrong = math.log(2 + math.exp(3)) - 3
-    found = KDGAN(soft=0.25, temperature=3.0).from_other(ours, other, labels)
+    found = KDGAN(soft=0.25).from_other(ours, other, labels)
     torch.testing.assert_close(found, torch.tensor(0.75 * wrong + 0.25 * 5 / 3))
 
 
@@ -119,7 +119,7 @@ def test_what_is_not_a_number_stops_it(batch):
         list(fit(GAME, start(), [bad], SETTINGS, steps=4))
 
 
-@pytest.mark.parametrize("field", ["share", "student", "soft", "temperature", "coldest", "first", "teacher_lr"])
+@pytest.mark.parametrize("field", ["share", "student", "soft", "hottest", "coldest", "first", "teacher_lr"])
 def test_numbers_out_of_range_are_refused(field):
     with pytest.raises(BadInput, match=rf"{field} of KDGAN is -0.1: it must be"):
         KDGAN(**{field: -0.1})

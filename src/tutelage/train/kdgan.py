@@ -41,16 +41,16 @@ class KDGAN:
     share: float = 0.5  # alpha, of the student's labels among those that are not true
     student: float = 1.0  # beta, of what the student learns from the teacher
     teacher: float = 1.0  # gamma, of what the teacher learns from the student
-    distil: Literal["mimic", "distn"] = "distn"  # squared distance of logits; or at a temperature, and the label too
+    distil: Literal["mimic", "distn"] = "distn"  # half the squared distance of logits; or its mean over classes,
+    # which a temperature T of both and a factor of T^2 would leave as it is, and the label too
     soft: float = 0.3  # distn: share of the logits; the rest is the label
-    temperature: float = 3.0  # distn: T of both
     hottest: float = 10.0  # temperature of the Gumbel softmax when the game begins
     coldest: float = 0.1  # at the end of the run; it falls by the same factor in every step
     first: float = 0.2  # share of the run in which the student learns labels alone
     teacher_lr: float = 1e-3  # of the teacher, under the same schedule as the others
 
     def __post_init__(self) -> None:
-        positive = ("temperature", "hottest", "coldest")
+        positive = ("hottest", "coldest")
         check(self, shares=("share", "soft", "first"), weights=("student", "teacher", "teacher_lr"), positive=positive)
 
     def from_other(
@@ -59,8 +59,7 @@ class KDGAN:
         """L_DS: what one learns from the other, which does not learn from it."""
         if self.distil == "mimic":
             return 0.5 * (ours - other.detach()).square().sum(-1).mean()
-        apart = ((ours - other.detach()) / self.temperature).square().mean()
-        return (1 - self.soft) * F.cross_entropy(ours, labels) + self.soft * self.temperature**2 * apart
+        return (1 - self.soft) * F.cross_entropy(ours, labels) + self.soft * F.mse_loss(ours, other.detach())
 
     def heat(self, progress: float) -> float:
         """Of the Gumbel softmax, `progress` of the game being over."""
