@@ -39,14 +39,14 @@ def says_only(critic, verdict):
 
 
 def test_a_critic_that_is_not_right_often_enough_moves_nothing(pair):
-    """One that says "source" of all is right for 12 of 20 images: 0.6, and not more."""
-    method, run = CyCADA(lr=1e-12), start(CyCADA(lr=1e-12))
+    """One that says "source" of all is right for 12 of 12 images and 0 of 8: 0.5, and not more."""
+    method, run = CyCADA(lr=1e-12, least=0.5), start(CyCADA(lr=1e-12))
     says_only(run.critic, 1.0)
     before = copy.deepcopy(run.student.state_dict())
     (step,) = steps(run, pair, 1, method)
     torch.testing.assert_close(run.student.state_dict(), before, rtol=0, atol=0)
     assert step.terms["fooling"] == 0
-    (step,) = steps(run, pair, 1, CyCADA(lr=1e-12, least=0.59))
+    (step,) = steps(run, pair, 1, CyCADA(lr=1e-12, least=0.49))
     assert step.terms["fooling"] > 0
 
 
