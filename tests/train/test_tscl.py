@@ -67,6 +67,15 @@ def test_one_that_falls_by_more_outranks_one_that_rises_where_progress_is_absolu
 
 
 @every_variant
+def test_what_was_never_tried_comes_before_the_fastest(variant):
+    method = TSCL(variant=variant, window=2, epsilon=0.0)
+    for seed in range(5):
+        now = begin(2, seed=seed)
+        now = learn(method, now, 0, [0.0, 7.0]) if variant == "naive" else tell(method, now, 0, [0.0, 7.0])
+        assert choose(method, now)[0] == 1
+
+
+@every_variant
 @pytest.mark.parametrize("policy", ["greedy", "boltzmann"])
 def test_all_alike_are_taken_as_often(variant, policy):
     method, now, times = TSCL(variant=variant, policy=policy), begin(4, seed=1), Counter()

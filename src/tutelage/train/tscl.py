@@ -40,7 +40,7 @@ class Curriculum:
     """What a bandit remembers. It is replaced, never changed: a checkpoint of it is `state`."""
 
     time: int  # choices made
-    progress: tuple[float, ...]  # Q of each task; 1 where it was not tried yet, so that it is
+    progress: tuple[float, ...]  # Q of each task; 1 where it was not tried yet
     scores: tuple[Points, ...]  # of each task: the last of them, newest last
     rewards: tuple[tuple[float, ...], ...]  # of each task: the last of them, newest last
     random: dict[str, Any]  # of numpy's generator
@@ -80,6 +80,9 @@ def choose(method: TSCL, now: Curriculum) -> tuple[int, Curriculum]:
         worth = np.array([rng.choice(own) if own else 1.0 for own in now.rewards])
     if method.absolute:
         worth = np.abs(worth)
+    # Scores have no scale of their own: whatever the others made, what has no reward yet is tried before them.
+    untried = [not own for own in now.rewards]
+    worth[untried] = np.nextafter(worth.max(), np.inf)
     task = _drawn(method, worth, rng)
     return task, Curriculum(now.time + 1, now.progress, now.scores, now.rewards, dict(rng.bit_generator.state))
 
