@@ -53,6 +53,12 @@ def run(scores, *, steps=40, **changes):
     return made, losses
 
 
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_batch_without_halves_is_refused(batch):
+    with pytest.raises(BadInput, match=f"a batch of {batch} has no two halves"):
+        next(fit(SETTINGS, begun(noisy()), look, steps=40, batch=batch, seed=0))
+
+
 def test_what_is_taken_for_odd_and_for_normal_by_hand():
     odd, usual = pseudo_sets(np.array([0.1, 0.9, 0.3, 0.2, 0.7]), VADOrdinal(anomalous=0.4, usual=0.6))
     assert (odd.tolist(), usual.tolist()) == ([1, 4], [2, 3, 0])

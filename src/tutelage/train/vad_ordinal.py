@@ -139,8 +139,11 @@ def begin(settings: VADOrdinal, body: Network, scores: Float[np.ndarray, " n"]) 
 def fit(settings: VADOrdinal, run: Run, look: Look, *, steps: int, batch: int, seed: int) -> Iterator[Step]:
     """From `run.step` on to `steps`, as many in each round, half of a `batch` being of either set.
 
-    Raises BadInput where `steps` is no multiple of the rounds, Diverged where a loss is not finite.
+    Raises BadInput where `steps` is no multiple of the rounds or `batch` has no halves, Diverged where a loss is not
+    finite.
     """
+    if batch < 2 or batch % 2:
+        raise BadInput(f"a batch of {batch} has no two halves, one odd and one normal. Write an even labelled_batch")
     if steps % settings.rounds:
         raise BadInput(f"{steps} steps are no whole number of {settings.rounds} rounds. Write a multiple")
     own = steps // settings.rounds
