@@ -41,15 +41,15 @@ def test_a_box_that_became_too_small_is_dropped():
 
 
 @pytest.mark.parametrize(("how", "times"), [("none", 1), ("mixup", 2), ("mosaic", 2), ("both", 3)])
-def test_mixtures_come_after_the_images_and_weigh_what_they_are_made_of(scenes, how, times):
-    weight = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0])
+def test_mixtures_come_after_the_images_and_count_where_all_their_images_do(scenes, how, times):
+    weight = torch.tensor([1.0, 0.8, 1.0, 1.0, 0.0])
     images, given, weights = mixed(*scenes, weight, how)
     assert len(images) == len(given) == len(weights) == 5 * times
     assert torch.equal(images[:5], scenes[0])
     if how in ("mixup", "both"):
-        assert weights[5:10].tolist() == [0.5, 0, 0, 0, 0.5]
+        assert weights[5:10].tolist() == pytest.approx([0.8, 0.8, 1, 0, 0])
     if how in ("mosaic", "both"):
-        assert weights[-5:].tolist() == [0.125, 0, 0.125, 0.125, 0.125]
+        assert weights[-5:].tolist() == pytest.approx([0.4, 0, 0, 0, 0])
 
 
 @pytest.mark.parametrize("how", ["mixup", "mosaic", "both"])

@@ -50,12 +50,16 @@ def mosaic(
 def mixed(
     images: Float[Tensor, "n 3 s s"], boxes: Sequence[Boxes], weight: Float[Tensor, " n"], how: Mix
 ) -> tuple[Float[Tensor, "m 3 s s"], tuple[Boxes, ...], Float[Tensor, " m"]]:
-    """The images and, after them, their mixtures: m is n, 2n or 3n. A mixture weighs what its images do on average."""
+    """The images and, after them, their mixtures: m is n, 2n or 3n.
+
+    A mixture weighs what the least of its images does: objects of one that weighs 0 have no boxes, and a mixture that
+    counts would teach them as background.
+    """
     parts = [(images, tuple(boxes), weight)]
     if how in ("mixup", "both"):
-        parts.append((*mixup(images, boxes), (weight + weight.roll(-1)) / 2))
+        parts.append((*mixup(images, boxes), torch.minimum(weight, weight.roll(-1))))
     if how in ("mosaic", "both"):
-        four = torch.stack([weight.roll(-k) for k in range(4)]).mean(0)
+        four = torch.stack([weight.roll(-k) for k in range(4)]).amin(0)
         parts.append((*mosaic(images, boxes), MOSAIC_WEIGHT * four))
     pixels, places, weights = zip(*parts, strict=True)
     return torch.cat(pixels), tuple(one for part in places for one in part), torch.cat(weights)
