@@ -47,11 +47,11 @@ def two_domains(table: pa.Table, params: Params, *, start: int, stop: int, batch
 
 def scratch_of(
     name: str, settings: Any, table: pa.Table, params: Params, model: Path | None, *,
-    roles: tuple[str, ...] = ("labelled",),
+    roles: tuple[str, ...] = ("labelled",), translator: Path | None = None,
 ) -> Path:  # fmt: skip
     """A folder for the checkpoints of a loop of its own, named after all that it depends on."""
     train = Train(steps=1, labelled_batch=2, pool_batch=0, method=Supervised())
-    job = every_label(name, train, params.network, table, teacher=model, roles=roles)
+    job = replace(every_label(name, train, params.network, table, teacher=model, roles=roles), translator=translator)
     told = json.dumps([fingerprint(job, table, params), f"{settings}"])
     return CHECKPOINTS / hashlib.sha256(told.encode()).hexdigest()[:16]
 

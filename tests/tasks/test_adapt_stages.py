@@ -46,7 +46,8 @@ TRAIN = (
         f"adapt_student work/adapt/split work/adapt/source work/adapt/translation work/adapt/candidates/{name}"
         for name in CANDIDATES
     ),
-    "adapt_features work/adapt/split work/adapt/candidates/translated work/adapt/candidates/cycada",
+    "adapt_features work/adapt/split work/adapt/translation work/adapt/candidates/translated "
+    "work/adapt/candidates/cycada",
     *ROUNDS,
     "adapt_choose work/adapt/split work/adapt/source work/adapt/candidates work/adapt/rounds work/adapt/choice",
 )

@@ -64,29 +64,22 @@ def test_stages_follow_each_other_and_each_moves_its_own(pair):
     assert ["task" in step.terms for step in found] == [False] * 3 + [True] * 3 + [False] * 4
 
 
-def test_training_sees_translated_images_and_their_labels(pair):
+@pytest.mark.parametrize("before", [3, 6])
+def test_training_and_the_network_of_the_source_see_translated_images_and_their_labels(pair, before):
     run, asked = start(), []
 
     class Black(nn.Module):
         def forward(self, images):
             return 0 * images
 
-    class Watched(nn.Module):
-        def __init__(self, net):
-            super().__init__()
-            self.net = net
-
-        def forward(self, images):
-            asked.append(images)
-            return self.net(images)
-
-    steps(run, pair, 3)
+    steps(run, pair, before)
     run.translator.generators.there = Black()
-    run.student = Watched(run.student)
+    watched = run.student if before == 3 else run.features.source
+    watched.register_forward_pre_hook(lambda _, seen: asked.append(seen[0]))
     (step,) = steps(run, pair, 1)
-    assert len(asked) == 1
+    assert [len(images) for images in asked] == [len(pair.source)]
     assert not asked[0].any()
-    assert step.terms["task"] > 0
+    assert before == 6 or step.terms["task"] > 0
 
 
 def test_without_alignment_the_average_is_kept(pair):

@@ -44,6 +44,15 @@ def dense_pairs(batches: Iterable[MultiBatch], *, device: torch.device) -> Itera
         yield Pair(source, labels, target, pseudo, torch.zeros(len(target), dtype=torch.int64, device=device))
 
 
+def translated_pairs(seen: Iterable[Pair], generator: nn.Module) -> Iterator[Pair]:
+    """Pairs whose source a generator has made look like the target; its labels stay."""
+    generator.eval()
+    for pair in seen:
+        with torch.no_grad():
+            made = generator(pair.source)
+        yield pair._replace(source=made)
+
+
 def _classes_of_pixels(part: Annotated, device: torch.device) -> tuple[Tensor, Tensor]:
     images, given = on_device(part.images, device), part.truth.segmentation
     labels = torch.full((len(images), *images.shape[2:]), IGNORED, device=device)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tutelage.methods.method import check
 from tutelage.train import adaptsegnet, cyclegan
 from tutelage.train.adaptsegnet import AdaptSegNet
-from tutelage.train.adversarial import IGNORED, Pair
+from tutelage.train.adversarial import IGNORED, Pair, translated_pairs
 from tutelage.train.cyclegan import CycleGAN
 from tutelage.train.loop import Step
 from tutelage.train.settings import Optimiser
@@ -158,12 +158,5 @@ def _steps(
     if phase == "translate":
         watcher = run.aligner.average
         return cyclegan.fit(method.translate, run.translator, seen, watcher, settings, steps=method.steps)
-    return adaptsegnet.fit(method.align, run.aligner, _translated(run, seen), settings, steps=method.steps)
-
-
-def _translated(run: Run, seen: Iterable[Pair]) -> Iterator[Pair]:
-    there = run.translator.generators.there.eval()
-    for pair in seen:
-        with torch.no_grad():
-            made = there(pair.source)
-        yield pair._replace(source=made)
+    seen = translated_pairs(seen, run.translator.generators.there)
+    return adaptsegnet.fit(method.align, run.aligner, seen, settings, steps=method.steps)

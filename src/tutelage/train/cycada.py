@@ -73,7 +73,8 @@ def begin(method: CyCADA, student: nn.Module, images: Float[Tensor, "n 3 h w"]) 
 
 
 def fit(method: CyCADA, run: Run, seen: Iterable[Pair], settings: Optimiser) -> Iterator[Step]:
-    """One step of the critic a pair and, where it is right more often than `least`, one of the student.
+    """One step of the critic a pair and, where it is right more often than `least`, one of the student. The source
+    comes translated, as the stage before saw it (eq. 6): adversarial.translated_pairs.
 
     The student is in eval mode, normalised as the stage before left it: its own batches are of the target alone. Of
     `settings` the clip and the average count. Raises Diverged where a loss is not finite.

@@ -14,7 +14,7 @@ from torch import nn
 from tutelage.methods.method import check
 from tutelage.models.average import average_into
 from tutelage.train import cycada, cyclegan
-from tutelage.train.adversarial import Pair, descend, known_cross_entropy, main_logits
+from tutelage.train.adversarial import Pair, descend, known_cross_entropy, main_logits, translated_pairs
 from tutelage.train.cycada import IMAGES, CyCADA
 from tutelage.train.cyclegan import CycleGAN
 from tutelage.train.lessons import Resumable
@@ -95,12 +95,14 @@ def fit(
             taken = cyclegan.fit(method.translate, run.translator, seen, run.average, settings, steps=first)
         elif run.step < second:
             stop, seen = second, feed(run.step, second)
-            taken = _train(run, seen, settings, start=first, stop=second)
+            made = translated_pairs(seen, run.translator.generators.there)
+            taken = _train(run, made, settings, start=first, stop=second)
         else:
             if run.step == second:
                 _enter(run)
             stop, seen = steps, feed(run.step, steps)
-            taken = cycada.fit(method.align, run.features, seen, settings)
+            made = translated_pairs(seen, run.translator.generators.there)  # which the source's network knows, eq. 6
+            taken = cycada.fit(method.align, run.features, made, settings)
         for step in taken:
             run.step += 1
             yield Step(run.step, step.terms)
@@ -108,14 +110,11 @@ def fit(
 
 
 def _train(run: Run, seen: Iterable[Pair], settings: Optimiser, *, start: int, stop: int) -> Iterator[Step]:
-    there = run.translator.generators.there.eval()
     for pair in seen:
         done = run.step - start
         set_rate(run.optimizer, settings.lr * schedule(done, stop - start, settings.warmup_steps))
-        with torch.no_grad():
-            made = there(pair.source)
         run.student.train()
-        loss = {"task": known_cross_entropy(main_logits(run.student, made), pair.labels)}
+        loss = {"task": known_cross_entropy(main_logits(run.student, pair.source), pair.labels)}
         terms = descend(run.optimizer, loss, settings, step=run.step + 1)
         average_into(run.average, run.student, decay=min(settings.ema, done / (done + 10)))
         yield Step(run.step + 1, terms)
