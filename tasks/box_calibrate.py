@@ -23,6 +23,7 @@ from tutelage.metrics.box_thresholds import (
     fit_scores,
     judged,
     mixture_thresholds,
+    stac_filter,
     thresholds,
 )
 from tutelage.models.files import load_detector
@@ -48,7 +49,7 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
     counted = [*marked(split, table, "labelled").given, *held.given] if wanted.rule == "count" else held.given
     limits = _limits(wanted, counted, seen, unseen, card.classes)
     classes = [
-        {"name": name, **limit, "expected_boxes": _expected(unseen, place, limit["threshold"])}
+        {"name": name, **limit, "expected_boxes": _expected(unseen, place, limit["threshold"], wanted.rule)}
         for place, (name, limit) in enumerate(zip(card.classes, limits, strict=True))
     ]
     content = {
@@ -87,16 +88,19 @@ def _limits(
         case "count":
             counted = count_matched(given, unseen, classes)
             return [{"threshold": float(limit), "evidence": "boxes an image"} for limit in counted]
+        case "stac":
+            return [{"threshold": wanted.tau, "evidence": "or the surest of its image"} for _ in classes]
         case "mixture":
             mixed = mixture_thresholds(unseen, classes, fallback=wanted.cap)
             return [{"threshold": one.threshold, "evidence": one.note or "two components"} for one in mixed]
 
 
-def _expected(unseen: list[Found], place: int, limit: float | None) -> float:
+def _expected(unseen: list[Found], place: int, limit: float | None, rule: str) -> float:
     """Boxes of a class that an image of the pool would keep."""
     if limit is None or not unseen:
         return 0.0
-    return float(np.mean([((one.labels == place) & (one.scores >= limit)).sum() for one in unseen]))
+    kept = [stac_filter(one.scores, tau=limit) if rule == "stac" else one.scores >= limit for one in unseen]
+    return float(np.mean([((one.labels == place) & some).sum() for one, some in zip(unseen, kept, strict=True)]))
 
 
 def _markdown(content: dict[str, Any], images: int) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from tasks.box_calibrate import scale_of
 from tutelage.data.boxes import Found
 from tutelage.data.pseudo_boxes import Verdict
+from tutelage.metrics.box_thresholds import stac_filter
 from tutelage.metrics.box_trust import agreed, fused
 
 Merge = Literal["teacher", "agreed", "fused"]
@@ -39,7 +40,10 @@ def judge_boxes(found: Found, rules: dict[str, Any]) -> Verdict:
 def _verdict(found: Found, chance: np.ndarray, rules: dict[str, Any]) -> Verdict:
     limits = [row["threshold"] for row in rules["classes"]]
     closed = np.array([limit is None for limit in limits])[found.labels]
-    kept = ~closed & (chance >= np.array([np.inf if limit is None else limit for limit in limits])[found.labels])
+    if rules.get("rule") == "stac":  # every class has the same threshold
+        kept = stac_filter(chance, tau=limits[0])
+    else:
+        kept = ~closed & (chance >= np.array([np.inf if limit is None else limit for limit in limits])[found.labels])
     reason = np.where(kept, "", np.where(closed, "class_rejected", "below_threshold")).tolist()
     trust = kept.astype(np.float32)
     return Verdict(found, chance, kept, reason, trust, trust, float(kept.any()))

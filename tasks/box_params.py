@@ -86,12 +86,13 @@ class CalibrateBoxes:
     """What a pseudo-box must promise before it is kept."""
 
     __pydantic_config__ = STRICT
-    rule: Literal["precision", "mixture", "count"] = "precision"  # a target on the hold-out; two Gaussians; as many
-    # boxes an image as in the labelled set (DUG)
+    rule: Literal["precision", "mixture", "count", "stac"] = "precision"  # a target on the hold-out; two Gaussians; as
+    # many boxes an image as in the labelled set (DUG); `tau`, and of an image without a box so sure its surest (STAC)
     target_precision: Open = 0.8  # at IoU 0.5
     confidence: Open = 0.9  # of the Clopper-Pearson lower bound
     floor: Share = 0.3  # no threshold below it
     cap: Share = 0.95  # threshold without evidence; one proven, or above a mistake of the hold-out, may be higher
+    tau: Share = 0.9  # of the rule stac
     probe: Annotated[int, Field(ge=0)] = 500  # pool images that the expected yield is read from
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tasks.box_calibrate import _expected
 from tasks.box_merge import merged
 from tutelage.data.boxes import Found
 from tutelage.data.pseudo_boxes import PseudoBoxes, easiest
@@ -32,6 +33,19 @@ def test_a_teacher_alone_keeps_what_reaches_its_threshold():
     assert kept(said) == [A]
     assert said.reason == ["", "below_threshold"]
     assert merged([found(A, scores=(0.6,))], [rules(None)], "teacher").reason == ["class_rejected"]
+
+
+def test_by_stacs_rule_an_image_without_a_sure_box_keeps_its_surest():
+    stac = rules(0.9, 0.9) | {"rule": "stac"}
+    assert kept(merged([found(A, C, scores=(0.6, 0.4), labels=[1, 0])], [stac], "teacher")) == [A]
+    assert kept(merged([found(A, C, scores=(0.95, 0.92))], [stac], "teacher")) == [A, C]
+    assert kept(merged([found(scores=())], [stac], "teacher")) == []
+
+
+def test_by_stacs_rule_the_yield_counts_what_every_image_keeps():
+    unseen = [found(A, C, scores=(0.6, 0.4), labels=[1, 0]), found(A, C, scores=(0.95, 0.92), labels=[1, 0])]
+    assert [_expected(unseen, place, 0.9, "stac") for place in (0, 1)] == [0.5, 1.0]
+    assert _expected(unseen, 1, 0.9, "count") == 0.5
 
 
 def test_two_that_agree_keep_the_surer_box_and_say_why_the_others_go():
