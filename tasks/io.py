@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tutelage.types import BadInput
-
 OURS = {  # each stage writes one of these names, but for those that make the demo's images
     "report.md", "summary.md", "manifest.json", "split.parquet", "model.safetensors", "translator.safetensors",
     "unavailable.json", "skipped.json", "results",
@@ -44,6 +42,8 @@ def whole(out: Path) -> Iterator[Path]:
 
 def check_out(out: Path, inputs: Iterable[Path]) -> None:
     """Raises BadInput where writing `out` would delete one of the `inputs`, or files that no stage has written."""
+    from tutelage.types import BadInput  # with torch, which flows do without
+
     place = out.resolve()
     for path in inputs:
         if path.resolve().is_relative_to(place):
