@@ -45,9 +45,10 @@ def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
         return production
     with _changed(production) as folder:
         shutil.copyfile(judged / MODEL, folder / MODEL)
-        (folder / SEEN).unlink(missing_ok=True)
-        if split is not None:
-            _write_seen(split, folder / SEEN)
+        if split is None:
+            _remove(folder, SEEN)
+        else:
+            record["seen"] = _write_seen(split, folder / SEEN)
         write_json(folder / RECORD, record | {"git": _revision(registry), "previous": before.get("model")})
     return production
 
@@ -86,16 +87,31 @@ def _become(target: Path, source: Path) -> Path:
     """`target` gets the model and the record of `source`, or loses its own."""
     record = _record(source)
     _recover(target)
-    if _digests(target) != _digests(source):
+    kept = [name for name in (MODEL, RECORD, SEEN) if record and (source / name).exists()]
+    lost = [name for name in (MODEL, RECORD, SEEN) if name not in kept]
+    if _digests(target) != _digests(source) or any(_tracked(target / name).exists() for name in lost):
         with _changed(target) as folder:
-            for name in (MODEL, RECORD, SEEN):
+            for name in kept:
                 (folder / name).unlink(missing_ok=True)
-                if record and (source / name).exists():
-                    shutil.copyfile(source / name, folder / name)
+                shutil.copyfile(source / name, folder / name)
+            for name in lost:
+                _remove(folder, name)
     return target
 
 
-def _write_seen(split: Path, path: Path) -> None:
+def _tracked(file: Path) -> Path:
+    """Where DVC keeps the file's hash."""
+    return file.with_name(f"{file.name}.dvc")
+
+
+def _remove(folder: Path, name: str) -> None:
+    """The file, and with it what would have DVC ask for it."""
+    (folder / name).unlink(missing_ok=True)
+    _tracked(folder / name).unlink(missing_ok=True)
+
+
+def _write_seen(split: Path, path: Path) -> str:
+    """seen.parquet, and its sha256."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -104,18 +120,35 @@ def _write_seen(split: Path, path: Path) -> None:
     table = read_split(split)
     pool = table.filter(pc.equal(table["role"], "pool")).select(["sha256"]).replace_schema_metadata()
     pq.write_table(pool, path, compression="zstd")
+    return _sha256(path)
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """production.json, {} where nothing was promoted yet. Raises BadInput when the model is not the one it names."""
+    """production.json, {} where nothing was promoted yet. Raises BadInput where the files are not those it names."""
     _recover(folder)
     if not (folder / RECORD).exists():
+        if (folder / MODEL).exists():
+            begin = "remove the model to begin without one"
+            raise _bad(f"{folder / MODEL} lacks its {RECORD}: `git checkout {folder / RECORD}` restores it, or {begin}")
         return {}
-    record: dict[str, Any] = read_json(folder / RECORD)
-    if not (folder / MODEL).exists():
-        raise _bad(f"{folder / MODEL} is missing. `dvc pull {folder / MODEL}` fetches it")
-    if _sha256(folder / MODEL) != record["model"]:
-        raise _bad(f"{folder / MODEL} is not what {RECORD} says. `dvc checkout {folder / MODEL}` restores it")
+    record = _read(folder / RECORD)
+    told = {folder / name: record.get(key) for name, key in ((MODEL, "model"), (SEEN, "seen"))}
+    if missing := [str(file) for file in told if (told[file] or _tracked(file).exists()) and not file.exists()]:
+        raise _bad(f"missing: {', '.join(missing)}. `dvc pull {' '.join(missing)}` fetches what is")
+    for file, digest in told.items():
+        if digest and _sha256(file) != digest:  # a record of before names no seen.parquet
+            raise _bad(f"{file} is not what {RECORD} says. `dvc checkout --force {file}` restores it")
+    return record
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = read_json(path)
+        record["model"]
+    except (ValueError, KeyError, TypeError):
+        raise _bad(
+            f"{path} is no record of a promotion, which names its `model`. `git checkout {path}` restores it"
+        ) from None
     return record
 
 

@@ -9,7 +9,7 @@ import torch
 from small_work import make_split
 
 from tasks.io import read_json, write_json
-from tasks.promote import SEEN, main, promote, restore, snapshot_champion
+from tasks.promote import MODEL, RECORD, SEEN, main, promote, restore, snapshot_champion
 from tutelage.data.manifest import read_split
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.detectors import DetectorSpec, create_detector
@@ -146,16 +146,62 @@ def test_champion_is_what_production_was_and_gives_it_back(tmp_path: Path, regis
     assert contents(restore(registry)) == before
 
 
+@pytest.fixture
+def production(tmp_path: Path, registry: Path) -> Path:
+    """A model with the pool that it learned from, both as DVC keeps them."""
+    split = make_split(tmp_path / "data", {"labelled": 3, "pool": 6, "test": 3})
+    folder = promote(judged(tmp_path / "judged"), registry, split)
+    for name in (MODEL, SEEN):
+        (folder / f"{name}.dvc").write_text("its hash")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (MODEL, b"", "`dvc checkout --force {file}`"),
+        (MODEL, None, "`dvc pull {file}`"),
+        (SEEN, b"", "`dvc checkout --force {file}`"),
+        (SEEN, None, "`dvc pull {file}`"),
+        (RECORD, b"{}", "`git checkout {file}`"),
+        (RECORD, b'{"model": "12', "`git checkout {file}`"),
+        (RECORD, None, "`git checkout {file}` restores it, or remove the model"),
+    ],
+)
 def test_production_that_is_not_what_its_record_says_is_an_error(
-    tmp_path: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+    production: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None, told: str
 ) -> None:
-    production = promote(judged(tmp_path / "first"), registry)
-    (production / "model.safetensors").write_bytes(b"")
+    file, registry = production / name, production.parent
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    before = contents(registry)
     assert main("snapshot_champion", str(registry)) == 2
-    assert "`dvc checkout" in capsys.readouterr().err
-    (production / "model.safetensors").unlink()
-    assert main("snapshot_champion", str(registry)) == 2
-    assert "`dvc pull" in capsys.readouterr().err
+    assert told.format(file=file) in capsys.readouterr().err
+    assert contents(registry) == before
+
+
+def test_a_record_of_before_names_no_pool_and_all_that_is_missing_is_fetched_at_once(production: Path) -> None:
+    record = read_json(production / RECORD)
+    assert record.pop("seen") == sha256(production / SEEN)
+    write_json(production / RECORD, record)
+    snapshot_champion(production.parent)
+    for name in (MODEL, SEEN):
+        (production / name).unlink()
+    with pytest.raises(BadInput, match=f"`dvc pull {production / MODEL} {production / SEEN}`"):
+        snapshot_champion(production.parent)
+
+
+def test_dvc_is_not_left_asking_for_a_file_that_has_gone(tmp_path: Path, registry: Path, production: Path) -> None:
+    promote(judged(tmp_path / "second", 2), registry)
+    assert set(contents(production)) == {"README.md", MODEL, f"{MODEL}.dvc", RECORD}
+    (registry / "champion" / f"{SEEN}.dvc").write_text("its hash")
+    assert set(contents(snapshot_champion(registry))) == {"README.md", MODEL, RECORD}
+    for file in (production / MODEL, production / RECORD):
+        file.unlink()
+    snapshot_champion(registry)
+    assert set(contents(restore(registry))) == {"README.md"}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
