@@ -8,20 +8,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from prefect import Flow
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from flows.child import GRACE, Child, Failed, bound
+from flows.child import GRACE, Child, Failed, bound, descendants
 from flows.lock import Busy, held
 from flows.warm import loading
 from tasks.closed_pipe import quiet
 
-FIRST_PORT = 4200
+FIRST_PORT = 4200  # of a server that stays: flows of any checkout look there, so none may end with one of them
+LOCAL = ("127.0.0.1", "localhost")
+DEADLINE = 120.0  # seconds in which a server has to answer
 
 
 def command_line(story: Flow[..., Any]) -> argparse.ArgumentParser:
@@ -68,18 +71,49 @@ def by_hand(story: Callable[[], object]) -> int:
 def serving() -> Iterator[str]:
     """The API that this process's flows talk to: the one in Prefect's settings where it answers, else our own."""
     url = PREFECT_API_URL.value() or address(FIRST_PORT)
+    if local(url):
+        pass_by_proxies()
     with ExitStack() as beside:
         with held(PREFECT_HOME.value() / "server.lock"):  # two that start at once would both create the database
             if not answers(url):
-                if httpx.URL(url).host not in ("127.0.0.1", "localhost"):
+                if not local(url):
                     advice = "Unset it to use a server of our own."
                     raise Failed(f"PREFECT_API_URL is {url}, which does not answer. {advice}")
-                url = address(free_port())
                 beside.enter_context(loading())  # a server takes seconds to start, and one core
-                start(url, PREFECT_HOME.value())
+                url = start_own(PREFECT_HOME.value())
         print(f"Prefect: {url.removesuffix('/api')}", flush=True)
         with temporary_settings({PREFECT_API_URL: url}):
             yield url
+
+
+def local(url: str) -> bool:
+    """Whether a server at `url` is on this machine. Raises Failed where `url` is none."""
+    try:
+        return httpx.URL(url).host in LOCAL
+    except httpx.InvalidURL as error:
+        raise Failed(
+            f"PREFECT_API_URL is {url}, which is no URL: {error}. Unset it to use a server of our own."
+        ) from None
+
+
+def pass_by_proxies() -> None:
+    """What this process asks of this machine goes through no proxy, whose errors Prefect takes for a busy server's."""
+    for name in ("NO_PROXY", "no_proxy"):
+        known = [place for place in os.environ.get(name, "").split(",") if place]
+        os.environ[name] = ",".join([*known, *(place for place in LOCAL if place not in known)])
+
+
+def start_own(home: Path) -> str:
+    """Starts a server at a free port, which ends with this process, and returns its URL."""
+    while True:
+        url = address(free_port(FIRST_PORT + 1))
+        try:
+            start(url, home)
+        except Failed:
+            if not answers(url):
+                raise
+            continue  # a server of another checkout, started at the same moment, has taken the port
+        return url
 
 
 def start(url: str, home: Path) -> Child:
@@ -90,11 +124,25 @@ def start(url: str, home: Path) -> Child:
         command = ("-m", "prefect", "server", "start")
         server = bound(*command, root=Path(), output=output, **variables(url, home))
     atexit.register(stop, server)
-    while not answers(url):
+    deadline = time.monotonic() + DEADLINE
+    while not (answers(url) and listens(server, url)):
         if server.poll() is not None:
             raise Failed(f"`prefect server start` ended with {server.returncode}:\n{log.read_text()[-2000:]}")
+        if time.monotonic() > deadline:
+            advice = "Set PREFECT_API_URL to a server that runs, as `make ui` starts one, to go on without it."
+            raise Failed(f"Prefect's server at {url} does not answer after {DEADLINE:g} s, see {log}. {advice}")
         time.sleep(0.2)
     return server
+
+
+def listens(server: Child, url: str) -> bool:
+    """Whether it is this server that answers at `url`, and not one that was faster to take the port."""
+    with suppress(psutil.NoSuchProcess):
+        for process in (psutil.Process(server.pid), *descendants(server)):
+            for end in process.net_connections("tcp"):
+                if end.status == psutil.CONN_LISTEN and end.laddr.port == httpx.URL(url).port:
+                    return True
+    return False
 
 
 def stop(server: Child) -> None:
@@ -123,9 +171,11 @@ def address(port: int) -> str:
 
 
 def answers(url: str) -> bool:
+    """Whether a Prefect server does: its health is `true`, any other's pages are not."""
     try:
-        return httpx.get(f"{url}/health", timeout=5).is_success
-    except httpx.TransportError:
+        said = httpx.get(f"{url}/health", timeout=5, trust_env=not local(url))
+        return said.is_success and said.json() is True
+    except (httpx.TransportError, ValueError):
         return False
 
 

@@ -1,13 +1,17 @@
 """One place for settings, and a server only where none answers."""
 
 import os
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
+from prefect import get_client
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from toy import Server
@@ -15,8 +19,8 @@ from toy import Server
 from flows import server as at_hand
 from flows import ui
 from flows.adapt import adapt
-from flows.child import Failed
-from flows.server import address, free_port, main_of, serving
+from flows.child import Child, Failed
+from flows.server import FIRST_PORT, address, answers, free_port, listens, main_of, serving, start, start_own
 from tasks.warm import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +57,84 @@ def test_a_server_elsewhere_that_does_not_answer_is_not_replaced(server: Server)
         serving(),
     ):
         pass
+
+
+@pytest.mark.parametrize(("body", "prefect"), [(b"true", True), (b"<html>", False), (b"{}", False), (b"\xff", False)])
+def test_what_answers_here_is_prefect_and_no_proxy_is_asked(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, prefect: bool
+) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("HTTP_PROXY", address(free_port(15600)))  # where nothing listens
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with HTTPServer(("127.0.0.1", 0), Page) as other:
+        Thread(target=other.handle_request, daemon=True).start()
+        assert answers(address(other.server_port)) is prefect
+
+
+def test_prefect_asks_no_proxy_for_this_machine(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", address(free_port(15600)))
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("no_proxy", "")  # which is read first
+    with serving(), get_client(sync_client=True) as client:
+        assert client.api_healthcheck() is None
+    assert os.environ["NO_PROXY"] == "example.org,127.0.0.1,localhost"
+
+
+def test_an_address_that_is_none_is_said(server: Server) -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:port/api"}),
+        pytest.raises(Failed, match="port/api, which is no URL"),
+        serving(),
+    ):
+        pass
+
+
+@pytest.fixture
+def sleeping() -> Iterator[Child]:
+    with subprocess.Popen(["sleep", "600"], text=True) as process:
+        yield process
+        process.kill()
+
+
+def test_a_server_that_never_answers_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeping: Child
+) -> None:
+    monkeypatch.setattr(at_hand, "bound", lambda *_, **__: sleeping)
+    monkeypatch.setattr(at_hand, "DEADLINE", 0)
+    url = address(free_port(15600))
+    with pytest.raises(
+        Failed, match=f"{url} does not answer after 0 s, see {tmp_path / 'server.log'}. Set PREFECT_API"
+    ):
+        start(url, tmp_path)
+
+
+def test_a_server_of_another_checkout_that_was_faster_keeps_its_port(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeping: Child
+) -> None:
+    assert listens(server.process, server.url)
+    assert not listens(sleeping, server.url)
+    first, tried = FIRST_PORT + 1, list[str]()
+
+    def start(url: str, home: Path) -> None:
+        tried.append(url)
+        if url == address(first):
+            raise Failed("address in use")
+
+    monkeypatch.setattr(at_hand, "start", start)
+    monkeypatch.setattr(at_hand, "free_port", lambda least: least + len(tried))
+    monkeypatch.setattr(at_hand, "answers", lambda url: url == address(first))
+    assert start_own(tmp_path) == address(first + 1)
+    assert tried == [address(first), address(first + 1)]
 
 
 def test_pages_are_told_where_their_api_is(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
