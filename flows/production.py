@@ -64,9 +64,20 @@ def conclude(reproduce: Reproduce, place: Place, judged: list[Run], *, ask: bool
     promoted = verdict["promote"] and (not ask or approved())
     if promoted:
         go_live(reproduce, place, judged)
+    try:
+        store(reproduce, place)
+    except Failed as error:
+        if promoted:
+            raise Failed(f"the new model is in production, but to store it did not end well: {error}") from error
+        raise
+    declined = ["A person said no."] if verdict["promote"] and not promoted else []
+    return Completed(name="Promoted" if promoted else "Kept", message=" ".join([*declined, *verdict["reasons"]]))
+
+
+def store(reproduce: Reproduce, place: Place) -> None:
+    """Every byte goes to the remote, and nothing of this flow is left to be done."""
     push(reproduce)
-    see_that_all_is_up_to_date(reproduce)
-    return Completed(name="Promoted" if promoted else "Kept", message=" ".join(verdict["reasons"]))
+    see_that_all_is_up_to_date(reproduce, place)
 
 
 def approved() -> bool:
@@ -78,6 +89,7 @@ def go_live(reproduce: Reproduce, place: Place, judged: list[Run]) -> None:
     """The files of production and what DVC remembers of them change together, or not at all."""
     with transaction() as both:
         both.set("registry", place.registry)
+        both.set("hashes", {file: file.read_text() for file in Path(place.registry, "production").glob("*.dvc")})
         put_into_production(reproduce, place, wait_for=judged)
         track_production(reproduce, place)
 
@@ -91,6 +103,8 @@ def put_into_production(reproduce: Reproduce, place: Place) -> None:
 @put_into_production.on_rollback
 def take_back(both: Transaction) -> None:
     subprocess.run([sys.executable, "-m", "tasks.promote", "restore", both.get("registry")], check=True)
+    for file, text in both.get("hashes").items():
+        file.write_text(text)
 
 
 @task(task_run_name="track_production", cache_policy=NO_CACHE)
@@ -106,10 +120,11 @@ def push(reproduce: Reproduce) -> None:
 
 
 @task(task_run_name="see_that_all_is_up_to_date", cache_policy=NO_CACHE)
-def see_that_all_is_up_to_date(reproduce: Reproduce) -> None:
-    """`dvc status` is clean but for stages of other stories, such as compression, or the flow has failed."""
+def see_that_all_is_up_to_date(reproduce: Reproduce, place: Place) -> None:
+    """`dvc status` is clean for all that took part, or the flow has failed. Other stories' stages may be stale."""
     told = json.loads(reproduce.run("dvc", "--wait-for-lock", "status", "--json"))
-    if changed := {name: why for name, why in told.items() if name not in reproduce.untouched()}:
+    places = tuple(f"{place.registry}/{which}/" for which in ("production", "champion"))
+    if changed := {name: why for name, why in told.items() if name in reproduce.touched() or name.startswith(places)}:
         raise Failed(f"`dvc status` is not clean after the flow: {changed}")
 
 

@@ -68,9 +68,9 @@ class Reproduce:
         """The .dvc files whose data `dvc update` fetches anew."""
         return [name for name, stage in self.dag.items() if stage.imported]
 
-    def untouched(self) -> set[str]:
-        """Stages that no milestone of this flow run needed."""
-        return {name for name, stage in self.dag.items() if not stage.source and name not in self._runs}
+    def touched(self) -> set[str]:
+        """What the milestones of this flow run needed, and the data that `dvc update` may have fetched anew."""
+        return {*self._runs, *self.imports()}
 
     def run(self, *arguments: str) -> str:
         """`python -m ARGUMENTS` in the repository, as a child of this flow run. Returns what it printed."""

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows.expand import grow
-from flows.production import Place, conclude, keep_champion, main_of_retraining, take_in_new_images
+from flows.production import Place, conclude, keep_champion, main_of_retraining, store, take_in_new_images
 from flows.reproduce import Reproduce, checkout
 from tasks.io import read_json
 
@@ -29,9 +29,11 @@ def retrain(ask: bool = False, workers: int = 2) -> State[None]:
         take_in_new_images(reproduce)
         drifted = look_out(reproduce)
         judged = grow(reproduce)
-        if drifted:
+        state = conclude(reproduce, CLASSIFIER, judged, ask=ask)
+        if drifted:  # after all that it must not hold up
             reproduce(DOMAIN_ROUND)
-        return conclude(reproduce, CLASSIFIER, judged, ask=ask)
+            store(reproduce, CLASSIFIER)
+        return state
 
 
 def look_out(reproduce: Reproduce) -> bool:

@@ -30,8 +30,10 @@ from flows.dag import Dag, ancestors, load
 from flows.detect import find
 from flows.expand import grow
 from flows.multitask import teach
+from flows.production import Place
 from flows.reproduce import checkout
 from tasks.io import write_json
+from tasks.promote import promote, snapshot_champion
 from tutelage.data.manifest import SPLIT, describe, write_split
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.files import load_model, save_model
@@ -197,14 +199,21 @@ def test_drift_is_said_and_silence_says_nothing(
 
 
 def test_a_promotion_that_dvc_cannot_keep_is_taken_back(shop: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(_: object, place: Place, which: str) -> None:
+        (shop.root / place.registry / which / "model.safetensors.dvc").write_text("of the model that is taken back")
         raise Failed("No space left on device")
 
+    registry = shop.root / "registry"
     candidate(shop.root / "work/judge", 1)
+    production = promote(shop.root / "work/judge", registry)
+    (production / "model.safetensors.dvc").write_text("of the model before")
+    snapshot_champion(registry)
+    before = {path.name: path.read_bytes() for path in production.iterdir()}
+    candidate(shop.root / "work/judge", 2)
     monkeypatch.setattr(shared, "track", full)
     with pytest.raises(Failed, match="No space left"):
         hasty(shop.root)
-    assert [path.name for path in (shop.root / "registry/production").iterdir()] == ["README.md"]
+    assert {path.name: path.read_bytes() for path in production.iterdir()} == before
 
 
 def test_a_detector_goes_into_a_place_of_its_own(shop: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +236,21 @@ def test_a_detector_goes_into_a_place_of_its_own(shop: Toy, monkeypatch: pytest.
     assert (shop.root / "registry/detector/champion/model.safetensors").read_bytes() == promoted
     assert "registry/detector/production/model.safetensors.dvc" in load(shop.root), ".gitignore"
     assert shop.dvc("status", "--json").strip() == "{}"
+
+
+def test_a_round_of_adaptation_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Recorder()
+
+    @contextmanager
+    def nowhere(workers: int) -> Iterator[Recorder]:
+        yield told
+
+    monkeypatch.setattr(story, "checkout", nowhere)
+    for name in ("keep_champion", "take_in_new_images", "grow", "conclude", "store"):
+        monkeypatch.setattr(story, name, lambda *_, name=name, **__: told(name))
+    monkeypatch.setattr(story, "look_out", lambda _: True)
+    story.retrain.fn()
+    assert told.named == ["keep_champion", "take_in_new_images", "grow", "conclude", story.DOMAIN_ROUND, "store"]
 
 
 @flow

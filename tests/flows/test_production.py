@@ -1,0 +1,65 @@
+"""What is said of a promotion, and what has to be up to date after it."""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from flows import production as shared
+from flows.child import Children, Failed
+from flows.dag import Stage
+from flows.production import Place
+from flows.reproduce import Reproduce
+from flows.retrain import CLASSIFIER
+from tasks.io import write_json
+
+
+@pytest.fixture
+def reproduce() -> Reproduce:
+    return Reproduce(Path(), Children(), 2)
+
+
+@pytest.mark.parametrize(("answer", "told"), [(False, "A person said no. So it is."), (True, "So it is.")])
+def test_what_a_person_said_is_told(
+    reproduce: Reproduce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bool, told: str
+) -> None:
+    write_json(tmp_path / "verdict.json", {"promote": True, "reasons": ["So it is."]})
+    monkeypatch.setattr(shared, "approved", lambda: answer)
+    for name in ("go_live", "store"):
+        monkeypatch.setattr(shared, name, lambda *_: None)
+    state = shared.conclude(reproduce, Place("registry", str(tmp_path)), [], ask=True)
+    assert (state.name, state.message) == ("Promoted" if answer else "Kept", told)
+
+
+@pytest.mark.parametrize("promote", [True, False])
+def test_an_error_after_a_promotion_says_that_production_has_changed(
+    reproduce: Reproduce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promote: bool
+) -> None:
+    def full(*_: object) -> None:
+        raise Failed("No space left on device")
+
+    write_json(tmp_path / "verdict.json", {"promote": promote, "reasons": []})
+    monkeypatch.setattr(shared, "go_live", lambda *_: None)
+    monkeypatch.setattr(shared, "push", full)
+    told = "^the new model is in production, but .*: No space" if promote else "^No space"
+    with pytest.raises(Failed, match=told):
+        shared.conclude(reproduce, Place("registry", str(tmp_path)), [], ask=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("judge", True),
+        ("import.dvc", True),
+        ("registry/production/seen.parquet.dvc", True),
+        ("registry/detector/production/model.safetensors.dvc", False),
+        ("mine.dvc", False),
+        ("compress", False),
+    ],
+)
+def test_only_what_took_part_has_to_be_up_to_date(reproduce: Reproduce, name: str, ours: bool) -> None:
+    reproduce.dag = {part: Stage(part, imported=part == "import.dvc") for part in ("judge", "compress", "import.dvc")}
+    reproduce._runs["judge"] = reproduce.run = lambda *_: json.dumps({name: ["changed"]})  # type: ignore
+    with pytest.raises(Failed, match=name) if ours else nullcontext():
+        shared.see_that_all_is_up_to_date.fn(reproduce, CLASSIFIER)
