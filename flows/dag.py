@@ -43,7 +43,9 @@ def load(root: Path) -> Dag:
     command = [sys.executable, "-P", str(Path(__file__).resolve())]  # -P: names of this folder hide no others
     done = subprocess.run(command, cwd=root, text=True, capture_output=True)
     if done.returncode:
-        raise ValueError(f"dvc.yaml cannot be read: {done.stderr.strip().splitlines()[-1]}")
+        told = done.stderr.strip().splitlines()[-1]
+        advice = ". `git init` makes it one" if told.endswith("is not a git repository") else ""
+        raise ValueError(f"dvc.yaml cannot be read: {told}{advice}")
     return {
         name: Stage(**{**stage, "needs": tuple(stage["needs"]), "policy": Policy(**stage["policy"])})
         for name, stage in json.loads(done.stdout).items()

@@ -24,6 +24,10 @@ LATER = 10  # niceness of a stage that the story does not wait for yet: it gets 
 @contextmanager
 def checkout(root: Path = Path(), workers: int = 2) -> Iterator["Reproduce"]:
     """The repository at `root`, for one flow alone. However the block is left, no child outlives it."""
+    if workers < 1:
+        raise ValueError(f"workers is {workers}: at least 1")
+    if not (root / "dvc.yaml").exists():
+        raise ValueError(f"{root.resolve()} holds no dvc.yaml: run this in the root of the repository")
     with alone(root), warm(root) as children:
         forget_the_dead(root)
         yield Reproduce(root, children, workers)

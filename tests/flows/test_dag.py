@@ -8,6 +8,7 @@ import pytest
 from toy import Toy, runs_of, step, story
 
 from flows.dag import Policy, Stage, ancestors, load
+from flows.reproduce import checkout
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +22,22 @@ def test_a_policy_that_is_misspelt_is_an_error(toy: Toy) -> None:
     toy.stages(a=step("a", retrys=3))
     with pytest.raises(ValueError, match=r"meta.prefect of stage a: .*'retrys'"):
         load(toy.root)
+
+
+def test_a_copy_without_git_is_told_what_makes_it_a_checkout(tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    with pytest.raises(ValueError, match=r"is not a git repository. `git init` makes it one$"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("workers", "told"), [(0, "workers is 0: at least 1"), (2, "no dvc.yaml: run this in the root")]
+)
+def test_what_cannot_work_is_said_before_anything_is_written(tmp_path: Path, workers: int, told: str) -> None:
+    with pytest.raises(ValueError, match=told), checkout(tmp_path, workers):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_new_images_are_taken_in_and_imports_are_known(toy: Toy) -> None:
