@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tutelage.models.detectors import DetectorSpec, create_detector
-from tutelage.types import Boxes
+from tutelage.types import BadInput, Boxes
 
 SPEC = {"width": 8, "channels": 8, "image_size": 64}
 
@@ -45,3 +45,11 @@ def test_a_part_without_images_is_silent_and_named(detector):
             torch.testing.assert_close(parted[f"1.{name}"], value, rtol=0.2, atol=0.05)
     sum(parted.values()).backward()
     assert all(p.grad is not None for p in detector.parameters())
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_label_that_is_no_class_is_refused(detector, label):
+    boxes = some_boxes(2)
+    boxes.labels[1] = label
+    with pytest.raises(BadInput, match=rf"image 1 has a box of label {label}, but 3 classes are 0 to 2"):
+        detector(torch.rand(2, 3, 64, 64), [some_boxes(2), boxes])

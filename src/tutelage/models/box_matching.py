@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from tutelage.types import Boxes
+from tutelage.types import BadInput, Boxes
 
 NONE, IGNORED = -1, -2  # in place of an object: background, and what is neither
 _AT_ONCE = 2**24  # pairs of box and anchor that are compared in one go: 64 MB a temporary
@@ -53,8 +53,14 @@ class Assigned(NamedTuple):
         return (self.foreground[..., None] & (self.labels[..., None] == columns)).float()
 
 
-def padded(boxes: Sequence[Boxes], weight: Float[Tensor, " n"] | None, device: torch.device) -> Targets:
-    """A batch's boxes in tensors. A box without area (a view cut it away) is no object."""
+def padded(
+    boxes: Sequence[Boxes], weight: Float[Tensor, " n"] | None, device: torch.device, *, classes: int
+) -> Targets:
+    """A batch's boxes in tensors. A box without area (a view cut it away) is no object.
+
+    Raises BadInput for a label that is none of `classes` classes.
+    """
+    _check_labels(boxes, classes)
 
     def column(values: list[Tensor]) -> Tensor:
         filled = pad_sequence(values, batch_first=True).to(device)
@@ -64,6 +70,19 @@ def padded(boxes: Sequence[Boxes], weight: Float[Tensor, " n"] | None, device: t
     valid = (places[..., 2:] > places[..., :2]).all(-1)  # padding is zeros: it has no area
     image = torch.ones(len(boxes), device=device) if weight is None else weight.to(device).float()
     return Targets(places.float(), labels.long(), of_class.float(), of_place.float(), valid, image)
+
+
+def _check_labels(boxes: Sequence[Boxes], classes: int) -> None:
+    """Only of labels on the CPU: on a GPU each look would wait for all that was asked of it before."""
+    for place, each in enumerate(boxes):
+        if each.labels.device.type != "cpu" or not each.labels.numel():
+            continue
+        for found in (int(each.labels.min()), int(each.labels.max())):
+            if not 0 <= found < classes:
+                raise BadInput(
+                    f"image {place} has a box of label {found}, but {classes} classes are 0 to {classes - 1}. "
+                    "COCO's ids start at 1: subtract 1"
+                )
 
 
 def assigned(targets: Targets, match: Int[Tensor, "n p"], anchors: Float[Tensor, "*_n p 4"]) -> Assigned:

@@ -72,7 +72,7 @@ class FasterRcnn(Detector):
         told: list[Tensor] = []
 
         def of(own: slice) -> Losses:
-            boxes = padded(targets[own], None if weight is None else weight[own], images.device)
+            boxes = padded(targets[own], None if weight is None else weight[own], images.device, classes=self.classes)
             losses = self.rpn_losses({key: value[own] for key, value in said.items()}, anchors, boxes)
             drawn, to_say = self.sample(found.of(own), boxes)
             logits, deltas = self.regions({name: m[own] for name, m in maps.items()}, drawn, size)

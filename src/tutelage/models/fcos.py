@@ -70,7 +70,7 @@ def fcos_losses(
     An image's classes that are not `known` cost nothing: where nobody looked for them they are no background.
     """
     said, anchors, levels = dense
-    boxes = padded(targets, weight, anchors.device)
+    boxes = padded(targets, weight, anchors.device, classes=said["logits"].shape[-1])
     to_say = assigned(boxes, by_scale(boxes, anchors, levels, radius=RADIUS), anchors)
     middle = centerness(distances(to_say.places, anchors))
     off_centre = functional.binary_cross_entropy_with_logits(said["centerness"][..., 0], middle, reduction="none")

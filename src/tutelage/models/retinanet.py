@@ -54,7 +54,7 @@ class RetinaNet(OneStage):
         weight: Float[Tensor, " n"] | None,
     ) -> Losses:  # fmt: skip
         """Sec. 4.1: focal loss of all anchors but the ignored, and how far the deltas are off (smooth L1 of beta 0)."""
-        boxes = padded(targets, weight, anchors.device)
+        boxes = padded(targets, weight, anchors.device, classes=self.classes)
         to_say = assigned(boxes, by_overlap(boxes, anchors, high=0.5, low=0.4, each=True), anchors)
         return {
             "classification": weighted_mean(
