@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.params import Params
-from tasks.training import every_label, run
+from tasks.training import NOTE, every_label, run
 from tutelage.data.manifest import read_split
 from tutelage.types import BadInput
 
@@ -22,4 +22,5 @@ def alone(split: Path, doctor: Path, *, params: Params, out: Path) -> Path:
     else:
         raise BadInput(f"{out} does not say which network it is: write work/compress/teacher or work/compress/baseline")
     table = read_split(split)
-    return run(every_label(f"alone@{out.name}", train, network, table), table, params, out)
+    job = every_label(f"alone@{out.name}", train, network, table)
+    return run(job, table, params, out, notes={NOTE: ["labelled", "holdout"]})

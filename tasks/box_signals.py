@@ -10,9 +10,9 @@ import pyarrow as pa
 from tasks.box_answers import find, marked
 from tasks.box_params import GuardBoxes
 from tasks.params import Params
-from tasks.signals import FEW, Signal, class_divergence, empty, finite, learned_from_holdout, named_of, not_finite
+from tasks.signals import FEW, Signal, class_divergence, empty, finite, named_of, not_finite
 from tasks.text import percent
-from tasks.training import rows_of
+from tasks.training import learned_from_holdout, rows_of
 from tutelage.data.boxes import Found, Given
 from tutelage.data.manifest import classes_of
 from tutelage.data.scenes import Annotations, read_boxes

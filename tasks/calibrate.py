@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tasks.io import whole, write_json
 from tasks.params import Params
-from tasks.training import labels_of, rows_of
+from tasks.training import check_unlearned, labels_of, rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_split
 from tutelage.metrics.calibration import Threshold, aligned, alignment, calibrated, fit_temperature, thresholds
@@ -24,6 +24,7 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     A probe of the pool gives the expected yield before the whole of it is labelled.
     """
     table, wanted, labelling = read_split(split), params.calibrate, params.pseudo_label
+    check_unlearned(teacher)
     network, card = load_model(teacher / "model.safetensors")
     images = Images.open(table, card.image_size)
 

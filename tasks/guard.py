@@ -1,6 +1,5 @@
 """The guard of a round: may its student teach the next one?"""
 
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tasks.io import read_json, whole, write_json
 from tasks.params import Guard, Params
 from tasks.signals import STUDENTS_FAULT, Sight, Signal, look, measure
 from tasks.text import table as markdown
+from tasks.training import copy_model
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_labels import read_table
 
@@ -54,8 +54,7 @@ def guard(split: Path, teacher: Path, labels: Path, student: Path, *, params: Pa
     number = read_json(labels / "manifest.json")["round"]
     content = {"round": number, **asdict(decision), "signals": {name: asdict(s) for name, s in signals.items()}}
     with whole(out) as folder:
-        source = student if decision.accepted else teacher
-        shutil.copyfile(source / "model.safetensors", folder / "model.safetensors")
+        copy_model(student if decision.accepted else teacher, folder)
         pq.write_table(answers.select(["id", "label"]), folder / "answers.parquet", compression="zstd")
         pq.write_table(_opinions(sight.opinions if sight else {}), folder / "opinions.parquet", compression="zstd")
         write_json(folder / "guard.json", content)

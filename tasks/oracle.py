@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.io import whole, write_json
 from tasks.params import Params
-from tasks.training import Job, labels_of, rows_of, run
+from tasks.training import NOTE, Job, labels_of, rows_of, run
 from tutelage.data.manifest import classes_of, read_split, read_truth
 from tutelage.data.pseudo_labels import PseudoLabels
 
@@ -31,4 +31,4 @@ def oracle(split: Path, doctor: Path, *, params: Params, out: Path) -> Path:
         name="oracle", train=params.oracle, network=params.network, labeled=rows, labels=labels,
         pool=np.zeros(0, np.int64), pseudo=PseudoLabels.none(0, len(classes_of(table))),
     )  # fmt: skip
-    return run(job, table, params, out)
+    return run(job, table, params, out, notes={NOTE: ["labelled", "holdout", "pool"]})

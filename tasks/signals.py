@@ -8,10 +8,9 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from tasks.io import read_json
 from tasks.params import Guard
 from tasks.text import percent
-from tasks.training import labels_of, rows_of
+from tasks.training import labels_of, learned_from_holdout, rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.metrics.classification import accuracy
@@ -174,12 +173,6 @@ def named_of(named: int, known: int, looked: int) -> Signal:
     share = named / known
     detail = f"the student names {named} of {known} classes on {looked} images (fewer than half: collapsed)"
     return Signal(share, FEW, share < FEW, detail)
-
-
-def learned_from_holdout(student: Path) -> bool:
-    """Whether its answers on the hold-out prove nothing."""
-    note = student / "learned_from.json"
-    return note.exists() and "holdout" in read_json(note)
 
 
 def not_finite(network: nn.Module) -> int:

@@ -1,7 +1,6 @@
 """The student of a round."""
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from tasks.box_params import BoxRound
 from tasks.io import read_json, whole, write_json
 from tasks.knobs import Train
 from tasks.params import Params, Round
-from tasks.training import every_label, rows_of, run
+from tasks.training import NOTE, copy_model, every_label, rows_of, run
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_labels import read
 from tutelage.models.backbone import NetworkSpec
@@ -52,7 +51,7 @@ def teach(split: Path, teacher: Path, labels: Path, lesson: Lesson, *, params: P
     if stopped or (train.method.pool and not len(pool)):
         reason = f"the guard stopped the rounds: {state['reasons'][0]}" if stopped else "the pool is empty"
         with whole(out) as folder:
-            shutil.copy(teacher / "model.safetensors", folder / "model.safetensors")
+            copy_model(teacher, folder)
             write_json(folder / "passed.json", {"reason": reason})
         return out
     job = every_label(
@@ -62,7 +61,7 @@ def teach(split: Path, teacher: Path, labels: Path, lesson: Lesson, *, params: P
     ids = table["id"].take(pa.array(pool)).to_pylist()
     pseudo = read(labels, ids, len(classes_of(table)))
     job = dataclasses.replace(job, pseudo=pseudo, translator=lesson.translator)
-    return run(job, table, params, out, notes={"learned_from.json": list(lesson.roles)})
+    return run(job, table, params, out, notes={NOTE: list(lesson.roles)})
 
 
 def round_of(out: Path) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.params import Params
-from tasks.training import every_label, run, supervised
+from tasks.training import NOTE, every_label, run, supervised
 from tutelage.data.manifest import read_split
 
 
@@ -17,4 +17,4 @@ def teacher(split: Path, doctor: Path, *, params: Params, out: Path) -> Path:
         return supervised("teacher", params.teacher, ("labelled",), split, params, out)
     table = read_split(split)
     job = every_label("teacher", params.teacher, params.network, table, roles=("labelled",))
-    return run(job, table, params, out)
+    return run(job, table, params, out, notes={NOTE: ["labelled"]})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 import torch
 
 from tasks.carry import CHECKPOINTS, carry_out, results
+from tasks.io import read_json
 from tasks.knobs import Train
 from tasks.params import Params
 from tutelage.data.batches import Source, batches, two_views
@@ -26,6 +28,7 @@ from tutelage.train.device import accelerator
 from tutelage.train.loop import Run, begin
 from tutelage.types import BadInput, Batch, Nets, Network, Sizes
 
+NOTE = "learned_from.json"  # beside a model: the roles of the labelled images that it was trained on
 Through = Callable[[Run[Network, Nets], Iterable[Batch]], Iterable[Batch]]
 
 
@@ -113,12 +116,35 @@ def labels_of(table: pa.Table, rows: np.ndarray) -> np.ndarray:
     return labels
 
 
+def learned_from_holdout(model: Path) -> bool:
+    """Whether its answers on the hold-out prove nothing."""
+    note = model / NOTE
+    return note.exists() and "holdout" in read_json(note)
+
+
+def copy_model(source: Path, folder: Path) -> None:
+    """Its weights, and what it has learned from where that is known."""
+    shutil.copyfile(source / "model.safetensors", folder / "model.safetensors")
+    if (source / NOTE).exists():
+        shutil.copyfile(source / NOTE, folder / NOTE)
+
+
+def check_unlearned(model: Path) -> None:
+    """BadInput where the hold-out is to be asked of a model that was trained on it."""
+    if learned_from_holdout(model):
+        raise BadInput(
+            f"{model} has learned from the hold-out ({NOTE}), so it proves nothing there. Take a model trained "
+            "without it: of a round, rounds.N.holdout false"
+        )
+
+
 def supervised(name: str, train: Train, roles: tuple[str, ...], split: Path, params: Params, out: Path) -> Path:
     """A run on given labels alone."""
     table = read_split(split)
     job = every_label(name, train, params.network, table, roles=roles)
     nothing = PseudoLabels.none(0, len(classes_of(table)))
-    return run(replace(job, pool=np.zeros(0, np.int64), pseudo=nothing), table, params, out)
+    job = replace(job, pool=np.zeros(0, np.int64), pseudo=nothing)
+    return run(job, table, params, out, notes={NOTE: list(roles)})
 
 
 def every_label(

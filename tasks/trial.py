@@ -19,7 +19,7 @@ from tasks.io import as_json, read_json, write_whole
 from tasks.knobs import Train
 from tasks.params import Params
 from tasks.progress import Progress
-from tasks.training import Job, every_label, fingerprint, rows_of, source, start
+from tasks.training import Job, check_unlearned, every_label, fingerprint, rows_of, source, start
 from tutelage.data.batches import batches
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_labels import PseudoLabels, read
@@ -70,6 +70,8 @@ class Trial:
 def arena(split: Path, teacher: Path, labels: Path | None, params: Params) -> Arena:
     """Read what is shared. BadInput for pseudo-labels of another pool or teacher, and for an empty test."""
     table = read_split(split)
+    if params.compare.measured_on == "holdout":
+        check_unlearned(teacher)
     model = teacher / "model.safetensors"
     card = load_model(model)[1]
     rows_and_labels(table, card, params.compare.measured_on)

@@ -1,6 +1,8 @@
 import json
 import math
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +56,15 @@ def test_a_sound_round_goes_on_with_its_student(world, tmp_path):
     assert found["signals"]["empty"] == {
         "value": 0.5, "limit": 0.98, "breached": False, "detail": "50.0 % of the pool got no label (limit 98.0 %)",
     }  # fmt: skip
+
+
+def test_what_its_model_has_learned_from_goes_with_it(world, tmp_path):
+    folders = {name: Path(shutil.copytree(world[name], tmp_path / name)) for name in ("teacher", "student", "bad")}
+    for name, folder in folders.items():
+        write_json(folder / "learned_from.json", [name])
+    for student, kept in (("student", "student"), ("bad", "teacher")):
+        run(world, tmp_path / "guard", teacher=folders["teacher"], student=folders[student])
+        assert json.loads((tmp_path / "guard" / "learned_from.json").read_text()) == [kept]
 
 
 def test_a_student_that_lost_what_its_teacher_knew_is_refused(world, tmp_path):

@@ -79,7 +79,7 @@ def test_killed_in_training_and_continued_is_bit_equal(project):
     assert not saved.exists()
     assert run(TEACHER) == [0]
     assert cut == {path.name: path.read_bytes() for path in Path("work/teacher").iterdir()}
-    assert set(cut) == {"model.safetensors", "curve.csv"}
+    assert set(cut) == {"model.safetensors", "curve.csv", "learned_from.json"}
 
 
 def test_a_checkpoint_of_other_data_or_params_is_never_picked_up(project, monkeypatch):
@@ -182,6 +182,23 @@ def test_calibration_of_another_teacher_is_refused(project, capsys):
     change(teacher__steps=14)
     assert run(TEACHER, ROUND[1]) == [0, 2]
     assert "another teacher" in capsys.readouterr().err
+
+
+def test_a_model_that_learned_from_the_hold_out_is_not_calibrated_on_it(project, capsys):
+    change(rounds__1={"teacher": "work/teacher", "holdout": True})
+    assert run(TEACHER, *ROUND) == [0] * 5
+    said = "has learned from the hold-out (learned_from.json), so it proves nothing there"
+    for model in ("student", "guard"):
+        assert run(f"calibrate work/split work/rounds/1/{model} work/c") == [2]
+        assert f"work/rounds/1/{model} {said}" in capsys.readouterr().err
+    for stage in ("oracle", "baseline"):
+        assert run(f"{stage} work/split work/doctor work/{stage}", f"calibrate work/split work/{stage} work/c") == [
+            0,
+            2,
+        ]
+    change(compare__measured_on="holdout")
+    assert run("compare work/split work/baseline work/compare") == [2]
+    assert f"work/baseline {said}" in capsys.readouterr().err
 
 
 def test_labels_of_another_pool_are_refused(project, capsys):
