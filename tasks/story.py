@@ -16,6 +16,7 @@ from tasks.params import Params
 from tutelage.data.manifest import read_truth
 from tutelage.data.pseudo_labels import read_table
 from tutelage.metrics.comparison import Interval, accuracy_interval
+from tutelage.types import BadInput
 
 RESAMPLES = 2000
 
@@ -104,6 +105,7 @@ def read_story(work: Path, params: Params) -> Story:
     truth = read_truth(work / "split")
     rounds = [read_round(work / "rounds" / str(number), number, truth) for number in sorted(params.rounds)]
     verdict = read_json(work / "judge" / "verdict.json")
+    _same_models(work, verdict["digests"])
     teacher = _model(work / "evaluation" / "teacher", "first teacher")
     candidate = _model(work / "evaluation" / "candidate", "")
     oracle = read_line(work / "evaluation" / "oracle", "all-labels oracle")
@@ -118,6 +120,18 @@ def read_story(work: Path, params: Params) -> Story:
         curves=read_curves(work, rounds),
         uneven=uneven(params),
     )
+
+
+def _same_models(work: Path, judged: dict[str, str]) -> None:
+    """BadInput where the tests are of other models than the verdict."""
+    for name in ("candidate", "baseline"):
+        folder = work / "evaluation" / name
+        tested = read_json(folder / "metrics.json")["model"]
+        if tested != judged[name]:
+            raise BadInput(
+                f"{folder} tested another model ({tested[:12]}) than {work / 'judge'} judged ({judged[name][:12]}). "
+                "Run `dvc repro report` to make both anew"
+            )
 
 
 def _model(folder: Path, title: str) -> Line:
@@ -141,6 +155,8 @@ def read_round(folder: Path, number: int, truth: dict[str, int]) -> RoundRecord:
     student = _model(folder / "evaluation", f"student of round {number}")
     note = folder / "student" / "passed.json"
     calibration = read_json(folder / "calibration" / "calibration.json")
+    if not (folder / "labels" / "manifest.json").exists():
+        raise BadInput(f"{folder / 'labels'} has no manifest.json: it is no whole store. Run `dvc repro report`")
     labels = read_table(folder / "labels", ["id", "label", "calibrated", "kept"])
     opinions = read_opinions(folder / "guard" / "opinions.parquet")
     return RoundRecord(

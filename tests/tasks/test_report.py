@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from tasks.gallery import _edge, _of_each_class
 from tasks.page import page
 from tasks.report import report
 from tasks.story import count_labels, read_story
+from tutelage.types import BadInput
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +195,14 @@ def test_the_edge_is_where_a_class_ends_to_be_kept():
 
 def test_the_fixture_has_awkward_names():
     assert any("<" in name for name in CLASSES)
+
+
+def test_parts_that_do_not_belong_together_are_no_story(tmp_path):
+    work, params = make_work(tmp_path, rounds=1)
+    (work / "rounds/1/labels/manifest.json").rename(tmp_path / "manifest.json")
+    with pytest.raises(BadInput, match=r"rounds/1/labels has no manifest.json"):
+        report(work, params=params, out=tmp_path / "reports")
+    (tmp_path / "manifest.json").rename(work / "rounds/1/labels/manifest.json")
+    shutil.copytree(work / "evaluation/oracle", work / "evaluation/candidate", dirs_exist_ok=True)
+    with pytest.raises(BadInput, match=r"evaluation/candidate tested another model .*dvc repro report"):
+        report(work, params=params, out=tmp_path / "reports")
