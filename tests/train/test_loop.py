@@ -59,6 +59,18 @@ def test_a_checkpoint_that_is_not_there_is_a_start(start, tmp_path):
     assert run.step == 0
 
 
+@pytest.mark.parametrize("kept", [0, 1000, None])
+def test_a_checkpoint_that_is_not_whole_is_named(start, tmp_path, kept):
+    path, (_, run) = tmp_path / "run.pt", start("kd")
+    checkpoint.save(run, path)
+    if kept is None:
+        torch.save({"step": 1}, path)
+    else:
+        path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(BadInput, match=r"run\.pt is no whole checkpoint.*Delete it"):
+        checkpoint.restore(run, path)
+
+
 def test_a_given_teacher_is_not_in_the_checkpoint(start, tmp_path):
     for name, kept in (("kd", False), ("mean_teacher", True)):
         _, run = start(name)

@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from tutelage.train.loop import Run
+from tutelage.types import BadInput
 
 
 def save(run: Run[Any, Any], path: Path) -> None:
@@ -38,10 +40,16 @@ def write(state: dict[str, Any], path: Path) -> None:
 
 
 def restore(run: Run[Any, Any], path: Path) -> bool:
-    """Put `run`, and torch's random state, back to where `path` left them. False where there is no such file."""
+    """Put `run`, and torch's random state, back to where `path` left them. False where there is no such file.
+
+    Raises BadInput for a file that holds no such run.
+    """
     if not path.exists():
         return False
-    put_back(run, torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        put_back(run, torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, EOFError, UnpicklingError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path} is no whole checkpoint of this run. Delete it to start this run anew") from error
     return True
 
 
