@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tutelage.models.average import Frozen, average_into
-from tutelage.models.backbone import NetworkSpec, create
+from tutelage.models.backbone import NetworkSpec, create, normalisation
 from tutelage.models.files import load_model, save_model
 from tutelage.models.grown import Layer
 from tutelage.types import BadInput
@@ -37,7 +37,7 @@ def test_grey_half_way_is_zero_without_published_weights():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"name": "resnet81"}, "resnet81.*Near"),
+        ({"name": "ResNet-81"}, "ResNet-81.*Near: .*resnet"),
         ({"pretrained": True}, "no published weights"),
         ({"width": 0}, "at least 1"),
         ({"image_size": 4}, "at least 8"),
@@ -127,3 +127,10 @@ def test_added_layers_are_in_the_file(tmp_path):
 def test_added_layers_that_do_not_fit_are_refused(spec):
     with pytest.raises(BadInput, match=r"network\.added has 2 layers"):
         create(replace(spec, added=(TWICE, TWICE)), 3)
+
+
+def test_published_weights_see_pixels_as_they_were_trained():
+    for name, mean in (("resnet18", 0.485), ("vit_tiny_patch16_224", 0.5)):
+        assert normalisation(NetworkSpec(name=name, image_size=224, pretrained=True))[0].flatten()[0] == pytest.approx(
+            mean
+        )

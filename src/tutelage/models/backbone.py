@@ -4,6 +4,7 @@ timm is imported where it is used: it takes longer to load than most stages take
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -16,7 +17,6 @@ from tutelage.models.tokens import Ask, small_vit, through_blocks
 from tutelage.types import BadInput, Network, Outputs
 
 SMALL_VITS = {f"small_vit_{blocks}": blocks for blocks in (1, 2, 3, 4, 6, 8, 12)}
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what timm's weights were trained with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +86,15 @@ def create(spec: NetworkSpec, classes: int, *, download: bool = True) -> Backbon
 def normalisation(spec: NetworkSpec) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
     """Mean and standard deviation that pixels in 0..1 are normalised by.
 
-    Published weights fix them; without, grey half-way is zero and the range is -1..1.
+    Published weights fix them, each its own; without, grey half-way is zero and the range is -1..1.
     """
-    mean, std = (_MEAN, _STD) if spec.pretrained else ((0.5,) * 3, (0.5,) * 3)
+    mean: tuple[float, ...] = (0.5,) * 3
+    std: tuple[float, ...] = (0.5,) * 3
+    if spec.pretrained:
+        from timm.models import get_pretrained_cfg
+
+        published = get_pretrained_cfg(spec.name)
+        mean, std = published.mean, published.std
     return torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
 
 
@@ -106,7 +112,7 @@ def _check_known(name: str) -> None:
     import timm
 
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5])
+        near = ", ".join(get_close_matches(name.lower(), timm.list_models(), n=5, cutoff=0.5)) or "none"
         raise BadInput(f"network.name is {name!r}, which timm {timm.__version__} does not know. Near: {near}")
 
 
