@@ -21,6 +21,7 @@ from tasks.lesson_params import LessonParams
 from tasks.loops import Loop, NASStudent
 from tasks.multi_params import Multitask
 from tasks.strings_params import StringsParams
+from tasks.written import read
 from tutelage.data.views import Views
 from tutelage.methods import Method
 from tutelage.models.backbone import NetworkSpec
@@ -28,7 +29,6 @@ from tutelage.train.pate import PATE
 from tutelage.train.settings import Compute, Optimiser
 from tutelage.types import BadInput
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML has it, reads ten times faster
 LONGEST = 80  # characters of a value that an error repeats
 
 
@@ -235,7 +235,7 @@ class Params:
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read and check params.yaml. Raises BadInput with every problem, one a line."""
     try:
-        written = _read(path.read_text("utf-8"))
+        written = read(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise BadInput(f"{path} does not exist. Run from the repository's root.") from error
     except UnicodeDecodeError as error:
@@ -249,25 +249,6 @@ def load(path: Path = Path("params.yaml")) -> Params:
     except ValidationError as error:
         problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
         raise BadInput(f"{path} has {error.error_count()} problem(s):\n{problems}") from error
-
-
-def _read(text: str) -> Any:
-    """The content of YAML in which no key stands twice in a section, where the second would silently win."""
-    loader = _LOADER(text)
-    node = loader.get_single_node()
-    open_ = [node]
-    while open_:
-        section = open_.pop()
-        if isinstance(section, yaml.SequenceNode):
-            open_ += section.value
-        elif isinstance(section, yaml.MappingNode):
-            keys = [key for key, _ in section.value if isinstance(key, yaml.ScalarNode)]
-            first = {key.value: key for key in reversed(keys)}
-            for key in keys:
-                if first[key.value] is not key:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
-            open_ += [inner for _, inner in section.value]
-    return None if node is None else loader.construct_document(node)
 
 
 @cache

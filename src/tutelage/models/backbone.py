@@ -93,8 +93,8 @@ def normalisation(spec: NetworkSpec) -> tuple[Float[Tensor, "3 1 1"], Float[Tens
     if spec.pretrained:
         from timm.models import get_pretrained_cfg
 
-        published = get_pretrained_cfg(spec.name)
-        mean, std = published.mean, published.std
+        if published := get_pretrained_cfg(spec.name):  # None: timm has no weights of it, and says so when it is made
+            mean, std = published.mean, published.std
     return torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
 
 
