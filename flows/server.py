@@ -23,6 +23,7 @@ from flows.warm import loading
 from tasks.closed_pipe import quiet
 
 FIRST_PORT = 4200  # of a server that stays: flows of any checkout look there, so none may end with one of them
+OWN = "server.url"  # in PREFECT_HOME: where the server of a flow answers, or did
 LOCAL = ("127.0.0.1", "localhost")
 DEADLINE = 120.0  # seconds in which a server has to answer
 
@@ -113,6 +114,7 @@ def start_own(home: Path) -> str:
             if not answers(url):
                 raise
             continue  # a server of another checkout, started at the same moment, has taken the port
+        (home / OWN).write_text(url)
         return url
 
 

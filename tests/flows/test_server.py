@@ -20,7 +20,7 @@ from flows import server as at_hand
 from flows import ui
 from flows.adapt import adapt
 from flows.child import Child, Failed
-from flows.server import FIRST_PORT, address, answers, free_port, listens, main_of, serving, start, start_own
+from flows.server import FIRST_PORT, OWN, address, answers, free_port, listens, main_of, serving, start, start_own
 from tasks.warm import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +135,23 @@ def test_a_server_of_another_checkout_that_was_faster_keeps_its_port(
     monkeypatch.setattr(at_hand, "answers", lambda url: url == address(first))
     assert start_own(tmp_path) == address(first + 1)
     assert tried == [address(first), address(first + 1)]
+
+
+def test_pages_of_a_flow_that_runs_are_those_of_its_own_server(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(at_hand, "start", lambda url, home: None)
+    monkeypatch.setattr(at_hand, "free_port", lambda least: int(server.url.removesuffix("/api").rpartition(":")[2]))
+    start_own(server.home)
+    try:
+        with temporary_settings({PREFECT_API_URL: address(free_port(15000))}):
+            assert ui.main() == 0
+        assert server.url.removesuffix("/api") in capsys.readouterr().out
+    finally:
+        (server.home / OWN).unlink()
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:port/api"}):
+        assert ui.main() == 1
+    assert "is no URL" in capsys.readouterr().err
 
 
 def test_pages_are_told_where_their_api_is(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
