@@ -51,7 +51,7 @@ def ranks(task: Callable[[int], object], count: int = 2) -> None:
         port = probe.getsockname()[1]
 
     def joined(rank: int) -> None:
-        places = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+        places = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", **places}
         jaxtyping.config.update("jaxtyping_disable", True)  # what wraps a network for gloo is not of its type
         torch.distributed.init_process_group("gloo", rank=rank, world_size=count)
