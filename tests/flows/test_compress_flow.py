@@ -10,6 +10,7 @@ from toy import Server, Toy
 from flows.compress import rows, show_files
 from flows.production import see_that_all_is_up_to_date
 from flows.reproduce import checkout
+from flows.retrain import CLASSIFIER
 from tasks.io import write_json
 
 KINDS = ("fp16", "fp32", "int8")
@@ -63,7 +64,7 @@ def test_the_table_is_an_artifact_that_says_the_verdict(server: Server, tmp_path
 def only_the_rounds(root: Path, milestone: str) -> None:
     with checkout(root) as reproduce:
         reproduce(milestone)
-        see_that_all_is_up_to_date(reproduce)
+        see_that_all_is_up_to_date(reproduce, CLASSIFIER)
 
 
 def test_a_night_does_not_fail_on_stages_of_another_story(toy: Toy) -> None:
