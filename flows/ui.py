@@ -6,7 +6,7 @@ import sys
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from flows.child import Failed
-from flows.server import FIRST_PORT, OWN, address, answers, free_port, local, variables
+from flows.server import FIRST_PORT, OWN, address, answers, free_port, variables
 from tasks.closed_pipe import quiet
 
 
@@ -14,14 +14,13 @@ from tasks.closed_pipe import quiet
 def main() -> int:
     url, own = PREFECT_API_URL.value() or address(FIRST_PORT), PREFECT_HOME.value() / OWN
     try:
-        local(url)
+        known = next(filter(answers, [url, *([own.read_text()] if own.exists() else [])]), None)
     except Failed as error:
         print(error, file=sys.stderr)
         return 1
-    for known in (url, own.read_text() if own.exists() else ""):
-        if known and answers(known):
-            print(f"A server is running: {known.removesuffix('/api')}")
-            return 0
+    if known:
+        print(f"A server is running: {known.removesuffix('/api')}")
+        return 0
     url = address(free_port())
     print(f"{url.removesuffix('/api')} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "prefect", "server", "start"]

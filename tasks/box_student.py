@@ -11,7 +11,7 @@ from tasks.box_training import every_box, train_detector
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.student import roles_of, round_of, weakened
-from tasks.training import rows_of
+from tasks.training import NOTE, rows_of
 from tutelage.data.manifest import read_split
 from tutelage.data.pseudo_boxes import easiest, read_boxes_of
 
@@ -42,4 +42,4 @@ def box_student(split: Path, teacher: Path, labels: Path, *, params: Params, out
     if settings.easiest < 1:
         pseudo = easiest(pseudo, [one.scores for one in kept_boxes(read_store(labels))], settings.easiest)
     job = dataclasses.replace(job, pseudo=pseudo)
-    return train_detector(job, table, params, out, notes={"learned_from.json": list(roles_of(settings))})
+    return train_detector(job, table, params, out, notes={NOTE: list(roles_of(settings))})

@@ -287,8 +287,9 @@ class TestShards:
         assert refused(scan(tmp_path, "s.tar", "labelled")) == {"labelled/s.tar/1.png": "unknown_label"}
         assert found(scan(tmp_path, "s.tar", "pool")) == {"pool/s.tar/1.png": None}
 
-    def test_true_is_no_class(self, tmp_path):
-        shard(tmp_path / "s.tar", {"1.png": PNG, "1.json": '{"label": true}'})
+    @pytest.mark.parametrize("written", ["true", r'"\ud800"'])
+    def test_what_is_no_text_is_no_class(self, tmp_path, written):
+        shard(tmp_path / "s.tar", {"1.png": PNG, "1.json": f'{{"label": {written}}}'})
         assert refused(scan(tmp_path, "s.tar", "labelled")) == {"labelled/s.tar/1.png": "unknown_label"}
 
     def test_members_that_lead_elsewhere_are_refused(self, tmp_path):

@@ -50,10 +50,17 @@ def test_a_python_loads_while_a_server_starts(server: Server, monkeypatch: pytes
     assert seen[2:] == ["ended"]
 
 
-def test_a_server_elsewhere_that_does_not_answer_is_not_replaced(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://prefect.invalid:4200/api", "which does not answer"),
+        ("http://127.0.0.1:port/api", "port/api, which is no URL"),
+    ],
+)
+def test_an_address_elsewhere_or_nowhere_is_not_replaced(server: Server, url: str, told: str) -> None:
     with (
-        temporary_settings({PREFECT_API_URL: "http://prefect.invalid:4200/api"}),
-        pytest.raises(Failed, match="which does not answer"),
+        temporary_settings({PREFECT_API_URL: url}),
+        pytest.raises(Failed, match=told),
         serving(),
     ):
         pass
@@ -90,15 +97,6 @@ def test_prefect_asks_no_proxy_for_this_machine(server: Server, monkeypatch: pyt
     assert os.environ["NO_PROXY"] == "example.org,127.0.0.1,localhost"
 
 
-def test_an_address_that_is_none_is_said(server: Server) -> None:
-    with (
-        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:port/api"}),
-        pytest.raises(Failed, match="port/api, which is no URL"),
-        serving(),
-    ):
-        pass
-
-
 @pytest.fixture
 def sleeping() -> Iterator[Child]:
     with subprocess.Popen(["sleep", "600"], text=True) as process:
@@ -106,10 +104,12 @@ def sleeping() -> Iterator[Child]:
         process.kill()
 
 
+@pytest.mark.parametrize("another", [False, True])  # server answers at its address
 def test_a_server_that_never_answers_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeping: Child
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeping: Child, another: bool
 ) -> None:
     monkeypatch.setattr(at_hand, "bound", lambda *_, **__: sleeping)
+    monkeypatch.setattr(at_hand, "answers", lambda _: another)
     monkeypatch.setattr(at_hand, "DEADLINE", 0)
     url = address(free_port(15600))
     with pytest.raises(
