@@ -1,5 +1,7 @@
 # Sets itself up on a fresh machine: Python 3.11 or 3.12, no root, no GPU, no running server.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
+# A name on the PATH may be a shim of a version that is not there, so each is asked.
+RIGHT := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(RIGHT)' 2>/dev/null && echo $$p && exit; done)
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
@@ -56,7 +58,7 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 
 .venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(RIGHT)' \
 		|| (echo "Tutelage needs Python 3.11 or 3.12: make demo PYTHON=/path/to/python3.12" && exit 2)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,export,dev]'
