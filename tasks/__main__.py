@@ -2,7 +2,7 @@
 
 A task's positional paths are its inputs, in the order of its signature; the last path is what it writes.
 `python -m tasks` lists the verbs, `python -m tasks VERB --help` says what is in the files.
-`python -m tasks check` only validates params.yaml.
+`python -m tasks check` only validates params.yaml; `python -m tasks init FOLDER` writes your own images into it.
 
 Exit codes: 0 done, 1 failed, 2 bad input or params.
 """
@@ -46,19 +46,16 @@ def main(arguments: list[str]) -> int:
         print("\n".join(f"  {verb:14}{_first_line(_task(verb))}" for verb in VERBS))
         return 0
     verb, *paths = arguments
-    from tasks.fair import uneven
     from tasks.knobs import nearest  # after --help: it loads torch
     from tasks.params import load
     from tutelage.types import BadInput, Diverged
 
     try:
-        if verb == "check":
-            params = load()
-            notes = [*uneven(params), *uneven(params.detection, section="detection.")]
-            print("\n".join(["params.yaml is valid", *notes]))
+        if verb in OTHERS:
+            print("\n".join(OTHERS[verb](paths)))
             return 0
         if verb not in VERBS:
-            raise BadInput(f"{verb!r} is not a task{nearest(verb, VERBS)}")
+            raise BadInput(f"{verb!r} is not a task{nearest(verb, (*VERBS, *OTHERS))}")
         if paths in (["-h"], ["--help"]):
             print(f"{usage(verb)}\n\n{inspect.getdoc(_task(verb))}")
             return 0
@@ -78,6 +75,26 @@ def _unread_or_failed(verb: str, error: OSError) -> int:
         raise error
     print(f"{verb}: {error.strerror or error}: {error.filename or ''}\nNothing was written.", file=sys.stderr)
     return 1
+
+
+def _check(paths: list[str]) -> list[str]:
+    from tasks.fair import uneven
+    from tasks.params import load
+
+    params = load()
+    return ["params.yaml is valid", *uneven(params), *uneven(params.detection, section="detection.")]
+
+
+def _init(paths: list[str]) -> list[str]:
+    from tasks.init import init
+    from tutelage.types import BadInput
+
+    if len(paths) != 1 or paths[0] in ("-h", "--help"):
+        raise BadInput(f"{len(paths)} path(s) given. Usage: python -m tasks init FOLDER\n\n{inspect.getdoc(init)}")
+    return init(Path(paths[0]))
+
+
+OTHERS = {"check": _check, "init": _init}  # not tasks: they read and write params.yaml
 
 
 def usage(verb: str) -> str:

@@ -40,12 +40,17 @@ def categories(classes: Sequence[str]) -> list[dict[str, Any]]:
 
 def write_coco(path: Path, content: dict[str, Any]) -> None:
     """Equal contents are equal bytes."""
+    path.write_text(as_text(content))
+
+
+def as_text(content: dict[str, Any]) -> str:
+    """What `write_coco` writes."""
     lists = [
         f"{json.dumps(name)}: [\n"
         + ",\n".join(json.dumps(row, sort_keys=True, allow_nan=False) for row in content[name])
         for name in _LISTS
     ]
-    path.write_text("{\n" + "\n],\n".join(lists) + "\n]\n}\n")
+    return "{\n" + "\n],\n".join(lists) + "\n]\n}\n"
 
 
 def _annotation(row: dict[str, Any], number: int, image: int, width: int, height: int) -> dict[str, Any]:

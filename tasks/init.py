@@ -1,0 +1,129 @@
+"""From a folder of your own images to params.yaml."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from pathlib import Path
+from statistics import median
+from textwrap import shorten
+from typing import Any
+
+from tasks.io import write_whole
+from tasks.params import Params, load
+from tasks.places import NAMES, Places, find
+from tasks.written import read, rewrite
+from tutelage.data.foreign import images_of, size_of
+from tutelage.data.records import SourceName
+from tutelage.data.sources import scan
+from tutelage.types import BadInput
+
+LOOKED_AT = 50  # images whose size is read
+LONGEST = 150  # letters of a value that is shown
+DEMO = 28  # pixels of the demo's images
+DOWNLOADS = "The network's published weights are downloaded once; without a network write pretrained: false."
+MISSING: dict[SourceName, str] = {
+    "pool": "none. Put images without labels into {root}/pool: they are what a student learns from",
+    "test": "none, so some of the labelled images are set aside (test_fraction)",
+}
+
+
+def init(root: Path, path: Path = Path("params.yaml")) -> list[str]:
+    """Write what lies in `root` into params.yaml, and nothing else of it; what to tell a person, a line each.
+
+    Boxes of YOLO and PASCAL VOC become COCO JSON files in `root`. A network that is no longer the demo's stays.
+    Raises BadInput where nothing was recognised or two things may be meant; then nothing has changed.
+    """
+    if not root.is_dir():
+        raise BadInput(f"{root} is no folder. Name the one that your images lie in")
+    params = load(path)
+    places = find(root)
+    values = _of_boxes(root, places, params) if places.boxes else _of_classes(root, places, params)
+    seen = list(_seen(root, places))
+    before = path.read_text("utf-8")
+    after = rewrite(before, values)
+    write_whole(path, after.encode())
+    stage = "box_report" if places.boxes else "report"
+    changed = list(_changes(read(before), read(after), values))
+    downloads = "" if not any("pretrained" in line for line in changed) else f" {DOWNLOADS}"
+    return [
+        *seen,
+        f"{path}:",
+        *(changed or ["  nothing to change"]),
+        f"Next: python -m tasks check, then dvc repro {stage}. `steps` decide how long it takes.{downloads}",
+    ]
+
+
+def _of_classes(root: Path, places: Places, params: Params) -> dict[str, Any]:
+    values: dict[str, Any] = {"fetch.dataset": "none", "split.labels_per_class": None, "ingest.root": _as_written(root)}
+    values |= {f"ingest.{role}": places.names.get(role) for role in NAMES}
+    side, net = _side(root), params.network
+    if side and net.name == "small_resnet" and net.image_size == DEMO:
+        size = 224 if side > 160 else 128 if side > 80 else max(DEMO, side // 4 * 4)
+        values["network"] = {"name": "small_resnet", "width": net.width, "image_size": size}
+        if size >= 128:
+            values["network"] = {"name": "resnet18", "image_size": size, "pretrained": True}
+        values["views.crop_padding"] = round(params.views.crop_padding * size / DEMO)
+    return values
+
+
+def _of_boxes(root: Path, places: Places, params: Params) -> dict[str, Any]:
+    """Names of boxes by a classifier of crops are measured on garments alone, so they are left out."""
+    ingest: dict[str, str | None] = {"root": _as_written(root), **{role: places.names.get(role) for role in NAMES}}
+    values: dict[str, Any] = {f"detection.ingest.{key}": name for key, name in ingest.items()}
+    for role in NAMES:
+        if getattr(params.detection.ingest, f"{role}_images") != places.images.get(role):
+            values[f"detection.ingest.{role}_images"] = places.images.get(role)
+    values |= {"detection.split.images": None, "detection.names": None}
+    side, net = _side(root), params.detection.network
+    if side > 96 and net.backbone == "small_resnet":
+        values["detection.network"] = {
+            "kind": net.kind, "backbone": "resnet18", "pretrained": True, "image_size": 320, "channels": 128,
+            "head_convs": 2, "levels": [8, 16, 32, 64],
+        }  # fmt: skip
+    return values
+
+
+def _side(root: Path) -> int:
+    """Pixels of the shorter side, the median of some images of the folder; 0 where all are in shards."""
+    images = images_of(root)
+    sizes = [size_of(path) for path in images[:: max(1, len(images) // LOOKED_AT)]]
+    return int(median([min(size) for size in sizes if size] or [0]))
+
+
+def _as_written(root: Path) -> str:
+    """Inside the checkout relative to it, so that a copy of the checkout finds it."""
+    real = root.resolve()
+    return os.path.relpath(real) if real.is_relative_to(Path.cwd()) else real.as_posix()
+
+
+def _seen(root: Path, places: Places) -> Iterator[str]:
+    used: set[str] = set()
+    for role in NAMES:
+        if role not in places.names:
+            yield f"{role}: {MISSING[role].format(root=root)}"
+            continue
+        name = places.names[role]
+        if places.boxes and name.endswith(".json"):
+            content = json.loads((root / name).read_bytes())
+            folder = root / places.images[role] if role in places.images else (root / name).parent
+            files = [str(image["file_name"]) for image in content["images"]]
+            said = f"{len(files)} image(s), {len(content['annotations'])} object(s)"
+        else:
+            found = scan(root, name, role)
+            folder, files = Path(found.root), [image.path for image in found.found]
+            said = f"{len(files)} image(s)" + (f" of {len(found.classes)} class(es)" if role == "labelled" else "")
+        used |= {os.path.normpath(folder / file) for file in files}
+        yield f"{role}: {said} in {root / name}"
+    rest = [path for path in images_of(root) if os.path.normpath(path) not in used]
+    if rest:
+        yield f"left out: {len(rest)} image(s) such as {rest[0]}; what lies in {root / 'pool'} is learned from"
+
+
+def _changes(before: Any, after: Any, values: Mapping[str, Any]) -> Iterator[str]:
+    for name in values:
+        old, new = (
+            reduce(lambda section, key: section.get(key), name.split("."), content) for content in (before, after)
+        )
+        if old != new:
+            yield f"  {name}: {shorten(json.dumps(old), LONGEST)} -> {shorten(json.dumps(new), LONGEST)}"

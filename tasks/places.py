@@ -1,0 +1,196 @@
+"""What lies in a folder of a user's own images: which of it is labelled, the pool, the test, and in what form."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.io import write_whole
+from tutelage.data.coco_file import as_text
+from tutelage.data.foreign import from_voc, from_yolo, images_of
+from tutelage.data.records import SourceName
+from tutelage.types import BadInput
+
+NAMES: dict[SourceName, tuple[str, ...]] = {  # what folders and files are called, the surest first
+    "pool": ("pool", "unlabelled", "unlabeled"),
+    "labelled": ("labelled", "labeled", "train", "training"),
+    "test": ("test", "testing", "val", "valid", "validation"),
+}
+TABLES = (".csv", ".tsv")
+LAYOUTS = """It takes
+  classes    {root}/train/cat/*.jpg, {root}/train/dog/*.jpg; or {root}/train.csv with the columns image and label
+  boxes      {root}/train.json (COCO), or data.yaml (YOLO), or Annotations/*.xml (PASCAL VOC)
+  no labels  {root}/pool/*.jpg
+  to test    {root}/test, as train; without it, some of the labelled images are set aside"""
+
+
+@dataclass
+class Places:
+    """What lies in the folder, as names inside it; `images` of a COCO JSON whose images do not lie beside it."""
+
+    boxes: bool = False
+    names: dict[SourceName, str] = field(default_factory=dict)
+    images: dict[SourceName, str] = field(default_factory=dict)
+
+
+def find(root: Path) -> Places:
+    """By the names of folders and files. Boxes of YOLO and PASCAL VOC become COCO JSON files in `root`.
+
+    Raises BadInput where nothing is recognised, or where two things may be meant.
+    """
+    return _boxes(root) or _classes(root)
+
+
+def _classes(root: Path) -> Places:
+    entries = [entry for entry in sorted(root.iterdir()) if not entry.name.startswith(".")]
+    tables = [entry.name for entry in entries if entry.suffix.lower() in (*TABLES, ".tar")]
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    found = Places(names=_by_role([tables, folders], root))
+    if "labelled" not in found.names:
+        inner = [name for name in folders if any(images_of(root / name))]
+        said = (
+            f" It has the folders {', '.join(inner[:5])}: are they classes? Move them into {root}/train."
+            if inner
+            else ""
+        )
+        raise BadInput(f"{root} has no folder or table called train or labelled.{said} {LAYOUTS.format(root=root)}")
+    return found
+
+
+def _boxes(root: Path) -> Places | None:
+    """COCO's, YOLO's or PASCAL VOC's, the first that is there; None where no objects are given."""
+    files = dict(_coco_files(root))
+    found = Places(boxes=True)
+    if files:
+        found.names = _by_role([[name for name in files if "instances" in _words(name)], list(files)], root)
+        for role, name in found.names.items():
+            if folder := _folder_of(root, name, role, files[name]):
+                found.images[role] = folder
+    else:
+        made = _made_of_yolo(root) or _made_of_voc(root)
+        if made is None:
+            return None
+        found.names = {role: _write(root / f"{role}.json", content) for role, content in made.items()}
+    if "labelled" not in found.names:
+        raise BadInput(f"{root} has boxes, and none that are called train or labelled. {_by_hand()}")
+    folders = [entry for entry in (*root.iterdir(), *root.glob("images/*")) if entry.is_dir() or entry.suffix == ".tar"]
+    others = [entry.relative_to(root).as_posix() for entry in sorted(folders)]
+    found.names = _by_role([others], root, only="pool") | found.names
+    return found
+
+
+def _by_role(candidates: Sequence[Sequence[str]], root: Path, only: SourceName | None = None) -> dict[SourceName, str]:
+    """The candidate with the surest name for each role; of several lists, an earlier one goes first."""
+    found: dict[SourceName, str] = {}
+    for role in [only] if only else NAMES:
+        for word, names in ((word, names) for word in NAMES[role] for names in candidates):
+            matches = [name for name in names if word in _words(name) and name not in found.values()]
+            if len(matches) > 1:
+                raise BadInput(f"{root} has {' and '.join(matches[:3])}: which are {role}? {_by_hand()}")
+            if matches:
+                found[role] = matches[0]
+                break
+    return found
+
+
+def _by_hand() -> str:
+    return "Name one of them otherwise, or write `ingest` (for boxes: detection.ingest) in params.yaml by hand"
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall("[a-z]+", name.casefold()))
+
+
+def _below(root: Path, suffix: str) -> list[str]:
+    """Files in the folder and in its folders, by relative name."""
+    return sorted(path.relative_to(root).as_posix() for path in (*root.glob(f"*{suffix}"), *root.glob(f"*/*{suffix}")))
+
+
+def _coco_files(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """The COCO JSON files by name, each with the images that it names. A large one takes seconds to read."""
+    for name in _below(root, ".json"):
+        try:
+            content = json.loads((root / name).read_bytes())
+        except ValueError as error:
+            raise BadInput(f"{root / name}: no JSON ({error}). Mend it, or move it away") from error
+        if isinstance(content, dict) and isinstance(content.get("images"), list) and "categories" in content:
+            images = [image for image in content["images"] if isinstance(image, dict)]
+            yield name, [str(image["file_name"]) for image in images if "file_name" in image]
+
+
+def _folder_of(root: Path, name: str, role: str, images: Sequence[str]) -> str | None:
+    """Where the images of a COCO JSON lie; None for beside it, where they are looked for anyway. Raises BadInput."""
+    here = (root / name).parent
+    if not images or (here / images[0]).is_file():
+        return None
+    there = [folder for folder in sorted(root.glob("**/")) if all((folder / image).is_file() for image in images)]
+    if len(there) > 1:  # names that count from 1 are in every folder
+        there = [folder for folder in there if folder.name.casefold() in name.casefold()]
+    if len(there) != 1:
+        raise BadInput(
+            f"{root / name} names {len(images)} image(s), such as {images[0]!r}, and "
+            f"{'no folder has them all' if not there else 'several folders have them'}. Write the folder they lie in "
+            f"as detection.ingest.{role}_images in params.yaml"
+        )
+    return there[0].relative_to(root).as_posix()
+
+
+def _made_of_yolo(root: Path) -> dict[SourceName, dict[str, Any]] | None:
+    for path in (*sorted(root.glob("*.yaml")), *sorted(root.glob("*.yml"))):
+        try:
+            content = yaml.safe_load(path.read_text("utf-8"))
+        except yaml.YAMLError as error:
+            raise BadInput(f"{path} is not YAML: {error}") from error
+        if isinstance(content, dict) and "names" in content and "train" in content:
+            names = content["names"]
+            named = list(map(str, names.values() if isinstance(names, dict) else names))
+            tested = content.get("test") or content.get("val")
+            splits: dict[SourceName, Any] = {"labelled": content["train"], "test": tested}
+            return {
+                role: from_yolo(_yolo_folders(path, content.get("path"), written), named, root)
+                for role, written in splits.items()
+                if written
+            }
+    return None
+
+
+def _yolo_folders(path: Path, base: Any, written: Any) -> list[Path]:
+    """Folders of a split: relative to data.yaml, to its `path`, or, as Roboflow writes them, one folder too high."""
+    found = []
+    for name in map(str, written if isinstance(written, list) else [written]):
+        tried = [path.parent / str(base or "") / name, path.parent / name, path.parent / name.removeprefix("../")]
+        there = [
+            folder for folder in tried if folder.is_dir() and folder.resolve().is_relative_to(path.parent.resolve())
+        ]
+        if not there:
+            raise BadInput(f"{path} names the images {name!r}, which are no folder in {path.parent}. Write one that is")
+        found.append(there[0])
+    return found
+
+
+def _made_of_voc(root: Path) -> dict[SourceName, dict[str, Any]] | None:
+    """By ImageSets/Main where it is there; by the folders that the XML lies in; or all of Annotations/."""
+    lists = {path.stem: path.read_text("utf-8").split() for path in sorted(root.glob("ImageSets/Main/*.txt"))}
+    files: dict[SourceName, list[Path]] = {}
+    for role, words in NAMES.items():
+        for word in words:
+            listed = [root / "Annotations" / f"{stem}.xml" for stem in lists.get(word, ())]
+            found = listed or sorted(root.glob(f"{word}/*.xml"))
+            if found and role not in files:
+                files[role] = found
+    if not files and (all_of_them := sorted(root.glob("Annotations/*.xml"))):
+        files = {"labelled": all_of_them}
+    return {role: from_voc(paths, root) for role, paths in files.items()} or None
+
+
+def _write(path: Path, content: dict[str, Any]) -> str:
+    """The name of the file, which is not written over another one of the user's. Raises BadInput."""
+    made = as_text(content).encode()
+    if path.exists() and path.read_bytes() != made:
+        raise BadInput(f"{path} would be written, and is there with another content. Move it away")
+    write_whole(path, made)
+    return path.name

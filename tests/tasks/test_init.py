@@ -1,0 +1,184 @@
+"""One command from a folder of images to params.yaml, whatever form the labels have."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from data.pictures import picture, save
+
+from tasks.init import init
+from tasks.params import load
+from tutelage.types import BadInput
+
+PARAMS = Path("params.yaml")
+VOC = """<annotation><filename>elsewhere.jpg</filename><object><name>dog</name><difficult>{difficult}</difficult>
+<bndbox><xmin>1</xmin><ymin>11</ymin><xmax>80</xmax><ymax>60</ymax></bndbox></object></annotation>"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch, pytestconfig):
+    """A folder `mine` beside params.yaml."""
+    shutil.copy(pytestconfig.rootpath / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    return tmp_path / "mine"
+
+
+def images(folder, number=3, size=(120, 160), first=0):
+    for place in range(first, first + number):
+        save(folder / f"{place}.jpg", picture(place, *size))
+
+
+def coco(path, number, **more):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    listed = [{"id": place, "file_name": f"{place}.jpg", "width": 160, "height": 120} for place in range(number)]
+    box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 2, 30, 40], "area": 1200, "iscrowd": 0}
+    categories = [{"id": 1, "name": "dog"}]
+    path.write_text(json.dumps({"images": listed, "annotations": [box], "categories": categories} | more))
+
+
+def test_class_folders_a_pool_and_nothing_else_of_the_file(mine):
+    images(mine / "train/cat")
+    images(mine / "train/dog", first=3)
+    images(mine / "pool", 5, first=6)
+    images(mine / "extra", 1, first=20)
+    before = PARAMS.read_text().splitlines()
+    said = init(mine)
+    params, after = load(), PARAMS.read_text().splitlines()
+    assert (params.fetch.dataset, params.split.labels_per_class) == ("none", None)
+    assert (params.ingest.root, params.ingest.labelled) == ("mine", "train")
+    assert (params.ingest.pool, params.ingest.test) == ("pool", None)
+    assert (params.network.name, params.network.image_size, params.network.pretrained) == ("resnet18", 128, True)
+    assert params.views.crop_padding == 14  # 3 of 28 pixels are 14 of 128
+    changed = [line.split(":")[0].strip() for line, old in zip(after, before, strict=True) if line != old]
+    assert changed == ["dataset", "root", "pool", "test", "labels_per_class", "network", "views"]
+    assert all(line.partition(" #")[2] == old.partition(" #")[2] for line, old in zip(after, before, strict=True))
+    assert f"labelled: 6 image(s) of 2 class(es) in {mine}/train" in said
+    assert any(line.startswith("left out: 1 image(s)") for line in said)
+    assert '  ingest.pool: null -> "pool"' in said
+
+
+def test_again_it_changes_nothing_and_a_network_of_ones_own_stays(mine):
+    images(mine / "train/cat", size=(28, 28))
+    images(mine / "train/dog", size=(28, 28), first=3)
+    init(mine)
+    text = PARAMS.read_text()
+    assert load().network.name == "small_resnet"
+    own = text.replace("name: small_resnet, width: 24, image_size: 28", "name: resnet50, image_size: 96")
+    PARAMS.write_text(own)
+    said = init(mine)
+    assert PARAMS.read_text() == own != text
+    assert said[-2] == "  nothing to change"
+
+
+def test_a_table_goes_before_the_folder_of_its_images_and_val_is_a_test(mine):
+    images(mine / "train")
+    (mine / "train.csv").write_text("image,label\ntrain/0.jpg,cat\ntrain/1.jpg,dog\n")
+    images(mine / "val/cat", first=5)
+    init(mine)
+    assert (load().ingest.labelled, load().ingest.test) == ("train.csv", "val")
+
+
+def test_coco_as_it_is_published(mine):
+    """Images lie apart from the JSON, those of both splits have the same names, and captions are no boxes."""
+    for split, number in {"train2017": 3, "val2017": 2, "unlabeled2017": 4}.items():
+        images(mine / split, number)
+    coco(mine / "annotations/instances_train2017.json", 3)
+    coco(mine / "annotations/instances_val2017.json", 2)
+    (mine / "annotations/captions_train2017.json").write_text('{"images": [], "annotations": []}')
+    init(mine)
+    found = load().detection.ingest
+    assert (found.labelled, found.labelled_images) == ("annotations/instances_train2017.json", "train2017")
+    assert (found.test, found.test_images) == ("annotations/instances_val2017.json", "val2017")
+    assert (found.pool, found.pool_images, found.root) == ("unlabeled2017", None, "mine")
+    assert load().detection.names is None
+    assert load().detection.network.backbone == "resnet18"
+
+
+def test_boxes_of_yolo(mine):
+    images(mine / "images/train", 3, (100, 200))
+    images(mine / "images/val", 1, (100, 200), first=8)
+    (mine / "labels/train").mkdir(parents=True)
+    (mine / "labels/train/0.txt").write_text("1 0.5 0.5 0.25 0.5\n\n0 0 0 0.5 0 0.5 1\n")
+    (mine / "data.yaml").write_text(
+        "path: /elsewhere\ntrain: images/train\nval: images/val\nnames: {0: person, 1: car}\n"
+    )
+    images(mine / "images/unlabeled", 2, first=20)
+    said = init(mine)
+    content = json.loads((mine / "labelled.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == [f"images/train/{n}.jpg" for n in range(3)]
+    assert [thing["bbox"] for thing in content["annotations"]] == [[75, 25, 50, 50], [0, 0, 100, 100]]
+    assert [thing["category_id"] for thing in content["annotations"]] == [2, 1]
+    assert content["annotations"][1]["segmentation"] == [[0, 0, 100, 0, 100, 100]]
+    assert f"labelled: 3 image(s), 2 object(s) in {mine}/labelled.json" in said
+    assert (load().detection.ingest.test, load().detection.ingest.pool) == ("test.json", "images/unlabeled")
+    assert init(mine)[:3] == said[:3]  # its own files are no other form of the labels
+
+
+def test_boxes_of_pascal_voc(mine):
+    images(mine / "JPEGImages", 4)
+    (mine / "Annotations").mkdir()
+    for place in range(4):
+        (mine / f"Annotations/{place}.xml").write_text(VOC.format(difficult=place % 2))
+    (mine / "ImageSets/Main").mkdir(parents=True)
+    (mine / "ImageSets/Main/train.txt").write_text("0\n1\n")
+    (mine / "ImageSets/Main/val.txt").write_text("2\n")
+    init(mine)
+    content = json.loads((mine / "labelled.json").read_text())
+    assert [thing["bbox"] for thing in content["annotations"]] == [[0, 10, 80, 50]] * 2
+    assert [thing["iscrowd"] for thing in content["annotations"]] == [0, 1]
+    assert content["categories"] == [{"id": 1, "name": "dog"}]
+    assert len(json.loads((mine / "test.json").read_text())["images"]) == 1
+
+
+def yolo(mine, line, names="[a, b]"):
+    images(mine / "train/images", 1)
+    (mine / "train/labels").mkdir(parents=True)
+    (mine / "train/labels/0.txt").write_text(line)
+    (mine / "data.yaml").write_text(f"train: ../train/images\nnames: {names}\n")  # as Roboflow writes it
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("2 0.5 0.5 0.1 0.1", "line 1 is of class 2, and `names` has 2, counted from 0"),
+        ("0 0.5 0.5 0.1", "line 1 has 4 numbers"),
+        ("cat 0.5 0.5 0.1 0.1", "line 1 is 'cat 0.5 0.5 0.1 0.1': write `class x y width height`"),
+    ],
+)
+def test_a_line_that_is_no_box_is_named_and_nothing_has_changed(mine, line, words):
+    before = PARAMS.read_text()
+    yolo(mine, line)
+    with pytest.raises(BadInput, match=words):
+        init(mine)
+    assert PARAMS.read_text() == before
+    assert not (mine / "labelled.json").exists()
+
+
+def test_a_file_of_the_users_is_not_written_over(mine):
+    yolo(mine, "0 0.5 0.5 0.1 0.1")
+    (mine / "labelled.json").write_text("[]")
+    with pytest.raises(BadInput, match=r"labelled\.json would be written, and is there with another content"):
+        init(mine)
+    assert (mine / "labelled.json").read_text() == "[]"
+
+
+def test_class_folders_without_a_folder_around_them(mine):
+    images(mine / "cat")
+    images(mine / "dog", first=3)
+    with pytest.raises(BadInput, match=r"It has the folders cat, dog: are they classes\? Move them into .*/train"):
+        init(mine)
+
+
+def test_two_that_may_be_meant(mine):
+    for name in ("train-a", "train-b"):
+        images(mine / name / "cat")
+    with pytest.raises(BadInput, match="train-a and train-b: which are labelled"):
+        init(mine)
+
+
+def test_images_that_lie_nowhere(mine):
+    coco(mine / "train.json", 2)
+    with pytest.raises(BadInput, match=r"no folder has them all\. Write .* detection.ingest.labelled_images"):
+        init(mine)
