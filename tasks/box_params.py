@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tasks.knobs import STRICT, Count, Open, Share, Train, check_limits, parse_detection_method
+from tasks.knobs import STRICT, Count, Open, Pattern, Share, Train, check_limits, parse_detection_method
 from tutelage.data.orientations import Orientation
 from tutelage.data.scene_views import SceneViews
 from tutelage.data.views import Views
@@ -67,6 +67,7 @@ class ScenesSplit:
     images: Count | None = None  # labelled images that keep their objects; the rest joins the pool
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.25  # share of them that is not trained on
     test_fraction: Open = 0.2  # of the labelled images, where there is no test JSON
+    groups: Pattern = None  # as split.groups
 
 
 @dataclass(frozen=True, kw_only=True)

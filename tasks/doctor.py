@@ -14,6 +14,7 @@ import pyarrow as pa
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.wording import NONE, Words, reworded
+from tutelage.data import groups
 from tutelage.data.decoding import SUFFIXES
 from tutelage.data.manifest import classes_of, read_manifest, read_split
 from tutelage.data.split import ROLES, draw
@@ -52,6 +53,7 @@ def examine(
         *_leaks(told["leaks"]),
         *_overlaps(manifest, table, told["leaks"]),
         *_refused(told["refused"], _blocks),
+        *groups.torn(table, params.split.groups),
         *(more(table) if more else ()),
     ]
     if problems:
@@ -63,6 +65,7 @@ def examine(
         *_idle(manifest, counts, table, told["refused"]),
         *_copies(told),
         *_refused(told["refused"], _passes),
+        *groups.told(table, params.split.groups),
     ]
     notes = [reworded(line, words) for line in noted]
     roles = Counter(table["role"].to_pylist())
@@ -78,7 +81,7 @@ def _stale(manifest: pa.Table, table: pa.Table, params: Params) -> Iterator[str]
     wanted = params.split
     expected, _ = draw(
         manifest, seed=params.seed, labels_per_class=wanted.labels_per_class, holdout=wanted.holdout,
-        test_fraction=wanted.test_fraction,
+        test_fraction=wanted.test_fraction, groups=wanted.groups,
     )  # fmt: skip
     if not table.equals(expected, check_metadata=True):
         yield "The split is not what the manifest and params.yaml give: one of them is older. Run `dvc repro split`"

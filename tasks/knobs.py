@@ -1,6 +1,7 @@
 """What sections of params.yaml are made of: numbers with bounds, methods by name, training runs."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -72,6 +73,19 @@ def parse_methods(value: Any) -> Any:
     if len(found) < len(value):
         raise ValueError("methods names one of them twice")
     return found
+
+
+def parse_pattern(value: Any) -> Any:
+    """A regular expression, or null."""
+    if value is not None:
+        try:
+            re.compile(value)
+        except (re.error, TypeError) as error:
+            raise ValueError(f"it is no regular expression ({error}). Write one such as 'patient([0-9]+)'") from error
+    return value
+
+
+Pattern = Annotated[str | None, BeforeValidator(parse_pattern)]
 
 
 def check_limits(floor: float, cap: float) -> None:

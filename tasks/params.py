@@ -16,7 +16,7 @@ from tasks.committee_params import CommitteeParams
 from tasks.compact_depth_params import CompactDepth
 from tasks.compress_params import Compress
 from tasks.keypoints_params import KeypointsParams
-from tasks.knobs import STRICT, Count, Open, Places, Seed, Share, Train, check_limits, nearest, parse_methods
+from tasks.knobs import STRICT, Count, Open, Pattern, Places, Seed, Share, Train, check_limits, nearest, parse_methods
 from tasks.lesson_params import LessonParams
 from tasks.loops import Loop, NASStudent
 from tasks.multi_params import Multitask
@@ -63,6 +63,7 @@ class Split:
     labels_per_class: Count | None = None
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.25
     test_fraction: Open = 0.2
+    groups: Pattern = None  # what in an image's path says what it must not be torn from: its video, its patient
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from tasks.box_params import ScenesSplit
 from tasks.io import read_json, whole, write_json
 from tasks.text import table as text_table
+from tutelage.data import groups
 from tutelage.data.decoding import letterbox_factor
 from tutelage.data.manifest import classes_of, read_manifest, write_split
 from tutelage.data.scenes import read_boxes, write_boxes, write_known
@@ -36,17 +37,19 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     manifest, boxes, told = read_manifest(ingested), read_boxes(ingested), read_json(ingested / "report.json")
     table, _ = draw(
         manifest, seed=params.seed, labels_per_class=wanted.images, holdout=wanted.holdout,
-        test_fraction=wanted.test_fraction,
+        test_fraction=wanted.test_fraction, groups=wanted.groups,
     )  # fmt: skip
     roles = dict(zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True))
     counts = _count(classes_of(table), boxes, roles)
     promised = calibrated and params.detection.calibrate.rule == "precision"
-    problems = [*_leaks(told["leaks"]), *_images(roles, promised=promised), *_classes(counts)]
+    torn = groups.torn(table, wanted.groups, "detection.split.groups")
+    problems = [*_leaks(told["leaks"]), *_images(roles, promised=promised), *_classes(counts), *torn]
     if problems:
         shown = "\n".join(f"  {line}" for line in [*problems, *(f"note: {note}" for note in _told(told))])
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
     size = params.detection.network.image_size
     notes = [*_idle(roles, counts, calibrated), *_empty(table, boxes), *_tiny(table, boxes, size), *_told(told)]
+    notes += groups.told(table, wanted.groups)
     images = Counter(roles.values())
     report = {"problems": [], "notes": notes, "images": {role: images[role] for role in ROLES}, "classes": counts}
     with whole(out) as folder:

@@ -13,12 +13,12 @@ def split(ingested: Path, *, params: Params, out: Path) -> Path:
     """Manifest -> split.parquet (image, role, label or blank), truth.parquet (labels of the pool that are hidden).
 
     Roles follow from the seed and each image's bytes, of the test its pixels: new images move none but those whose
-    place they take.
+    place they take. Images of one group (`split.groups`) are never on both sides of the test, nor of the hold-out.
     """
     wanted = params.split
     table, truth = draw(
         read_manifest(ingested), seed=params.seed, labels_per_class=wanted.labels_per_class, holdout=wanted.holdout,
-        test_fraction=wanted.test_fraction,
+        test_fraction=wanted.test_fraction, groups=wanted.groups,
     )  # fmt: skip
     with whole(out) as folder:
         write_split(folder, table, truth)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tutelage.data.groups import group_of, told, torn
 from tutelage.data.manifest import MANIFEST, SPLIT, classes_of, describe, roots_of
 from tutelage.data.split import draw
 
@@ -135,3 +136,72 @@ def test_a_test_image_never_becomes_a_training_image(numbers, more):
     before = drawn(first, test=0.3, budget=5)
     after = drawn(first | {f"labelled/{n}": "cat" for n in more}, test=0.3, budget=5)
     assert all((before[name] == "test") == (after[name] == "test") for name in before)
+
+
+def videos(number, frames, *, label="cat", source="labelled", start=0):
+    """Frames of videos, `frames` each."""
+    return {f"{source}/{label}/v{n:03d}_{k}.png": label for n in range(start, start + number) for k in range(frames)}
+
+
+def sides(roles, pattern="v[0-9]+"):
+    """Group -> roles of its images."""
+    found = {}
+    for name, role in roles.items():
+        found.setdefault(group_of(name, pattern), set()).add(role)
+    return found
+
+
+def grouped(labels, *, pattern="v[0-9]+", seed=0, budget=None, holdout=0.25, test=0.2):
+    table, _ = draw(
+        make(labels), seed=seed, labels_per_class=budget, holdout=holdout, test_fraction=test, groups=pattern
+    )
+    return dict(zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_video_is_on_one_side_though_it_shows_both_classes(seed):
+    labels = videos(30, 4) | videos(30, 3, label="dog")
+    assert all(len(roles) == 1 for roles in sides(grouped(labels, seed=seed)).values())
+    assert any(len(roles) > 1 for roles in sides(drawn(labels, seed=seed)).values())
+    counts = Counter(grouped(labels, seed=seed).values())
+    assert 0.05 * 210 <= counts["test"] <= 0.4 * 210
+    assert 0.15 * 210 <= counts["holdout"] <= 0.35 * (210 - counts["test"])
+
+
+def test_videos_that_arrive_later_move_none_of_the_test():
+    before = grouped(videos(30, 4))
+    after = grouped(videos(60, 4) | videos(10, 2, start=5))
+    assert all((before[name] == "test") == (after[name] == "test") for name in before)
+
+
+def test_a_class_of_one_video_is_trained_on_and_a_single_image_is_its_own_group():
+    roles = grouped(videos(1, 6) | videos(9, 2, label="dog", start=1) | many(1, label="dog"))
+    assert {role for name, role in roles.items() if "/cat/" in name} == {"labelled"}
+    assert {role for name, role in roles.items() if "/dog/" in name} == {"labelled", "holdout", "test"}
+
+
+def test_with_a_test_of_ones_own_only_the_holdout_is_drawn_by_videos():
+    roles = grouped(videos(12, 5) | videos(2, 2, source="test", start=90), budget=40)
+    found = sides({name: role for name, role in roles.items() if role != "pool"})
+    assert all(len(each) == 1 for each in found.values())
+    assert Counter(roles.values())["pool"] == 20  # above the budget, whatever their video
+    assert 10 <= Counter(roles.values())["holdout"] <= 14
+
+
+def test_what_is_torn_and_what_is_near_is_told():
+    labels = videos(4, 2) | videos(1, 2, source="test", start=3) | many(1) | {"pool/v003_9.png": None}
+    table, _ = draw(make(labels), seed=0, labels_per_class=None, holdout=0.25, test_fraction=0.2, groups="v[0-9]+")
+    [problem] = torn(table, "v[0-9]+")
+    assert problem.startswith("1 group(s) have images to train on and to test on, such as labelled/cat/v003_0.png and")
+    notes = list(told(table, "v[0-9]+"))
+    assert "1 image(s) are of no group and were drawn one by one, such as labelled/cat/000" in notes
+    assert any(note.startswith("1 image(s) of the pool are of groups that are tested on") for note in notes)
+    assert next(torn(table, "x(y)")).startswith("split.groups (x(y)) finds nothing in the path of any labelled image")
+    assert not [*torn(table, None), *told(table, None)]
+
+
+def test_the_group_is_what_stands_in_brackets():
+    assert group_of("labelled/cat/p12_3.png", "p([0-9]+)_") == "12"
+    assert group_of("labelled/cat/p12_3.png", "^[^/]+/p[0-9]+") == "cat/p12"
+    assert group_of("labelled/cat/x.png", "p([0-9]+)_") is None
+    assert group_of("labelled/p1/x.png", "labelled") is None  # the source is not a part of the path

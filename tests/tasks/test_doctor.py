@@ -191,3 +191,15 @@ def test_a_split_of_other_roles(root):
     told = problems(root, spoil=spoil)
     assert "The split is not what the manifest and params.yaml give" in told
     assert "There is no test image" in told
+
+
+def test_groups_are_told(root):
+    """The images of each class are 0.png to 7.png: a name is a group of two classes."""
+    notes = " ".join(examine(root, test=None, split={"groups": "[0-9]+"})["notes"])
+    assert "Groups of images: " in notes
+
+
+def test_groups_that_are_nowhere(root):
+    assert "finds nothing in the path of any labelled image, such as labelled/" in problems(
+        root, split={"groups": "patient[0-9]+"}
+    )

@@ -2,11 +2,13 @@
 
 import hashlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from tutelage.data.groups import group_of
 from tutelage.data.manifest import SPLIT, TRUTH, classes_of, describe, roots_of
 
 ROLES = ("labelled", "holdout", "pool", "test")
@@ -17,10 +19,17 @@ class _Image:
     id: str
     sha256: str  # of the encoded bytes
     pixels: str  # of the decoded ones: a copy in another format has the same
+    unit: str  # what goes to one side as a whole: a group, or the image alone
 
 
 def draw(
-    manifest: pa.Table, *, seed: int, labels_per_class: int | None, holdout: float, test_fraction: float
+    manifest: pa.Table,
+    *,
+    seed: int,
+    labels_per_class: int | None,
+    holdout: float,
+    test_fraction: float,
+    groups: str | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """The split of a manifest, and the hidden labels of its pool.
 
@@ -30,6 +39,8 @@ def draw(
     these never become training images. Only where all
     hashes of a class lie on one side, as those of a few images may, one image changes sides so that neither is empty,
     and may go back.
+    Images of a group (see `groups.group_of`) are the test's together, by the hash of its name, and held out together,
+    so that shares are met by whole groups. A class that lies in one group stays on one side.
     Images whose objects are annotated have no label: they are drawn from as one class.
     """
     classes = classes_of(manifest)
@@ -38,33 +49,71 @@ def draw(
     by_class: dict[str | None, list[_Image]] = defaultdict(list)
     for name, source, digest, pixels, label in zip(*columns.values(), strict=True):
         if source == "labelled":
-            by_class[label].append(_Image(name, digest, pixels))
-    for images in by_class.values():
-        test = [] if "test" in roots_of(manifest) else _test(images, seed, test_fraction)
-        roles.update((image.id, "test") for image in test)
-        roles.update(
-            _labelled([image for image in images if roles[image.id] != "test"], seed, labels_per_class, holdout)
-        )
+            group = group_of(name, groups)
+            unit = f"image {name}" if group is None else f"group {group}"
+            by_class[label].append(_Image(name, digest, pixels, unit))
+    tested = set() if "test" in roots_of(manifest) else _test(by_class, seed, test_fraction)
+    roles.update((image.id, "test") for images in by_class.values() for image in images if image.unit in tested)
+    rest = {label: [image for image in images if image.unit not in tested] for label, images in by_class.items()}
+    roles.update(_labelled(rest, seed, labels_per_class, holdout))
     return _tables(manifest, [roles[name] for name in columns["id"]], {name: n for n, name in enumerate(classes)})
 
 
-def _test(images: list[_Image], seed: int, fraction: float) -> list[_Image]:
-    """At least one and not all, where there are two."""
-    ranked = _ranked(images, seed, "test")
-    below = sum(_share(image, seed) < fraction for image in images)
-    return ranked[: max(min(below, len(images) - 1), min(1, len(images) - 1))]
+class _Apart:
+    """Takes units away from classes, but for the last one of any."""
+
+    def __init__(self, by_class: Mapping[str | None, list[_Image]], seed: int, use: str):
+        self.sizes: dict[str | None, Counter[str]] = {}  # images of each unit, the lowest rank first
+        self.having: dict[str, list[str | None]] = defaultdict(list)
+        for label in sorted(by_class, key=str):
+            ranked = sorted(by_class[label], key=lambda image: _rank(image, seed, use))
+            self.sizes[label] = Counter(image.unit for image in ranked)
+            for unit in self.sizes[label]:
+                self.having[unit].append(label)
+        self.left = {label: len(units) for label, units in self.sizes.items()}
+        self.taken: set[str] = set()
+
+    def take(self, unit: str) -> bool:
+        if unit not in self.taken:
+            if any(self.left[label] == 1 for label in self.having[unit]):
+                return False
+            for label in self.having[unit]:
+                self.left[label] -= 1
+            self.taken.add(unit)
+        return True
 
 
-def _labelled(images: list[_Image], seed: int, budget: int | None, holdout: float) -> dict[str, str]:
-    ranked = _ranked(images, seed, "label")
-    chosen, rest = ranked[:budget], ranked[len(ranked[:budget]) :]
-    kept_out = max(0, min(len(chosen) - 1, math.ceil(len(chosen) * holdout - 0.5)))
-    apart = _ranked(chosen, seed, "holdout")
-    return (
-        {image.id: "pool" for image in rest}
-        | {image.id: "holdout" for image in apart[:kept_out]}
-        | {image.id: "labelled" for image in apart[kept_out:]}
-    )
+def _test(by_class: Mapping[str | None, list[_Image]], seed: int, fraction: float) -> set[str]:
+    """At least one unit of a class and not all, where there are two."""
+    apart = _Apart(by_class, seed, "test")
+    below = {image.unit for images in by_class.values() for image in images if _share(image, seed) < fraction}
+    for unit in apart.having:
+        if unit in below:
+            apart.take(unit)
+    for units in apart.sizes.values():
+        if not apart.taken & units.keys():
+            any(apart.take(unit) for unit in units)  # the first that may go
+    return apart.taken
+
+
+def _labelled(
+    by_class: Mapping[str | None, list[_Image]], seed: int, budget: int | None, holdout: float
+) -> dict[str, str]:
+    roles = {image.id: "pool" for images in by_class.values() for image in images}
+    chosen = {
+        label: sorted(images, key=lambda image: _rank(image, seed, "label"))[:budget]
+        for label, images in by_class.items()
+    }
+    apart = _Apart(chosen, seed, "holdout")
+    for label, sizes in apart.sizes.items():
+        missing = math.ceil(len(chosen[label]) * holdout - 0.5)
+        missing -= sum(sizes[unit] for unit in apart.taken & sizes.keys())
+        for unit in sizes:
+            if missing > 0 and unit not in apart.taken and apart.take(unit):
+                missing -= sizes[unit]
+    for images in chosen.values():
+        roles.update((image.id, "holdout" if image.unit in apart.taken else "labelled") for image in images)
+    return roles
 
 
 def _tables(manifest: pa.Table, roles: list[str], numbers: dict[str, int]) -> tuple[pa.Table, pa.Table]:
@@ -82,16 +131,18 @@ def _tables(manifest: pa.Table, roles: list[str], numbers: dict[str, int]) -> tu
     return describe(table, roots=roots_of(manifest), classes=list(numbers)), truth
 
 
-def _ranked(images: list[_Image], seed: int, use: str) -> list[_Image]:
-    return sorted(images, key=lambda image: (_digest(image, seed, use), image.id))
+def _rank(image: _Image, seed: int, use: str) -> tuple[str, str]:
+    return _digest(image, seed, use), image.id
 
 
 def _share(image: _Image, seed: int) -> float:
-    """A number in [0, 1) that belongs to the image's pixels."""
+    """A number in [0, 1) that belongs to the image's pixels, or to its group."""
     return int(_digest(image, seed, "test")[:13], 16) / 16**13
 
 
 def _digest(image: _Image, seed: int, use: str) -> str:
     """The test is drawn by pixels, since of copies that arrive later another one may be kept."""
     content = image.pixels if use == "test" else image.sha256
+    if use != "label" and image.unit.startswith("group "):
+        content = image.unit
     return hashlib.sha256(f"{seed} {use} {content}".encode()).hexdigest()
