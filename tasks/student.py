@@ -1,6 +1,7 @@
 """The student of a round."""
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tasks.knobs import Train
 from tasks.params import Params, Round
 from tasks.training import NOTE, copy_model, every_label, rows_of, run
 from tutelage.data.manifest import classes_of, read_split
-from tutelage.data.pseudo_labels import read
+from tutelage.data.pseudo_labels import read, store_of
 from tutelage.models.backbone import NetworkSpec
 from tutelage.types import BadInput
 
@@ -60,8 +61,20 @@ def teach(split: Path, teacher: Path, labels: Path, lesson: Lesson, *, params: P
     )  # fmt: skip
     ids = table["id"].take(pa.array(pool)).to_pylist()
     pseudo = read(labels, ids, len(classes_of(table)))
+    if ids:
+        _check_teacher(labels, teacher / "model.safetensors")
     job = dataclasses.replace(job, pseudo=pseudo, translator=lesson.translator)
     return run(job, table, params, out, notes={NOTE: list(lesson.roles)})
+
+
+def _check_teacher(labels: Path, model: Path) -> None:
+    with model.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if (said := store_of(labels)["teacher"]) != digest:
+        raise BadInput(
+            f"{labels} was written by another teacher ({said[:12]}) than {model} ({digest[:12]}). Run `dvc repro` to "
+            "label the pool again"
+        )
 
 
 def round_of(out: Path) -> int:

@@ -83,6 +83,24 @@ def test_boxes_of_another_pool_are_refused(folder, ids):
         store.read_boxes_of(folder, ids)
 
 
+def test_a_store_that_is_not_what_its_manifest_says_is_refused(folder):
+    path = folder / shard_name(2)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(BadInput, match=r"shard-00002.parquet has other bytes"):
+        store.read_boxes_of(folder, ["a", "b", "c", "d"])
+    path.unlink()
+    with pytest.raises(BadInput, match=r"shard-00002.parquet is missing"):
+        store.read_boxes_of(folder, ["a", "b", "c"])
+
+
+def test_boxes_of_a_class_that_the_manifest_does_not_have_are_refused(folder):
+    said = json.loads((folder / "manifest.json").read_text())
+    del said["per_class"]["dog"]
+    (folder / "manifest.json").write_text(json.dumps(said))
+    with pytest.raises(BadInput, match="labels from 0 to 1, where 1 classes"):
+        store.read_boxes_of(folder, ["a", "b", "c", "d"])
+
+
 def test_an_unlabelled_pool(tmp_path):
     assert len(store.read_boxes_of(tmp_path, [])) == 0
     with pytest.raises(BadInput):

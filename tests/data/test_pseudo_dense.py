@@ -24,6 +24,7 @@ def table(values, task, *, reason="", weight=0.5, unit=1.0):
 
 def read(folder, rows, task):
     list(write_shards(folder, [(0, rows)], store.SCHEMA))
+    store.write_manifest(folder, teacher="t", number=2)
     return store.read_dense(folder, ["a"], task)
 
 
@@ -52,7 +53,6 @@ def test_what_was_not_kept_says_why_and_teaches_nothing(tmp_path):
 
 def test_the_manifest_counts_and_hashes(tmp_path):
     read(tmp_path, table(CLASSES, "segmentation"), "segmentation")
-    store.write_manifest(tmp_path, teacher="t", number=2)
     found = json.loads((tmp_path / "manifest.json").read_text())
     assert (found["images"], found["kept"], found["teacher"], found["round"]) == (1, 1, "t", 2)
     assert len(found["shards"][0]["sha256"]) == 64
@@ -65,6 +65,13 @@ def test_another_pool_or_task_is_refused(tmp_path):
     with pytest.raises(BadInput, match="holds labels for segmentation, and depth"):
         store.read_dense(tmp_path, ["a"], "depth")
     assert len(store.read_dense(tmp_path, [], "depth")) == 0
+
+
+def test_a_shard_that_was_edited_is_refused(tmp_path):
+    read(tmp_path, table(CLASSES, "segmentation"), "segmentation")
+    pq.write_table(table(CLASSES[::-1], "segmentation"), tmp_path / shard_name(0))
+    with pytest.raises(BadInput, match=r"shard-00000.parquet has other bytes"):
+        store.read_dense(tmp_path, ["a"], "segmentation")
 
 
 def test_what_does_not_fit_is_refused():

@@ -53,6 +53,45 @@ def test_labels_of_another_pool_are_refused(folder):
         store.read(folder, ["a", "c", "b"], 3)
 
 
+def damaged(folder, how):
+    first, second = folder / "shard-00000.parquet", folder / "shard-00001.parquet"
+    if how == "cut":
+        second.write_bytes(second.read_bytes()[:-40])
+    elif how == "edited":
+        pq.write_table(shard(["c"], [False]), second)
+    elif how == "missing":
+        second.unlink()
+    elif how == "foreign":
+        (folder / "shard-00002.parquet").write_bytes(first.read_bytes())
+    elif how == "no manifest":
+        (folder / "manifest.json").unlink()
+    else:
+        (folder / "manifest.json").write_text("[]" if how == "a list" else "{")
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("cut", "shard-00001.parquet has other bytes"), ("edited", "shard-00001.parquet has other bytes"),
+        ("missing", "shard-00001.parquet is missing"), ("foreign", "shard-00002.parquet is not in its manifest.json"),
+        ("no manifest", "manifest.json cannot be read"), ("no JSON", "manifest.json cannot be read"),
+        ("a list", "manifest.json lacks the shards"),
+    ],
+)  # fmt: skip
+def test_a_store_that_is_not_what_its_manifest_says_is_refused(folder, how, said):
+    damaged(folder, how)
+    with pytest.raises(BadInput, match=f"{said}.*Delete it and run `dvc repro`"):
+        store.read(folder, ["a", "b", "c"], 3)
+
+
+def test_labels_of_other_classes_are_refused(folder):
+    with pytest.raises(BadInput, match="it has 3 classes, and 2 are needed here"):
+        store.read(folder, ["a", "b", "c"], 2)
+    store.write_manifest(folder, ["x", "y"], teacher="t", number=1)  # of the classes 0 and 2
+    with pytest.raises(BadInput, match="labels from 0 to 2, where 2 classes have 0 to 1"):
+        store.read(folder, ["a", "b", "c"], 2)
+
+
 def test_an_empty_pool_has_no_labels(tmp_path):
     target, weight = store.read(tmp_path, [], 3).dense(np.zeros(0, np.int64))
     assert target.shape == (0, 3)

@@ -132,8 +132,9 @@ def plant_answers(folder: Path, split: Path, model: Path, wrong: np.ndarray, con
 
 
 def plant_labels(
-    folder: Path, split: Path, *, wrong: int = 0, kept: float = 0.5, number: int = 1, shift: int = 1
-) -> Path:
+    folder: Path, split: Path, *, wrong: int = 0, kept: float = 0.5, number: int = 1, shift: int = 1,
+    teacher: str = "t",
+) -> Path:  # fmt: skip
     """Pseudo-labels of the pool: right but for the first `wrong`, the surest share `kept` of them kept."""
     table = read_split(split)
     rows = np.flatnonzero(np.array(table["role"].to_pylist()) == "pool")
@@ -152,7 +153,7 @@ def plant_labels(
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     list(write_shards(folder, [(0, shard)] if ids else []))
-    write_manifest(folder, CLASSES, teacher="t", number=number)
+    write_manifest(folder, CLASSES, teacher=teacher, number=number)
     return folder
 
 

@@ -22,7 +22,7 @@ from tasks.multi_evaluate import multi_evaluate
 from tasks.multi_label import multi_label
 from tasks.multi_lines import lines_of
 from tasks.multi_report import multi_report
-from tasks.multi_said import Maker, read_told, shard
+from tasks.multi_said import Maker, read_told, shard, write_manifest
 from tasks.multi_split import multi_split, read_shares, shared_out
 from tasks.multi_student import multi_student
 from tasks.multi_teacher import multi_teacher
@@ -280,8 +280,9 @@ def test_a_student_is_told_of_sure_boxes_and_hears_nothing_where_none_is_sure(pa
     for task in ("classification", "detection"):
         folder = FOLDER / "labels" / task
         folder.mkdir(parents=True)
-        pq.write_table(shard(ids, said, Maker(task, "someone", ["cat", "dog"]), label), folder / "shard-00000.parquet")
-        (folder / "manifest.json").write_text("{}")
+        maker = Maker(task, "someone", ["cat", "dog"])
+        pq.write_table(shard(ids, said, maker, label), folder / "shard-00000.parquet")
+        write_manifest(folder, maker)
     told = read_told(FOLDER / "labels", ["classification", "detection"], ids, truth, pool)
     first, second = told(0), told(1)
     assert first.classification.target.tolist() == [0.75, 0.5]  # each class has its own probability

@@ -1,11 +1,12 @@
 """Which images each stage trains on."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small_work import make_split, small_params
+from small_work import make_split, plant_labels, small_params
 
 import tasks.student
 import tasks.teacher
@@ -17,6 +18,7 @@ from tutelage.data.manifest import read_split
 from tutelage.data.pseudo_labels import PseudoLabels
 from tutelage.methods.simclr import SimCLR
 from tutelage.methods.supervised import Supervised
+from tutelage.types import BadInput
 
 ROLES = {"labelled": 5, "holdout": 4, "pool": 6, "test": 3}
 
@@ -58,14 +60,24 @@ def test_a_student_sees_the_hold_out_where_its_round_says_so(split, jobs, monkey
     monkeypatch.setattr(tasks.student, "read", lambda labels, ids, classes: asked.extend(ids) or said)
     params = small_params(rounds=1)
     params = replace(params, rounds={1: replace(params.rounds[1], holdout=holdout)})
-    student(split, Path("elsewhere"), Path(), params=params, out=Path("rounds/1/student"))
+    (model := split / "model.safetensors").write_bytes(b"weights")
+    labels = plant_labels(split / "labels", split, teacher=hashlib.sha256(b"weights").hexdigest())
+    student(split, split, labels, params=params, out=Path("rounds/1/student"))
     (job,) = jobs
     assert trained_on(job, split) == seen
     table = read_split(split)
     assert [table["role"][row].as_py() for row in job.pool] == ["pool"] * 6
     assert [table["id"][row].as_py() for row in job.pool] == asked
     assert job.pseudo is said
-    assert job.teacher == Path("elsewhere/model.safetensors")
+    assert job.teacher == model
+
+
+def test_a_student_refuses_the_labels_of_another_teacher(split, jobs):
+    (split / "model.safetensors").write_bytes(b"weights")
+    labels = plant_labels(split / "labels", split, teacher=hashlib.sha256(b"others").hexdigest())
+    with pytest.raises(BadInput, match=r"labels was written by another teacher \(.*Run `dvc repro`"):
+        student(split, split, labels, params=small_params(rounds=1), out=Path("rounds/1/student"))
+    assert not jobs
 
 
 @pytest.mark.parametrize(("method", "seen"), [(SimCLR(), 6), (Supervised(), 0)])

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from tutelage.data.boxes import Found
+from tutelage.data.pseudo_labels import check_classes, read_shards
 from tutelage.types import BadInput
 
 _NUMBERS = pa.list_(pa.float32())
@@ -184,23 +185,24 @@ def write_manifest(folder: Path, classes: list[str], *, teacher: str, number: in
 
 
 def read_boxes_of(folder: Path, ids: list[str]) -> PseudoBoxes:
-    """The kept boxes of the images `ids`, in their order. Raises BadInput when the store is of another pool."""
-    paths = sorted(folder.glob("shard-*.parquet")) if ids else []
-    shards = [_read_shard(path) for path in paths]  # one by one: rejected boxes are many
+    """The kept boxes of the images `ids`, in their order. Raises BadInput when the store is of another pool, or is not
+    what its manifest says."""
+    columns = ["id", "boxes", "labels", "weights", "place_weights", "kept", "weight"]
+    shards = [_of_shard(table) for table in read_shards(folder, columns)] if ids else []  # rejected boxes are many
     if [name for names, _, _ in shards for name in names] != ids:
         raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")
     if not shards:
         return PseudoBoxes.none(0)
     places, labels, weight, place_weight = (
-        np.concatenate(columns) for columns in zip(*(s[1] for s in shards), strict=True)
+        np.concatenate(parts) for parts in zip(*(s[1] for s in shards), strict=True)
     )
-    counts, images = (np.concatenate(columns) for columns in zip(*(s[2] for s in shards), strict=True))
+    check_classes(folder, labels)
+    counts, images = (np.concatenate(parts) for parts in zip(*(s[2] for s in shards), strict=True))
     return PseudoBoxes(places, labels, weight, place_weight, np.concatenate([[0], np.cumsum(counts)]), images)
 
 
-def _read_shard(path: Path) -> tuple[list[str], Pseudo, tuple[np.ndarray, np.ndarray]]:
+def _of_shard(table: pa.Table) -> tuple[list[str], Pseudo, tuple[np.ndarray, np.ndarray]]:
     """Ids, kept boxes of all images, and of each image how many they are and its weight."""
-    table = pq.read_table(path, columns=["id", "boxes", "labels", "weights", "place_weights", "kept", "weight"])
     kept = _flat(table["kept"]).astype(bool)
     lengths = table["kept"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
     image = np.repeat(np.arange(table.num_rows), lengths)

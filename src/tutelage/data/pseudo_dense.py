@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from tutelage.data.pseudo_labels import SCHEMA as OF_CLASSES
+from tutelage.data.pseudo_labels import read_shards
 from tutelage.types import IGNORE, BadInput
 
 DenseTask = Literal["segmentation", "depth"]
@@ -114,10 +115,10 @@ class PseudoDense:
 
 
 def read_dense(folder: Path, ids: list[str], task: DenseTask) -> PseudoDense:
-    """The answers to `ids`, in their order. Raises BadInput when the store is of another pool or task."""
-    paths = sorted(folder.glob("shard-*.parquet")) if ids else []
+    """The answers to `ids`, in their order. Raises BadInput when the store is of another pool or task, or is not what
+    its manifest says."""
     columns = ["id", "task", "values", "trust", "unit", "weight"]
-    tables = [pq.read_table(path, columns=columns) for path in paths]
+    tables = list(read_shards(folder, columns)) if ids else []
     table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(columns)
     if table["id"].to_pylist() != ids:
         raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")

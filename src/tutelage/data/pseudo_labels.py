@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -95,7 +96,8 @@ def write_manifest(folder: Path, classes: list[str], *, teacher: str, number: in
 
 
 def read(folder: Path, ids: list[str], number: int) -> PseudoLabels:
-    """The labels of `ids`, in their order. Raises BadInput when the store is of another pool."""
+    """The labels of `ids`, in their order. Raises BadInput when the store is of another pool or of other classes, or is
+    not what its manifest says."""
     if not ids:
         return PseudoLabels.none(0, number)
     table = read_table(folder, ["id", "classes", "probabilities", "weight"])
@@ -104,13 +106,59 @@ def read(folder: Path, ids: list[str], number: int) -> PseudoLabels:
     lengths = {len(row) for row in table["classes"].to_pylist()}
     width = max(lengths, default=1)
     classes = np.array(table["classes"].combine_chunks().flatten(), np.int64).reshape(-1, width)
+    check_classes(folder, classes, number)
     probabilities = np.array(table["probabilities"].combine_chunks().flatten(), np.float32).reshape(-1, width)
     return PseudoLabels(classes, probabilities, table["weight"].to_numpy().astype(np.float32), number)
 
 
 def read_table(folder: Path, columns: list[str]) -> pa.Table:
-    """All shards as one table, in order."""
-    paths = sorted(folder.glob("shard-*.parquet"))
-    if not paths:
-        return SCHEMA.empty_table().select(columns)
-    return pa.concat_tables([pq.read_table(path, columns=columns) for path in paths])
+    """All shards as one table, in order. Raises BadInput where they are not what the manifest says."""
+    tables = list(read_shards(folder, columns))
+    return pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(columns)
+
+
+def read_shards(folder: Path, columns: list[str]) -> Iterator[pa.Table]:
+    """The shards of a store of any task, one by one, in order; each is compared with the manifest before it is opened.
+
+    Raises BadInput where one is missing, foreign, cut or edited.
+    """
+    listed = {row["file"]: row["sha256"] for row in store_of(folder)["shards"]}
+    paths = {path.name: path for path in folder.glob("shard-*.parquet")}
+    for name in sorted(listed.keys() | paths.keys()):
+        if name not in paths:
+            raise _unlike(folder, f"{name} is missing, and its manifest.json lists it")
+        if name not in listed:
+            raise _unlike(folder, f"{name} is not in its manifest.json")
+        with paths[name].open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != listed[name]:
+            raise _unlike(folder, f"{name} has other bytes than its manifest.json says: cut, edited or of another run")
+        yield pq.read_table(paths[name], columns=columns)  # equal bytes have as many rows as when they were written
+
+
+def store_of(folder: Path) -> dict[str, Any]:
+    """The manifest of a store of any task. Raises BadInput where there is none that can be read."""
+    try:
+        said = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise _unlike(folder, f"its manifest.json cannot be read ({error})") from error
+    if not isinstance(said, dict) or not {"shards", "teacher"} <= said.keys():
+        raise _unlike(folder, "its manifest.json lacks the shards or the teacher")
+    return said
+
+
+def check_classes(folder: Path, labels: Int[np.ndarray, "..."], number: int | None = None) -> None:
+    """Raises BadInput where a store has other classes than `number`, or labels beyond those of its manifest."""
+    known = len(store_of(folder).get("per_class", ()))
+    if number is not None and known != number:
+        raise _unlike(folder, f"it has {known} classes, and {number} are needed here")
+    if labels.size and not 0 <= labels.min() <= labels.max() < known:
+        raise _unlike(
+            folder, f"it has labels from {labels.min()} to {labels.max()}, where {known} classes have 0 to {known - 1}"
+        )
+
+
+def _unlike(folder: Path, what: str) -> BadInput:
+    return BadInput(
+        f"{folder} is no whole store of pseudo-labels: {what}. Delete it and run `dvc repro` to label again"
+    )
