@@ -53,11 +53,21 @@ def test_a_labelled_image_stays_rather_than_the_pools():
 
 def test_leaks_are_dropped_from_training():
     told = settled(
-        image("test/z", pixels="p"), image("labelled/a", "dog", pixels="p"), image("pool/a", None, pixels="p")
+        image("test/z", pixels="p"), image("labelled/a", pixels="p"), image("pool/a", None, pixels="p")
     )
     assert kept(told) == ["test/z"]
     assert {(refusal.id, refusal.reason) for refusal in told.dropped} == {("labelled/a", "leak"), ("pool/a", "leak")}
-    assert told.leaks == []
+    assert told.leaks == told.refused == []
+
+
+@pytest.mark.parametrize(("near", "kind"), [(0, "bytes"), (2, "near")])
+def test_a_leak_that_the_test_labels_otherwise_is_refused_and_not_dropped_unseen(near, kind):
+    copy = image("labelled/a", "dog", dhash=1) if near else image("labelled/a", "dog", pixels="test/z")
+    told = settled(image("test/z"), copy, near=near)
+    assert kept(told) == ["test/z"]
+    [refusal] = told.refused
+    assert (refusal.id, refusal.reason) == ("labelled/a", "duplicate")
+    assert f"labelled 'dog', but its copy test/z ({kind}) 'cat'; decide for one" in refusal.detail
 
 
 def test_leaks_are_left_for_the_doctor_to_refuse():

@@ -109,6 +109,12 @@ def test_leaks_between_splits(root):
     assert "1 training images were dropped because they are test images" in notes
 
 
+def test_a_dropped_leak_with_another_label_is_a_note(root):
+    shutil.copy(root / "test/cat/00.png", root / "train/dog/leak.png")
+    notes = examine(root, leaks="drop")["notes"]
+    assert "1 labelled images were refused because copies of them have another label" in notes
+
+
 def test_near_leaks(root):
     save(root / "train/cat/leak.jpg", 501, quality=95)  # test/cat/01 saved as JPEG
     assert "labelled/cat/leak.jpg = test/cat/01.png (near)" in problems(root, near_duplicates=6)

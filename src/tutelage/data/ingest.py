@@ -64,8 +64,8 @@ def _ends(found: Sequence[Found]) -> list[int]:
 def settle(images: Iterable[Examined], *, leaks: Literal["drop", "refuse"], near_duplicates: int) -> Settled:
     """Keep one of each image: the test's rather than a labelled one, that rather than the pool's, then the first id.
 
-    Copies inside one source whose labels differ are all refused. A training image that is also a test image is dropped,
-    or kept and listed in `leaks` for the doctor. `near_duplicates`: bits of the dHash; 0 takes equal pixels alone.
+    Copies inside one source whose labels differ are all refused. A training image that is also a test image is dropped
+    (refused, where the test labels it otherwise), or kept and listed in `leaks` for the doctor. `near_duplicates`: bits of the dHash; 0 takes equal pixels alone.
     """
     settled = Settled()
     ranked = sorted(images, key=lambda image: (_RANK[image.found.source], image.found.id))
@@ -202,6 +202,9 @@ def _leak_stays(image: Examined, test: Examined, leaks: str, settled: Settled) -
     if leaks == "refuse":
         settled.leaks.append(Leak(image.found.id, test.found.id, kind))
         return True
+    if image.found.source == "labelled" and image.found.label != test.found.label:
+        settled.refused.append(_contradicted(image, test))  # gone as well, but one of the two labels is wrong
+        return False
     settled.dropped.append(Refusal(image.found.id, "leak", f"the test image {test.found.id} again ({kind})"))
     return False
 
