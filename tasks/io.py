@@ -20,12 +20,12 @@ SYNCS = 4  # files that wait for the disk together
 def whole(out: Path) -> Iterator[Path]:
     """A new, empty folder to write into; it becomes `out`, synced to the disk, when the block ends without an error.
 
-    Whatever `out` held before stays until then. A killed block leaves `out` as it was, and a `.part` folder that the
-    next attempt removes. Killed between the two renames at the end, it leaves the old `out` as `.old`, and the next
-    attempt begins by putting it back.
+    Whatever `out` held before stays until then. A killed block leaves `out` as it was, and a `.tutelage.part` folder
+    that the next attempt removes. Killed between the two renames at the end, it leaves the old `out` as
+    `.tutelage.old`, and the next attempt begins by putting it back. OUT.old may be a folder of the user's own.
     """
     out = out.resolve()  # of a link, what it leads to is replaced, and `.` gets a name
-    part, old = out.with_name(out.name + ".part"), _old(out)
+    part, old = out.with_name(out.name + ".tutelage.part"), _old(out)
     put_back(out)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -67,7 +67,7 @@ def put_back(out: Path) -> None:
 
 
 def _old(out: Path) -> Path:
-    return out.with_name(out.name + ".old")
+    return out.with_name(out.name + ".tutelage.old")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -53,6 +53,18 @@ def test_killed_between_its_two_renames_it_loses_nothing(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
+def test_folders_of_the_user_beside_an_output_stay(tmp_path):
+    for name in ("mine.old", "mine.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "photo.png").touch()
+    for _ in range(2):
+        with whole(tmp_path / "mine") as folder:
+            (folder / "x").touch()
+    assert sorted(f"{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*")) == [
+        "mine", "mine.old", "mine.old/photo.png", "mine.part", "mine.part/photo.png", "mine/x",
+    ]  # fmt: skip
+
+
 def test_json_has_no_order_and_no_nan(tmp_path):
     write_json(tmp_path / "a", {"b": 1, "a": 2})
     write_json(tmp_path / "b", {"a": 2, "b": 1})

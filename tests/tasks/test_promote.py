@@ -129,7 +129,7 @@ def test_a_full_disk_leaves_production_as_it_was(
 def test_cut_off_between_its_two_renames_production_comes_back(tmp_path: Path, registry: Path) -> None:
     promote(judged(tmp_path / "first", 1), registry)
     before = contents(registry / "production")
-    (registry / "production").rename(registry / "production.old")
+    (registry / "production").rename(registry / "production.tutelage.old")
     snapshot_champion(registry)
     assert contents(registry / "production") == before
 

@@ -165,14 +165,14 @@ def test_a_full_or_unwritable_disk_loses_nothing(project, monkeypatch, capsys, n
     change(teacher__steps=14)
 
     def fail(*_args, **_kwargs):
-        raise OSError(number, os.strerror(number), "work/teacher.part/model.safetensors")
+        raise OSError(number, os.strerror(number), "work/teacher.tutelage.part/model.safetensors")
 
     with monkeypatch.context() as patch:
         patch.setattr(tasks.training, "save_model", fail)
         assert run(TEACHER) == [1]
     said = capsys.readouterr().err
     assert os.strerror(number) in said
-    assert "work/teacher.part/model.safetensors" in said
+    assert "work/teacher.tutelage.part/model.safetensors" in said
     assert Path("work/teacher/model.safetensors").read_bytes() == before
     assert run(TEACHER) == [0]
 

@@ -65,7 +65,8 @@ def settle(images: Iterable[Examined], *, leaks: Literal["drop", "refuse"], near
     """Keep one of each image: the test's rather than a labelled one, that rather than the pool's, then the first id.
 
     Copies inside one source whose labels differ are all refused. A training image that is also a test image is dropped
-    (refused, where the test labels it otherwise), or kept and listed in `leaks` for the doctor. `near_duplicates`: bits of the dHash; 0 takes equal pixels alone.
+    (refused, where the test labels it otherwise), or kept and listed in `leaks` for the doctor. `near_duplicates`: bits
+    of the dHash; 0 takes equal pixels alone.
     """
     settled = Settled()
     ranked = sorted(images, key=lambda image: (_RANK[image.found.source], image.found.id))
