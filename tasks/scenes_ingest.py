@@ -122,7 +122,8 @@ def _manifest(
     table = manifest(images, scans)
     listed = {name: image for coco in files.values() for name, image in coco.images.items()}
     ids = table["id"].to_pylist()
-    given = [name in listed and name not in unclear for name in ids]
+    silent = "pool" in files and files["pool"].silent  # which does not say that its images hold nothing
+    given = [name in listed and name not in unclear and not (silent and name.startswith("pool/")) for name in ids]
     columns = {
         "label": pa.nulls(len(ids), pa.string()),
         "domain": [listed[name].domain if name in listed else "" for name in ids],

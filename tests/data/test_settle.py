@@ -52,9 +52,7 @@ def test_a_labelled_image_stays_rather_than_the_pools():
 
 
 def test_leaks_are_dropped_from_training():
-    told = settled(
-        image("test/z", pixels="p"), image("labelled/a", pixels="p"), image("pool/a", None, pixels="p")
-    )
+    told = settled(image("test/z", pixels="p"), image("labelled/a", pixels="p"), image("pool/a", None, pixels="p"))
     assert kept(told) == ["test/z"]
     assert {(refusal.id, refusal.reason) for refusal in told.dropped} == {("labelled/a", "leak"), ("pool/a", "leak")}
     assert told.leaks == told.refused == []

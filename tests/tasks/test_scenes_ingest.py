@@ -91,6 +91,16 @@ def test_a_pool_may_be_a_folder(root):
     assert {name.partition("/")[0] for name in boxes["id"].to_pylist()} == {"labelled"}
 
 
+@pytest.mark.parametrize("left_out", [("annotations",), ("annotations", "categories"), ()])
+def test_a_pool_may_be_a_json_that_lists_images_alone(root, left_out):
+    content = json.loads((root / "pool.json").read_text()) | {"annotations": []}
+    write(root, "pool", {name: part for name, part in content.items() if name not in left_out})
+    table, _, report = run(root, pool="pool.json")
+    assert report["images"] == {"labelled": 4, "pool": 3}
+    pool = [row for row in table.to_pylist() if row["source"] == "pool"]
+    assert {(row["label_source"], len(row["tasks"]), row["domain"]) for row in pool} == {("", 0, "night")}  # not empty
+
+
 def test_images_may_lie_elsewhere(root):
     content = json.loads((root / "labelled.json").read_text())
     (root / "annotations").mkdir()

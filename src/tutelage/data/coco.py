@@ -50,6 +50,7 @@ class Coco:
     repairs: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)  # of annotations and categories; of images see `scan`
     doubtful: set[str] = field(default_factory=set)  # images that lack an object, since it was refused
+    silent: bool = False  # of a pool: it lists images, and says of none what is in it
 
     def repair(self, sentence: str) -> None:
         self.repairs.append(f"{self.name}: {sentence}")
@@ -64,12 +65,14 @@ def read_coco(
     """The images, classes and objects of a COCO JSON; no image is opened.
 
     `folder`: what file names are relative to. `boundary`: no image may lie outside of it. `classes`: what the labelled
-    images have, where this is another source; labels count them by name, whatever their ids in this file.
+    images have, where this is another source; labels count them by name, whatever their ids in this file. A pool needs
+    neither annotations nor categories.
     Raises BadInput where the file as a whole cannot be used.
     """
     scan = Scan(source, folder.as_posix(), table=True)
     coco = Coco(scan, path.name)
-    content = _load(path)
+    content = _load(path, lone_images=source == "pool")
+    coco.silent = source == "pool" and not content["annotations"]
     numbers = _categories(coco, content, classes)
     names = _images(coco, content, folder, os.path.realpath(boundary))
     _annotations(coco, content, names, numbers)
@@ -84,7 +87,7 @@ def read_coco(
     return coco
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, *, lone_images: bool) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
@@ -93,6 +96,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, lists in lists
         raise BadInput(f"{path}: no JSON ({error})") from error
+    if lone_images and isinstance(content, dict):
+        content = {"annotations": [], "categories": []} | content
     wanted = ("images", "annotations", "categories")
     missing = [key for key in wanted if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
