@@ -121,6 +121,9 @@ MENDED = {  # what is written, what becomes of it, what is said of it
     "no size": (changed("images", 0, width=None), [DOG], ["images[0] (id 1) has width None and height 10"]),
     "size no number": (changed("images", 0, width="20"), [DOG], ["images[0] (id 1) has width '20'"]),
     "categories of one name": (changed("categories", None, id=9), [DOG], ["is called 'dog' as category 5 is"]),
+    "a name of other letters": ({**BASE, "categories": [*BASE["categories"], {"id": 8, "name": "e\u0301"},
+                                                        {"id": 9, "name": "\u00e9"}]}, [DOG],
+                                ["is called '\u00e9' as category 8 is"]),
     "name with a blank": (changed("categories", 0, name=" dog\n"), [DOG], []),
     "a file listed twice": (
         {**BASE, "images": [*BASE["images"], BASE["images"][0] | {"id": 4}],

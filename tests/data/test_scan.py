@@ -58,6 +58,18 @@ class TestFolders:
         assert found(scanned) == {"pool/1.png": None, "pool/2024-05-01/2.png": "2024-05-01"}
         assert scanned.loose_labels  # a date is a label only if a class is called so
 
+    def test_a_class_has_one_name_however_its_letters_are_encoded(self, tmp_path):
+        one, two = "caf\u00e9", "cafe\u0301"  # as Linux and as macOS write it
+        save(tmp_path / "train" / two / "1.png", PNG)
+        (tmp_path / "test.csv").write_text(f"image,label\ntrain/{two}/1.png,{two}\n", "utf-8")
+        (tmp_path / "tar").mkdir()
+        shard(tmp_path / "tar/a.tar", {"1.png": PNG, "1.cls": two})
+        (tmp_path / "tar/classes.txt").write_text(f"{one}\ndog\n", "utf-8")
+        for name, source in (("train", "labelled"), ("test.csv", "test"), ("tar", "labelled")):
+            scanned = scan(tmp_path, name, source)
+            assert set(found(scanned).values()) == {one}
+            assert scanned.classes <= {one, "dog"}
+
     def test_links_may_not_leave_the_root(self, tmp_path):
         secret = save(tmp_path / "secret/1.png", PNG)
         shared = save(tmp_path / "root/all/2.png", PNG)

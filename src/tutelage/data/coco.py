@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tutelage.data.folders import is_utf8, locate
+from tutelage.data.folders import class_name, is_utf8, locate
 from tutelage.data.masks import is_number
 from tutelage.data.records import Found, Scan, SourceName
 from tutelage.types import BadInput
@@ -117,7 +117,7 @@ def _categories(coco: Coco, content: dict[str, Any], classes: list[str] | None) 
         if key is None or not isinstance(name, str) or not name.strip() or not is_utf8(name):
             coco.refuse(f"{where} lacks an id or a name; its annotations are left out. Give it both")
             continue
-        name = name.strip()
+        name = class_name(name.strip())
         if names.get(key, name) != name:
             raise BadInput(f"{coco.name}: two categories have the id {key}: {names[key]!r} and {name!r}. Number them")
         if firsts.setdefault(name, key) != key:

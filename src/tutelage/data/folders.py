@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def scan_folders(folder: Path, files: list[str], scan: Scan) -> None:
     """Each image of `files` (relative to `folder`) with the name of its uppermost folder as its class."""
     scan.loose_labels = scan.source == "pool"
     if not scan.loose_labels:
-        scan.classes |= {entry.name for entry in os.scandir(folder) if entry.is_dir() and not _ignored(entry.name)}
+        scan.classes |= {
+            class_name(entry.name) for entry in os.scandir(folder) if entry.is_dir() and not _ignored(entry.name)
+        }
         if not scan.classes:
             tables = sorted(name for name in files if name.lower().endswith((".csv", ".tsv")))
             hint = f"Did you mean ingest.{scan.source}: {folder.name}/{tables[0]}?" if tables else (
@@ -39,7 +42,9 @@ def scan_folders(folder: Path, files: list[str], scan: Scan) -> None:
             scan.refuse(name, "unknown_label", "it lies in no class folder")
         else:
             length = os.stat(folder / name).st_size
-            scan.found.append(Found(f"{scan.source}/{name}", scan.source, name, 0, length, head if rest else None))
+            scan.found.append(
+                Found(f"{scan.source}/{name}", scan.source, name, 0, length, class_name(head) if rest else None)
+            )
 
 
 def inside(path: str, boundary: str) -> bool:
@@ -95,6 +100,11 @@ def _admitted(entry: os.DirEntry[str], name: str, boundary: str, scan: Scan) -> 
 
 def _ignored(name: str) -> bool:
     return name.startswith(".") or name in _JUNK
+
+
+def class_name(written: str) -> str:
+    """One name for a class however it is encoded: macOS writes an accented letter as two characters (NFD)."""
+    return unicodedata.normalize("NFC", written)
 
 
 def is_utf8(name: str) -> bool:

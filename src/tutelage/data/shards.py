@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from tutelage.data.batches import shared_out
 from tutelage.data.decoding import SUFFIXES, Reason
-from tutelage.data.folders import is_utf8
+from tutelage.data.folders import class_name, is_utf8
 from tutelage.data.reading import Reader
 from tutelage.data.records import Found, Scan
 from tutelage.types import BadInput
@@ -145,7 +145,7 @@ def _label(shard: _Shard, key: str, reader: Reader) -> tuple[str | None, str]:
         return None, f"its .{kind} holds no label"
     if not is_utf8(str(written)):
         return None, f"its .{kind} holds a label that is not Unicode text: {written!r}"
-    return _class_name(str(written).strip(), shard.classes)
+    return _class_name(class_name(str(written).strip()), shard.classes)
 
 
 def _class_name(written: str, classes: list[str]) -> tuple[str | None, str]:
@@ -168,7 +168,7 @@ def _class_list(path: Path) -> list[str]:
     if not path.is_file():
         return []
     try:
-        names = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
+        names = [class_name(line.strip()) for line in path.read_text("utf-8-sig").rstrip().splitlines()]
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not UTF-8 text. Save it as UTF-8, one class name a line") from error
     if "" in names or len(set(names)) < len(names):

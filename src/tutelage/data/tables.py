@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tutelage.data.folders import locate
+from tutelage.data.folders import class_name, locate
 from tutelage.data.records import Found, Scan
 from tutelage.types import BadInput
 
@@ -35,7 +35,7 @@ def scan_table(path: Path, boundary: str, scan: Scan) -> None:
             row[place].strip() if place is not None and place < len(row) else "" for place in columns
         )
         if written:
-            _add(path.parent, written, boundary, scan, label=label or None, domain=domain)
+            _add(path.parent, written, boundary, scan, label=class_name(label) or None, domain=domain)
         else:
             scan.refuse(f"{path.name}:{number}", "unreadable", "the row names no image")
 
