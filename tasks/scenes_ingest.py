@@ -169,6 +169,7 @@ def _report(
         "refused": [asdict(refusal) for refusal in refused],
         "dropped": [asdict(refusal) for refusal in settled.dropped],
         "leaks": [asdict(leak) for leak in settled.leaks],
+        "turned": [image.found.id for image in settled.kept if image.turned],
         "repairs": [sentence for coco in files.values() for sentence in coco.repairs],
         "refused_objects": [sentence for coco in files.values() for sentence in coco.refused],
     }

@@ -48,8 +48,14 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
         shown = "\n".join(f"  {line}" for line in [*problems, *(f"note: {note}" for note in _told(told))])
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
     size = params.detection.network.image_size
-    notes = [*_idle(roles, counts, calibrated), *_empty(table, boxes), *_tiny(table, boxes, size), *_told(told)]
-    notes += groups.told(table, wanted.groups)
+    notes = [
+        *_idle(roles, counts, calibrated),
+        *_empty(table, boxes),
+        *_tiny(table, boxes, size),
+        *_turned(told["turned"]),
+        *_told(told),
+        *groups.told(table, wanted.groups),
+    ]
     images = Counter(roles.values())
     report = {"problems": [], "notes": notes, "images": {role: images[role] for role in ROLES}, "classes": counts}
     with whole(out) as folder:
@@ -180,6 +186,15 @@ def _told(told: dict[str, Any]) -> Iterator[str]:
             first = told[part][0]
             shown = first if isinstance(first, str) else f"{first['id']}: {first['detail']}"
             yield f"{len(told[part])} {what}, such as {shown}"
+
+
+def _turned(turned: list[str]) -> Iterator[str]:
+    if turned:
+        yield (
+            f"{len(turned)} images are stored turned or mirrored (EXIF), such as {turned[0]}: they are seen upright, "
+            "and boxes are taken to be of what is seen. If yours were drawn on the stored pixels, save the images "
+            "without EXIF orientation"
+        )
 
 
 def _listed(names: list[str]) -> str:

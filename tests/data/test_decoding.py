@@ -11,7 +11,7 @@ from pictures import encoded, picture
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
-from tutelage.data.decoding import Unusable, decode, dhash, examine, resize, thumbnail
+from tutelage.data.decoding import Unusable, decode, dhash, examine, is_turned, resize, thumbnail
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM")
 EXIF_6 = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x112, 3, 1, 6, 0, 0)  # one entry: orientation 6
@@ -109,9 +109,20 @@ def test_exif_orientation_is_applied(kind):
     exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
     data = encoded(picture(), kind, exif=exif, quality=95)
     upright = np.rot90(picture(), -1)
+    assert is_turned(data)
     for seen in (examine(data, max_pixels=10**6), decode(data)):
         assert seen.shape == (20, 24, 3)
         assert np.abs(seen.astype(int) - upright).mean() < 6
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "BMP"])
+def test_only_an_orientation_of_its_own_turns_an_image(kind):
+    assert not is_turned(encoded(picture(), kind))
+    if kind != "BMP":  # which has no EXIF
+        for orientation in (1, 3):
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            assert is_turned(encoded(picture(), kind, exif=exif)) == (orientation == 3)
 
 
 def test_pixels_without_a_known_range_are_refused():

@@ -1,3 +1,4 @@
+import gzip
 import os
 import tarfile
 
@@ -31,12 +32,13 @@ def denied():
 
 class TestFolders:
     def test_a_folder_is_a_class_at_any_depth(self, tmp_path):
-        for name in ("cat/1.png", "cat/more/2.PNG", "dog/1.jpeg"):
+        for name in ("cat/1.png", "cat/more/2.PNG", "dog/1.jpeg", "dog/2.jfif"):
             save(tmp_path / "train" / name, PNG)
         (tmp_path / "train/empty").mkdir()
         scanned = scan(tmp_path, "train", "labelled")
         assert found(scanned) == {
             "labelled/cat/1.png": "cat", "labelled/cat/more/2.PNG": "cat", "labelled/dog/1.jpeg": "dog",
+            "labelled/dog/2.jfif": "dog",
         }  # fmt: skip
         assert scanned.classes == {"cat", "dog", "empty"}  # the doctor shall see it
         assert scanned.root == (tmp_path / "train").as_posix()
@@ -321,13 +323,13 @@ class TestShards:
         assert refused(scanned) == {"pool/s.tar/photo.2024.png": "not_an_image"}
 
     def test_no_member_is_lost_without_a_word(self, tmp_path):
-        members = {"1.png": PNG, "1.CLS": "\ufeffcat", "1.txt": "a cat", "notes.txt": "", "2.jfif": PNG, "2.cls": "dog"}
+        members = {"1.png": PNG, "1.CLS": "\ufeffcat", "1.txt": "a cat", "notes.txt": "", "2.jxl": PNG, "2.cls": "dog"}
         members |= {"3.heic": PNG, "3.json": '{"label": "dog"}', "about.json": "{}"}
         shard(tmp_path / "s.tar", members)
         scanned = scan(tmp_path, "s.tar", "labelled")
         assert found(scanned) == {"labelled/s.tar/1.png": "cat"}
         assert refused(scanned) == {
-            "labelled/s.tar/notes.txt": "not_an_image", "labelled/s.tar/2.jfif": "not_an_image",
+            "labelled/s.tar/notes.txt": "not_an_image", "labelled/s.tar/2.jxl": "not_an_image",
             "labelled/s.tar/2.cls": "unreadable", "labelled/s.tar/3.heic": "not_an_image",
             "labelled/s.tar/3.json": "unreadable",
         }  # fmt: skip
@@ -370,6 +372,11 @@ class TestShards:
             scan(tmp_path, "pool", "pool")
         with pytest.raises(BadInput, match="is compressed"):
             scan(tmp_path, "pool/s.tar.gz", "pool")
+        packed = gzip.compress(shard(tmp_path / "more/s.tar", {"1.png": PNG}).read_bytes())
+        (tmp_path / "more/s.tar").write_bytes(packed)
+        [refusal] = scan(tmp_path, "more", "pool").refused
+        assert (refusal.id, refusal.reason) == ("pool/s.tar", "unreadable")
+        assert refusal.detail == "it is compressed, whatever its name. Unpack it with `gunzip`"
 
 
 class TestDomains:

@@ -3,6 +3,7 @@ from collections import Counter
 
 import pytest
 from own_images import save
+from PIL import Image
 from scene_work import coco_set, detection, write
 
 from tasks.scenes_ingest import scenes_ingest
@@ -53,6 +54,16 @@ def test_what_is_unknown_of_the_pool_is_not_known_to_be_empty(root):
     assert read_known(out) == []
     assert read_boxes(out, "truth.parquet").num_rows == 0
     assert read_split(out)["role"].to_pylist().count("pool") == 1
+
+
+def test_scenes_that_are_stored_turned_are_a_note(root):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for name in ("labelled/02", "test/01"):
+        save(root / f"{name}.png", int(name[-2:]) + 700, exif=exif)
+    notes = report(run(root))["notes"]
+    [note] = [note for note in notes if "EXIF" in note]
+    assert note.startswith("2 images are stored turned or mirrored (EXIF), such as labelled/labelled/02.png: they are")
 
 
 def test_two_draws_are_equal_bytes_and_a_seed_changes_them(root):

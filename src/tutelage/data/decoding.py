@@ -8,7 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -33,7 +33,7 @@ Pixels = UInt8[np.ndarray, "h w 3"]
 GREY = 114  # of the part of a letterbox that no image covers, as YOLO's
 THUMBNAIL_BYTES = 16 * 16 + 4 * 4 * 3
 SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+    (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 )
 # The readers are called by name: `Image.open` would try every format, and has a global limit of its own.
 _READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
@@ -97,6 +97,18 @@ def decode(data: bytes) -> Pixels:
         if image is not None:
             return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return examine(data, max_pixels=1 << 40)
+
+
+_MAY_TURN = (b"Exif\0\0", b"eXIf", b"EXIF", *_TURNED)  # without one of these, none but a TIFF says how it lies
+
+
+def is_turned(data: bytes) -> bool:
+    """Whether `examine` turns or mirrors a file that it has accepted, since its EXIF says that it is stored so."""
+    if not data.startswith((b"II*\0", b"MM\0*")) and not any(mark in data for mark in _MAY_TURN):
+        return False
+    reader = next(kind for magic, kind in _READERS if data.startswith(magic))
+    with reader(io.BytesIO(data)) as picture:
+        return picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
 
 
 def resize(image: Pixels, size: int) -> UInt8[np.ndarray, "size size 3"]:

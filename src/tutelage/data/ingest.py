@@ -12,7 +12,7 @@ import pyarrow as pa
 from torch.utils.data import Dataset
 
 from tutelage.data.batches import shared_out
-from tutelage.data.decoding import THUMBNAIL_BYTES, Unusable, dhash, examine, thumbnail
+from tutelage.data.decoding import THUMBNAIL_BYTES, Unusable, dhash, examine, is_turned, thumbnail
 from tutelage.data.manifest import MANIFEST, describe
 from tutelage.data.near import NearIndex
 from tutelage.data.reading import Reader
@@ -142,6 +142,7 @@ def _examine(image: Found, root: str, reader: Reader, max_pixels: int, thumbnail
         width=width,
         height=height,
         thumbnail=thumbnail(pixels) if thumbnails else b"",
+        turned=is_turned(data),
     )
 
 

@@ -41,6 +41,7 @@ class Examined:
     width: int
     height: int
     thumbnail: bytes = b""  # see decoding.thumbnail; only where near-duplicates are looked for
+    turned: bool = False  # stored otherwise than it is seen; width, height and pixels are as it is seen
 
 
 @dataclass(slots=True)

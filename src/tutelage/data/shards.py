@@ -17,6 +17,7 @@ from tutelage.data.records import Found, Scan
 from tutelage.types import BadInput
 
 _LABEL_BYTES = 1 << 20  # a larger label file is none
+_UNPACK = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\0": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 _BLOCK = 512  # of a tar
 _MANY = 8  # shards from which on a process a core is worth its start
 
@@ -66,10 +67,20 @@ def _index(shard: _Shard, scan: Scan) -> None:
             for member in tar:
                 _note(shard, member, scan)
     except tarfile.TarError as error:
+        if (tool := _packed_by(shard.path)) is not None:
+            scan.refuse(shard.name, "unreadable", f"it is compressed, whatever its name. Unpack it with `{tool}`")
+            return
         cut = shard.path.stat().st_size % _BLOCK != 0 or any(word in str(error) for word in ("empty", "end of data"))
         scan.refuse(shard.name, "truncated" if cut else "unreadable", f"{error}; what lies before is used")
     except OSError as error:
         scan.refuse(shard.name, "unreadable", error.strerror or str(error))
+
+
+def _packed_by(path: Path) -> str | None:
+    """The tool that unpacks a file, where it is no plain tar."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    return next((tool for magic, tool in _UNPACK.items() if start.startswith(magic)), None)
 
 
 def _note(shard: _Shard, member: tarfile.TarInfo, scan: Scan) -> None:

@@ -13,6 +13,7 @@ from tutelage.data.tables import scan_table
 from tutelage.types import BadInput
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
+_HOW = "Unpack it; of .tar.gz and .tgz `gunzip` makes the plain .tar that is read"
 
 
 def scan(root: Path, name: str, source: SourceName) -> Scan:
@@ -74,7 +75,7 @@ def check(root: Path, name: str, source: str) -> None:
             f"ingest.{source} is {name!r}, and {path} does not exist. In {root} there is: {there or 'nothing'}"
         )
     if path.name.lower().endswith(_PACKED):
-        raise BadInput(f"{path} is compressed, so images in it cannot be read at random. Unpack it, or keep plain .tar")
+        raise BadInput(f"{path} is compressed, so images in it cannot be read at random. {_HOW}")
 
 
 def check_apart(scans: list[Scan]) -> None:
@@ -98,7 +99,7 @@ def _scan_folder(path: Path, boundary: str, found: Scan) -> None:
     files = list(list_files(path, boundary, found))
     packed = [name for name in files if name.lower().endswith(_PACKED)]
     if packed:
-        raise BadInput(f"{path / packed[0]} is compressed, so images in it cannot be read at random. Unpack it")
+        raise BadInput(f"{path / packed[0]} is compressed, so images in it cannot be read at random. {_HOW}")
     shards = [name for name in files if name.lower().endswith(".tar")]
     loose = [name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES]
     if shards and loose:
