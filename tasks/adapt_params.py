@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tasks.knobs import STRICT, Count, Open, Places, Share, Train, nearest, parse_method, parse_named
+from tasks.knobs import STRICT, Count, Open, Places, Share, Train, parse_method, parse_named
+from tasks.mistakes import nearest
 from tasks.turn_params import PlanTurns
 from tutelage.methods import METHODS, Method
 from tutelage.train.adaptsegnet import AdaptSegNet

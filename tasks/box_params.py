@@ -1,11 +1,12 @@
 """The section `detection` of params.yaml as typed values."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from tasks.knobs import STRICT, Count, Open, Pattern, Share, Train, check_limits, parse_detection_method
+from tasks.mistakes import check_changes
 from tutelage.data.orientations import Orientation
 from tutelage.data.scene_views import SceneViews
 from tutelage.data.views import Views
@@ -244,7 +245,7 @@ class Detection:
             raise ValueError(
                 f"fuse.weights has {len(self.fuse.weights)} numbers for a teacher and {self.last} round(s)"
             )
-        self._known(self.compress.network, "compress.network")
+        check_changes(self.network, self.compress.network, "compress.network")
 
     def _check_rounds(self) -> None:
         count, above = len(self.rounds), "work/detection"
@@ -262,8 +263,4 @@ class Detection:
                     f"rounds.{n}.holdout is true, but round {n + 1} calibrates its student on the hold-out. "
                     "Only the last round may learn from it"
                 )
-            self._known(item.network, f"rounds.{n}.network")
-
-    def _known(self, changes: dict[str, Any], section: str) -> None:
-        if unknown := changes.keys() - {known.name for known in fields(self.network)}:
-            raise ValueError(f"{section} has {unknown.pop()!r}, which detection.network does not have")
+            check_changes(self.network, item.network, f"rounds.{n}.network")

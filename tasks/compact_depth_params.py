@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from tasks.knobs import STRICT, Count, parse_depth_method
+from tasks.mistakes import check_changes
 from tasks.multi_params import TrainMulti
 from tutelage.methods.multitask import MultiMethod
 from tutelage.models.multi_spec import MultiSpec
@@ -28,8 +29,6 @@ class CompactDepth:
 
     def shaped(self, full: MultiSpec) -> MultiSpec:
         """`full`, a head for depth alone and smaller. Raises ValueError for a field that it does not have."""
-        known = full.detector.__dataclass_fields__
-        if unknown := self.network.keys() - known.keys():
-            raise ValueError(f"compact_depth.network has {unknown.pop()!r}, which multitask.network.detector has not")
+        check_changes(full.detector, self.network, "compact_depth.network")
         detector = replace(full.detector, **self.network)
         return replace(full, tasks=("depth",), detector=detector, dense_width=self.dense_width)

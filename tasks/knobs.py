@@ -1,6 +1,5 @@
 """What sections of params.yaml are made of: numbers with bounds, methods by name, training runs."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, TypeAdapter
 
 from tasks.loops import LIKE, LOOPS
+from tasks.mistakes import mistakes, nearest
 from tutelage.methods import METHODS, Method
 from tutelage.methods.detection import DETECTION_METHODS
 from tutelage.methods.multitask import MULTITASK_METHODS
@@ -96,12 +96,6 @@ def check_limits(floor: float, cap: float) -> None:
         )
 
 
-def nearest(word: str, known: Any) -> str:
-    """ ". Did you mean 'x'?", or what there is when nothing is near."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f". Did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known))}"
-
-
 def parse_named(value: Any, known: Mapping[str, type[Any]], what: str) -> Any:
     """{"name": ..., its fields} -> what `known` has by that name, made from the fields."""
     if not isinstance(value, dict) or "name" not in value:
@@ -117,6 +111,8 @@ def parse_named(value: Any, known: Mapping[str, type[Any]], what: str) -> Any:
         )
     if name not in known:
         raise ValueError(f"{name!r} is not one of the {len(known)} {what}{nearest(name, known)}")
+    if found := dict(mistakes(known[name], fields)):
+        raise ValueError(f"in {name}, {'; '.join(found.values())}")
     return TypeAdapter(known[name]).validate_python(fields)
 
 

@@ -1,7 +1,7 @@
-"""params.yaml as typed values, checked whole before anything is loaded. Only this file and knobs.py know pydantic."""
+"""params.yaml as typed values, checked whole before anything is loaded."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,9 +16,10 @@ from tasks.committee_params import CommitteeParams
 from tasks.compact_depth_params import CompactDepth
 from tasks.compress_params import Compress
 from tasks.keypoints_params import KeypointsParams
-from tasks.knobs import STRICT, Count, Open, Pattern, Places, Seed, Share, Train, check_limits, nearest, parse_methods
+from tasks.knobs import STRICT, Count, Open, Pattern, Places, Seed, Share, Train, check_limits, parse_methods
 from tasks.lesson_params import LessonParams
 from tasks.loops import Loop, NASStudent
+from tasks.mistakes import check_changes, mistakes
 from tasks.multi_params import Multitask
 from tasks.strings_params import StringsParams
 from tasks.written import read
@@ -228,8 +229,7 @@ class Params:
 
     def resized(self, changes: dict[str, Any], section: str) -> NetworkSpec:
         """`network` with some fields changed, as `section` writes them."""
-        if unknown := changes.keys() - {known.name for known in fields(self.network)}:
-            raise ValueError(f"{section} has {unknown.pop()!r}, which `network` does not have")
+        check_changes(self.network, changes, section)
         return replace(self.network, **changes)
 
 
@@ -245,11 +245,16 @@ def load(path: Path = Path("params.yaml")) -> Params:
         raise BadInput(f"{path} is not YAML: {error}") from error
     if bare := list(_bare_numbers(written)):
         raise BadInput(f'{path}: {", ".join(bare)}: DVC makes no stage of a number. Write it in quotes, as "1": ...')
+    problems = dict(mistakes(Params, written))
     try:
-        return _checker().validate_python(written)
+        params = _checker().validate_python(written)
     except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
-        raise BadInput(f"{path} has {error.error_count()} problem(s):\n{problems}") from error
+        for problem in error.errors():
+            where = ".".join(str(part) for part in problem["loc"]) or "params"
+            problems.setdefault(where, _explain(where, problem))
+    if problems:
+        raise BadInput(f"{path} has {len(problems)} problem(s):\n" + "\n".join(f"  {x}" for x in problems.values()))
+    return params
 
 
 @cache
@@ -266,10 +271,7 @@ def _bare_numbers(written: Any, above: str = "") -> Iterator[str]:
         yield from _bare_numbers(inner, f"{above}{key}.")
 
 
-def _explain(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"]) or "params"
-    if problem["type"] == "unexpected_keyword_argument":
-        return f"{where} is not a parameter{nearest(problem['loc'][-1], _siblings(problem['loc']))}"
+def _explain(where: str, problem: Any) -> str:
     if problem["type"] in ("missing", "missing_argument"):
         return f"{where} is missing"
     said, value = problem["msg"].removeprefix("Value error, "), problem["input"]
@@ -277,13 +279,3 @@ def _explain(problem: Any) -> str:
         return f"{where}: {said}"  # our own words name the entry of the section
     written = repr(value)
     return f"{where} is {written if len(written) <= LONGEST else f'{written[:LONGEST]} ...'}: {said}"
-
-
-def _siblings(location: tuple[Any, ...]) -> list[str]:
-    section: Any = Params
-    for part in location[:-1]:
-        known = getattr(section, "__dataclass_fields__", {})
-        if part not in known:
-            return []
-        section = known[part].type
-    return list(getattr(section, "__dataclass_fields__", {}))

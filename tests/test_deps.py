@@ -8,7 +8,7 @@ from project import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # What reads params and files, words and progress, and how a run is continued: none decides what a run finds.
-ASIDE = {"io", "params", "progress", "knobs", "text", "wording", "carry", "loops", "closed_pipe", "written"}
+ASIDE = {"io", "params", "progress", "knobs", "text", "wording", "carry", "loops", "closed_pipe", "written", "mistakes"}
 
 
 @pytest.mark.parametrize("name", STAGES)

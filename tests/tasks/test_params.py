@@ -60,8 +60,12 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("rounds", {"1": {"teacher": "work/elsewhere"}}, "numbered from 1 and chained"),
         ("rounds", {}, "rounds"),
         ("rounds.1.network", {"depth": 3}, "depth"),
-        ("compress.network", {"depth": 3}, r"compress\.network has 'depth'"),
-        ("compress.chain.1.network", {"depth": 3}, r"compress\.chain\.1\.network has 'depth'"),
+        (
+            "compress.network",
+            {"depth": 3},
+            r"compress\.network\.depth is not a parameter. Did you mean .* There are: added, .*, width",
+        ),
+        ("compress.chain.1.network", {"depth": 3}, r"compress\.chain\.1\.network\.depth is not a parameter"),
         ("compress.last", 2, "number them from 1 to last"),
         (
             "compress.chain.2",
@@ -72,16 +76,16 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("student.method", {"name": "metadistil"}, "'metadistil' trains in a loop of its own.*tasks lesson.*chain"),
         ("lesson.learn", {"name": "metadistill"}, "'metadistill' is not one of .*loops. Did you mean 'metadistil'"),
         ("lesson.learn", {"name": "sftn"}, "lesson.learn.*student"),
-        ("lesson.network", {"depth": 3}, r"lesson\.network has 'depth'"),
+        ("lesson.network", {"depth": 3}, r"lesson\.network\.depth is not a parameter"),
         (
             "lesson.learn",
             {"name": "nas_student", "networks": [{"depth": 3}], "parameters": 9},
-            "learn.networks has 'depth'",
+            "learn.networks.depth is not a parameter",
         ),
         ("compress.chain.1.learn", {"name": "uninformed_students"}, "make no classifier.*tasks lesson"),
         ("compress.chain.1.learn", {"name": "vad_ordinal"}, "vad_ordinal make no classifier.*tasks lesson"),
         ("lesson.learn", {"name": "vad_ordinal", "learn": {"usual": 0.95}}, "no image is both"),
-        ("detection.compress.network", {"wide": 3}, "compress.network has 'wide'"),
+        ("detection.compress.network", {"wide": 3}, "compress.network.wide is not a parameter"),
         ("network.added", [["conv4", True, False]], "'conv4': operations are"),
         ("multitask.tasks", ["depth", "dept"], "multitask.tasks.1 is 'dept'"),
         ("multitask.tasks", ["depth", "depth"], "each once"),
@@ -93,7 +97,7 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
             "'ail_regression' is not one of.*there are: mic, must",
         ),
         ("compact_depth.method", {"name": "must"}, "'must' is not one of the 5 methods by which a given teacher"),
-        ("compact_depth.network", {"wide": 3}, r"compact_depth\.network has 'wide'"),
+        ("compact_depth.network", {"wide": 3}, r"compact_depth\.network\.wide is not a parameter"),
         ("multitask.network.detector.kind", "retinanet", "takes heads of fcos"),
         ("multitask.student.turns", {"every": 50, "learn": {"name": "tscll"}}, "guides of turns. Did you mean 'tscl'"),
         ("multitask.student.turns", {"every": 60, "learn": {"name": "tscl"}}, "steps is 450, no whole number of turns"),
@@ -113,7 +117,7 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("multitask.tasks", ["detection"], r"student.hears is \['detection', 'depth'\].*hear some of these"),
         ("multitask.student.turns", {"every": 50, "learn": {"name": "tscl"}}, "student.hears must be null"),
         ("multitask.teacher.turns", {"every": 50, "learn": {"name": "tscl"}}, "turns"),
-        ("compare.network", {"depth": 3}, r"compare\.network has 'depth'"),
+        ("compare.network", {"depth": 3}, r"compare\.network\.depth is not a parameter"),
         ("compare.methods", ["kd", "adamach"], "'adamach' is not one of.*'adamatch'"),
         ("compare.methods", ["kd", "kd"], "one of them twice"),
         ("compare.methods", [], "a list of names"),
@@ -212,10 +216,57 @@ def test_only_the_last_round_may_learn_from_the_holdout(change):
     assert load(path).last == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("rounds.1.holdoutt", True, "rounds.1.holdoutt is not a parameter. Did you mean 'holdout'?"),
+        ("rounds.1.network", {"widht": 8}, "params: rounds.1.network.widht is not a parameter. Did you mean 'width'?"),
+        (
+            "student.method",
+            {"name": "kd", "ALPHA": 1},
+            "student.method: in kd, ALPHA is not a parameter; there are: alp",
+        ),
+        (
+            "compare.methods",
+            [{"name": "kd", "alhpa": 1}],
+            "compare.methods: in kd, alhpa is not a parameter. Did you m",
+        ),
+        ("lesson.learn", {"name": "vad_ordinal", "learn": {"usal": 1}}, "lesson.learn: in vad_ordinal, learn.usal is "),
+        ("detection.names.train.step", 9, "detection.names.train.step is not a parameter. Did you mean 'steps'?"),
+        ("committee.members", [{"numbr": 2}], "committee.members.0.numbr is not a parameter. Did you mean 'number'?"),
+        ("adapt.candidates.mic.setps", 9, "adapt.candidates.mic.setps is not a parameter. Did you mean 'steps'?"),
+        ("adapt_scenes.candidates.adabn.views", {"color": 1}, "adapt_scenes.candidates.adabn.views.color is not a par"),
+    ],
+)
+def test_a_misspelt_entry_is_told_at_any_depth(change, name, value, said):
+    with pytest.raises(BadInput) as caught:
+        load(change(name, value))
+    assert str(caught.value).splitlines()[1].startswith(f"  {said}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("split.labels_per_class", True, "split.labels_per_class is true, where a number is asked"),
+        ("split.holdout", False, "split.holdout is false, where a number"),
+        ("optimiser.lr", True, "optimiser.lr is true, where a number"),
+        ("student.method", {"name": "adamatch", "pseudo": True}, "in adamatch, pseudo is true, where a number"),
+        ("compare.seeds", [0, True], "compare.seeds.1 is true, where a number"),
+        ("detection.guard.boxes", [False, 2.0], "detection.guard.boxes.0 is false, where a number"),
+        ("rounds.1.network", {"width": True}, "rounds.1.network.width is true, where a number"),
+        ("rounds.1.holdout", 1, "rounds.1.holdout is 1, where true or false is asked"),
+        ("views.flip", 0, "views.flip is 0, where true or false"),
+    ],
+)
+def test_yes_is_no_number_and_1_is_not_yes(change, name, value, said):
+    with pytest.raises(BadInput, match=said):
+        load(change(name, value))
+
+
 def test_all_mistakes_are_named_at_once(change, tmp_path):
     path = change("student.steps", 0)
-    path.write_text(path.read_text().replace("seed: 0", "seed: -1"))
-    with pytest.raises(BadInput, match="2 problem"):
+    path.write_text(path.read_text().replace("seed: 0", "seed: -1\nsede: 0").replace("flip: true", "flip: 1"))
+    with pytest.raises(BadInput, match="4 problem"):
         load(path)
 
 
