@@ -1,14 +1,20 @@
-"""One flow at a time in a checkout. `dvc repro` beside it is fine: stages wait for DVC's own lock."""
+"""One flow at a time in a checkout: those that retrain wait for another, the rest say that it is there.
+
+`dvc repro` beside it is fine: stages wait for DVC's own lock.
+"""
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+POLL = 1.0  # seconds between two looks at a lock that another flow has
 
 
 class Busy(RuntimeError):
@@ -16,29 +22,44 @@ class Busy(RuntimeError):
 
 
 @contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Holds the checkout for this process. Raises Busy."""
-    path = root / ".tutelage/flow.lock"
+def alone(root: Path, run: str = "", patience: float = 0, told: Callable[[str], object] = print) -> Iterator[None]:
+    """Holds the checkout for this process and its flow run. Raises Busy where another still has it after `patience`
+    seconds; that it waits is `told` once."""
+    path, ends, waits = root / ".tutelage/flow.lock", time.monotonic() + patience, False
     with ExitStack() as stack:
-        try:
-            stack.enter_context(held(path, fcntl.LOCK_NB))
-        except BlockingIOError:
-            holder = path.read_text().strip()
-            raise Busy(
-                f"Process {holder} runs a flow in {root.resolve()}, and two would train the same stages twice. "
-                f"Wait for it, stop it with `kill {holder}`, or work in a second checkout."
-            ) from None
+        while not _taken(stack, path, run):
+            holder, _, other = path.read_text().strip().partition(" ")
+            at_work = f"Process {holder}{f' ({other})' if other else ''} runs a flow in {root.resolve()}"
+            if time.monotonic() >= ends:
+                waited = f" It still does after {patience:g} s of waiting." if patience else ""
+                raise Busy(
+                    f"{at_work}, and two would train the same stages twice.{waited} "
+                    f"Wait for it, stop it with `kill {holder}`, or work in a second checkout."
+                )
+            if not waits:
+                told(f"{at_work}. This one begins after it, and fails if that takes more than {patience:g} s")
+            waits = True
+            time.sleep(POLL)
         yield
 
 
+def _taken(stack: ExitStack, path: Path, run: str) -> bool:
+    try:
+        stack.enter_context(held(path, fcntl.LOCK_NB, run))
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
-def held(path: Path, flags: int = 0) -> Iterator[None]:
-    """A lock that holds its owner's process id. The kernel lets go of it when that process ends, however it ends."""
+def held(path: Path, flags: int = 0, run: str = "") -> Iterator[None]:
+    """A lock that holds its owner's process id, and its flow run. The kernel lets go of it when that process ends,
+    however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX | flags)
         file.truncate(0)
-        file.write(f"{os.getpid()}\n")
+        file.write(f"{os.getpid()} {run}".rstrip() + "\n")
         file.flush()
         yield
 

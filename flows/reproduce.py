@@ -9,6 +9,7 @@ from typing import Any
 from prefect import get_client, get_run_logger
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import flow_run
 
 from flows.child import Children, Failed
 from flows.dag import Dag, ancestors, load
@@ -22,13 +23,17 @@ LATER = 10  # niceness of a stage that the story does not wait for yet: it gets 
 
 
 @contextmanager
-def checkout(root: Path = Path(), workers: int = 2) -> Iterator["Reproduce"]:
-    """The repository at `root`, for one flow alone. However the block is left, no child outlives it."""
+def checkout(root: Path = Path(), workers: int = 2, patience: float = 0) -> Iterator["Reproduce"]:
+    """The repository at `root`, for one flow alone. However the block is left, no child outlives it.
+
+    Another flow that is at work there is waited for, `patience` seconds at most.
+    """
     if workers < 1:
         raise ValueError(f"workers is {workers}: at least 1")
     if not (root / "dvc.yaml").exists():
         raise ValueError(f"{root.resolve()} holds no dvc.yaml: run this in the root of the repository")
-    with alone(root), warm(root) as children:
+    run = f"{flow_run.flow_name}, run {flow_run.name}"
+    with alone(root, run, patience, get_run_logger().warning), warm(root) as children:
         forget_the_dead(root)
         yield Reproduce(root, children, workers)
 

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows.expand import grow
-from flows.production import Place, conclude, keep_champion, main_of_retraining, store, take_in_new_images
+from flows.production import DAY, Place, conclude, keep_champion, main_of_retraining, store, take_in_new_images
 from flows.reproduce import Reproduce, checkout
 from tasks.io import read_json
 
@@ -22,9 +22,10 @@ def retrain(ask: bool = False, workers: int = 2) -> State[None]:
     """Take in new images, grow and judge a model, put it into production if it is proven better, store every byte.
 
     Where the new images have drifted, it says so and adapts the model to them; what comes of it is not promoted.
-    With `ask` the flow waits, for a day at most, until somebody answers in Prefect's UI.
+    With `ask` the flow waits, for a day at most, until somebody answers in Prefect's UI. As long it waits for another
+    flow that is at work in this checkout.
     """
-    with checkout(workers=workers) as reproduce:
+    with checkout(workers=workers, patience=DAY) as reproduce:
         keep_champion(reproduce, CLASSIFIER)
         take_in_new_images(reproduce)
         drifted = look_out(reproduce)

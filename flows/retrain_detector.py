@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.detect import find
-from flows.production import Place, conclude, keep_champion, main_of_retraining, take_in_new_images
+from flows.production import DAY, Place, conclude, keep_champion, main_of_retraining, take_in_new_images
 from flows.reproduce import checkout
 
 DETECTOR = Place("registry/detector", "work/detection/judge")
@@ -16,9 +16,10 @@ DETECTOR = Place("registry/detector", "work/detection/judge")
 def retrain_detector(ask: bool = False, workers: int = 2) -> State[None]:
     """Take in new images, grow and judge a detector, put it into production if it is proven better, store every byte.
 
-    With `ask` the flow waits, for a day at most, until somebody answers in Prefect's UI.
+    With `ask` the flow waits, for a day at most, until somebody answers in Prefect's UI. As long it waits for another
+    flow that is at work in this checkout.
     """
-    with checkout(workers=workers) as reproduce:
+    with checkout(workers=workers, patience=DAY) as reproduce:
         keep_champion(reproduce, DETECTOR)
         take_in_new_images(reproduce)
         return conclude(reproduce, DETECTOR, find(reproduce), ask=ask)

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from toy import Server, Toy, living, runs_of, started, step, story, works
 from waiting import until
 
+from flows import lock
 from flows.child import Failed
 from flows.lock import Busy, alone
 
@@ -62,6 +65,21 @@ def test_a_second_flow_says_who_is_at_work(toy: Toy) -> None:
         story(toy.root, [["a"]])
     with alone(toy.root):
         pass
+
+
+def test_a_flow_that_may_wait_begins_when_the_other_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "POLL", 0.01)
+    told: list[str] = []
+    other = ExitStack()
+    other.enter_context(alone(tmp_path, "expand, run shy-newt"))
+    at_work = rf"Process {os.getpid()} \(expand, run shy-newt\) runs a flow"
+    with pytest.raises(Busy, match=f"{at_work}.*It still does after 0.05 s of waiting"):
+        alone(tmp_path, patience=0.05, told=told.append).__enter__()
+    threading.Timer(0.2, other.close).start()
+    with alone(tmp_path, patience=60, told=told.append):
+        assert len(told) == 2  # once each
+        assert re.match(f"{at_work}.*begins after it, and fails if that takes more than 60 s", told[1])
+    assert (tmp_path / ".tutelage/flow.lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_stages_of_a_killed_run_are_not_busy_for_ever(toy: Toy) -> None:

@@ -242,7 +242,8 @@ def test_a_round_of_adaptation_holds_nothing_up(monkeypatch: pytest.MonkeyPatch)
     told = Recorder()
 
     @contextmanager
-    def nowhere(workers: int) -> Iterator[Recorder]:
+    def nowhere(workers: int, patience: float) -> Iterator[Recorder]:
+        assert patience == shared.DAY
         yield told
 
     monkeypatch.setattr(story, "checkout", nowhere)
