@@ -84,7 +84,8 @@ def decide(new: Contender, fair: Contender, old: Contender, checks: list[Check],
     if old is not fair and gain(fair, old, params).low > 0:
         last += (
             " But the supervised baseline is better than it beyond chance: labels alone would improve production. "
-            "Look at why the rounds did not help before promoting work/baseline by hand."
+            "Look at why the rounds did not help before you promote that by hand, with "
+            "`python -m tasks.promote by_hand work/baseline registry work/split`."
         )
     return Verdict(False, loser, [f"Not promoted: {_in_words(progress)}.", *failed, last])
 

@@ -2,7 +2,9 @@
 
 python -m tasks.promote snapshot_champion REGISTRY
 python -m tasks.promote promote JUDGED REGISTRY [SPLIT]
+python -m tasks.promote by_hand MODEL REGISTRY [SPLIT]
 python -m tasks.promote restore REGISTRY
+python -m tasks.promote same_classes REGISTRY SPLIT
 """
 
 import hashlib
@@ -18,6 +20,7 @@ from tasks.io import put_back, read_json, whole, write_json
 
 MODEL, RECORD = "model.safetensors", "production.json"
 SEEN = "seen.parquet"  # sha256 of each image of the pool that the model learned from
+OURS = ("**/dvc.lock", "**/*.dvc", "**/registry/**")  # what a flow that promotes changes in Git's eyes
 
 
 def snapshot_champion(registry: Path) -> Path:
@@ -38,13 +41,21 @@ def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
     digest = smoke_test(judged / MODEL)
     if digest != verdict["digests"][verdict["winner"]]:
         raise _bad(f"{judged / MODEL} is not the model that was judged. `dvc repro` judges it again")
+    return _put(judged / MODEL, {"model": digest, "verdict": _sha256(judged / "verdict.json")}, registry, split)
+
+
+def by_hand(model: Path, registry: Path, split: Path | None = None) -> Path:
+    """A folder's model -> registry/production because a person says so: as `promote`, but no verdict is asked."""
+    return _put(model / MODEL, {"model": smoke_test(model / MODEL), "verdict": None}, registry, split)
+
+
+def _put(model: Path, record: dict[str, Any], registry: Path, split: Path | None) -> Path:
     production = registry / "production"
     before = _record(production)
-    record = {"model": digest, "verdict": _sha256(judged / "verdict.json")}
     if before | record == before:
         return production
     with _changed(production) as folder:
-        shutil.copyfile(judged / MODEL, folder / MODEL)
+        shutil.copyfile(model, folder / MODEL)
         if split is None:
             _remove(folder, SEEN)
         else:
@@ -56,6 +67,20 @@ def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
 def restore(registry: Path) -> Path:
     """registry/champion -> registry/production: takes a promotion back."""
     return _become(registry / "production", registry / "champion")
+
+
+def same_classes(registry: Path, split: Path) -> Path:
+    """The split. Raises BadInput where registry/champion knows other classes, as the judge would at the end."""
+    from tasks.judge import same_classes
+    from tutelage.data.manifest import classes_of, read_split
+    from tutelage.models.files import read_weights
+
+    champion = registry / "champion"
+    if (champion / MODEL).exists():
+        about, _, _ = read_weights(champion / MODEL)
+        flow = "retrain_detector" if about.get("task") == "detection" else "retrain"
+        same_classes(champion, about["classes"], classes_of(read_split(split)), flow=flow)
+    return split
 
 
 def smoke_test(model: Path) -> str:
@@ -174,11 +199,21 @@ def _sha256(path: Path) -> str:
 
 
 def _revision(folder: Path) -> str | None:
-    """The commit that is checked out, None outside Git."""
+    """The commit that is checked out, "...-dirty" where files have changed since, None outside Git.
+
+    Not counted is what a flow itself changes: dvc.lock, *.dvc and the registry.
+    """
+    changed = ["status", "--porcelain", "--untracked-files=no", "--", ":/"]
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, text=True, capture_output=True)
+        head = _git(folder, "rev-parse", "HEAD")
+        dirty = head and _git(folder, *changed, *(f":(top,exclude,glob){part}" for part in OURS))
     except FileNotFoundError:
         return None
+    return f"{head}-dirty" if dirty else head
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    done = subprocess.run(["git", *arguments], cwd=folder, text=True, capture_output=True)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
@@ -191,7 +226,9 @@ def _bad(message: str) -> ValueError:
 VERBS: dict[str, Callable[..., Path]] = {
     "snapshot_champion": snapshot_champion,
     "promote": promote,
+    "by_hand": by_hand,
     "restore": restore,
+    "same_classes": same_classes,
 }
 
 

@@ -1,6 +1,7 @@
 """Production changes whole or not at all, and only for a model that was judged better and answers."""
 
 import hashlib
+import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,7 +10,7 @@ import torch
 from small_work import make_split
 
 from tasks.io import read_json, write_json
-from tasks.promote import MODEL, RECORD, SEEN, main, promote, restore, snapshot_champion
+from tasks.promote import MODEL, RECORD, SEEN, by_hand, main, promote, restore, snapshot_champion
 from tutelage.data.manifest import read_split
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.detectors import DetectorSpec, create_detector
@@ -85,6 +86,49 @@ def test_the_pool_that_a_model_learned_from_goes_with_it(tmp_path: Path, registr
     assert not (registry / "production" / SEEN).exists()
     restore(registry)
     assert pq.read_table(registry / "production" / SEEN)["sha256"].to_pylist() == pool
+
+
+def test_by_hand_no_verdict_is_asked(tmp_path: Path, registry: Path) -> None:
+    lost = judged(tmp_path / "lost", promote=False)
+    assert main("by_hand", str(lost), str(registry)) == 0
+    record = read_json(registry / "production" / RECORD)
+    assert (record["model"], record["verdict"]) == (sha256(lost / MODEL), None)
+    with pytest.raises(BadInput, match="no finite number"):
+        by_hand(judged(tmp_path / "broken", broken=True), registry)
+
+
+def test_a_record_says_whether_what_made_the_model_was_committed(tmp_path: Path, registry: Path) -> None:
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        return subprocess.run(
+            ["git", *who, *arguments], cwd=tmp_path, check=True, text=True, capture_output=True
+        ).stdout
+
+    for name in ("params.yaml", "dvc.lock", "data.dvc"):
+        (tmp_path / name).write_text("old")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "all")
+    head = git("rev-parse", "HEAD")
+    for name in ("dvc.lock", "data.dvc", "registry/production/README.md"):  # what a flow itself changes
+        (tmp_path / name).write_text("new")
+    first = promote(judged(tmp_path / "first", 1), registry)
+    assert read_json(first / RECORD)["git"] == head
+    (tmp_path / "params.yaml").write_text("new")
+    second = promote(judged(tmp_path / "second", 2), registry)
+    assert read_json(second / RECORD)["git"] == f"{head}-dirty"
+
+
+def test_other_classes_than_those_in_production_are_told_before_training(
+    tmp_path: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = make_split(tmp_path / "data", {"labelled": 3, "pool": 6, "test": 3})
+    asked = ("same_classes", str(registry), str(split))
+    assert main(*asked) == 0  # nothing is in production
+    promote(judged(tmp_path / "first"), registry)
+    snapshot_champion(registry)
+    assert main(*asked) == 2
+    assert "production model of the classes ['a', 'b', 'c'], but this split has ['blue" in capsys.readouterr().err
 
 
 def test_twice_is_once(tmp_path: Path, registry: Path) -> None:
