@@ -30,7 +30,9 @@ class Place:
 
     registry: str  # folder of production/ and champion/
     judged: str  # folder of the verdict and the winner
-    split: tuple[str, ...] = ()  # one, whose pool goes into production with the model, or none
+    split: str  # folder
+    stage: str  # that makes the split
+    seen: bool = False  # the split's pool goes into production with the model
 
 
 class Approval(RunInput):
@@ -47,6 +49,18 @@ def keep_champion(reproduce: Reproduce, place: Place) -> None:
     track(reproduce, place, "production")  # a flow that was cut off may have left it to us
 
 
+def see_that_classes_are_known(reproduce: Reproduce, place: Place) -> None:
+    """The judge compares with what is in production, which needs the same classes: asked before anything is trained."""
+    reproduce(place.stage)
+    compare_classes(reproduce, place)
+
+
+@task(task_run_name="compare_classes", cache_policy=NO_CACHE)
+def compare_classes(reproduce: Reproduce, place: Place) -> None:
+    """Fails where new images have brought a class or taken one away."""
+    reproduce.run("tasks.promote", "same_classes", place.registry, place.split)
+
+
 def take_in_new_images(reproduce: Reproduce) -> None:
     """Images in folders are noticed by DVC itself; those of a `dvc import` are fetched."""
     for source in reproduce.imports():
@@ -60,8 +74,11 @@ def update(reproduce: Reproduce, source: str) -> None:
 
 def conclude(reproduce: Reproduce, place: Place, judged: list[Run], *, ask: bool) -> State[None]:
     """Production changes where the verdict says so, and a person if asked; then every byte is stored."""
-    verdict = read_json(Path(place.judged) / "verdict.json")
-    promoted = verdict["promote"] and (not ask or approved())
+    path = Path(place.judged) / "verdict.json"
+    verdict = read_json(path)
+    promoted = verdict["promote"] and (not ask or approved(verdict))
+    if read_json(path) != verdict:  # `dvc repro` may run beside a flow that waits
+        raise Failed(f"{path} has changed since a person was asked, so the answer does not count. Run the flow again")
     if promoted:
         go_live(reproduce, place, judged)
     try:
@@ -80,9 +97,11 @@ def store(reproduce: Reproduce, place: Place) -> None:
     see_that_all_is_up_to_date(reproduce, place)
 
 
-def approved() -> bool:
+def approved(verdict: dict[str, Any]) -> bool:
     """What a person says. Raises FlowPauseTimeout when nobody does; production stays as it is."""
-    return pause_flow_run(wait_for_input=Approval, timeout=DAY, poll_interval=POLL).promote
+    told = " ".join([*verdict["reasons"], f"sha256 of the model: {verdict['digests'][verdict['winner']]}"])
+    asked = Approval.with_initial_data(description=told)
+    return pause_flow_run(wait_for_input=asked, timeout=DAY, poll_interval=POLL).promote
 
 
 def go_live(reproduce: Reproduce, place: Place, judged: list[Run]) -> None:
@@ -97,7 +116,7 @@ def go_live(reproduce: Reproduce, place: Place, judged: list[Run]) -> None:
 @task(task_run_name="put_into_production", cache_policy=NO_CACHE)
 def put_into_production(reproduce: Reproduce, place: Place) -> None:
     """The verdict's winner, once it has been loaded and has answered."""
-    reproduce.run("tasks.promote", "promote", place.judged, place.registry, *place.split)
+    reproduce.run("tasks.promote", "promote", place.judged, place.registry, *([place.split] if place.seen else []))
 
 
 @put_into_production.on_rollback

@@ -9,11 +9,20 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows.expand import grow
-from flows.production import DAY, Place, conclude, keep_champion, main_of_retraining, store, take_in_new_images
+from flows.production import (
+    DAY,
+    Place,
+    conclude,
+    keep_champion,
+    main_of_retraining,
+    see_that_classes_are_known,
+    store,
+    take_in_new_images,
+)
 from flows.reproduce import Reproduce, checkout
 from tasks.io import read_json
 
-CLASSIFIER = Place("registry", "work/judge", ("work/split",))
+CLASSIFIER = Place("registry", "work/judge", "work/split", "split", seen=True)
 WATCH, DOMAIN_ROUND = "watch", "domain_choose"  # stages: are new images otherwise; adapt to them, and was it worth it
 
 
@@ -28,6 +37,7 @@ def retrain(ask: bool = False, workers: int = 2) -> State[None]:
     with checkout(workers=workers, patience=DAY) as reproduce:
         keep_champion(reproduce, CLASSIFIER)
         take_in_new_images(reproduce)
+        see_that_classes_are_known(reproduce, CLASSIFIER)
         drifted = look_out(reproduce)
         judged = grow(reproduce)
         state = conclude(reproduce, CLASSIFIER, judged, ask=ask)

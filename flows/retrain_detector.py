@@ -6,10 +6,18 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.detect import find
-from flows.production import DAY, Place, conclude, keep_champion, main_of_retraining, take_in_new_images
+from flows.production import (
+    DAY,
+    Place,
+    conclude,
+    keep_champion,
+    main_of_retraining,
+    see_that_classes_are_known,
+    take_in_new_images,
+)
 from flows.reproduce import checkout
 
-DETECTOR = Place("registry/detector", "work/detection/judge")
+DETECTOR = Place("registry/detector", "work/detection/judge", "work/detection/split", "scenes_split")
 
 
 @flow
@@ -22,6 +30,7 @@ def retrain_detector(ask: bool = False, workers: int = 2) -> State[None]:
     with checkout(workers=workers, patience=DAY) as reproduce:
         keep_champion(reproduce, DETECTOR)
         take_in_new_images(reproduce)
+        see_that_classes_are_known(reproduce, DETECTOR)
         return conclude(reproduce, DETECTOR, find(reproduce), ask=ask)
 
 

@@ -3,6 +3,7 @@
 import json
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,16 +21,34 @@ def reproduce() -> Reproduce:
     return Reproduce(Path(), Children(), 2)
 
 
+def place(judged: Path) -> Place:
+    return Place("registry", str(judged), "work/split", "split")
+
+
 @pytest.mark.parametrize(("answer", "told"), [(False, "A person said no. So it is."), (True, "So it is.")])
 def test_what_a_person_said_is_told(
     reproduce: Reproduce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bool, told: str
 ) -> None:
     write_json(tmp_path / "verdict.json", {"promote": True, "reasons": ["So it is."]})
-    monkeypatch.setattr(shared, "approved", lambda: answer)
+    monkeypatch.setattr(shared, "approved", lambda _: answer)
     for name in ("go_live", "store"):
         monkeypatch.setattr(shared, name, lambda *_: None)
-    state = shared.conclude(reproduce, Place("registry", str(tmp_path)), [], ask=True)
+    state = shared.conclude(reproduce, place(tmp_path), [], ask=True)
     assert (state.name, state.message) == ("Promoted" if answer else "Kept", told)
+
+
+def test_an_answer_is_about_the_verdict_that_was_asked_about(
+    reproduce: Reproduce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(verdict: dict[str, Any]) -> bool:
+        write_json(tmp_path / "verdict.json", verdict | {"digests": {"candidate": "another"}})
+        return True
+
+    write_json(tmp_path / "verdict.json", {"promote": True, "reasons": [], "digests": {"candidate": "one"}})
+    monkeypatch.setattr(shared, "approved", meanwhile)
+    monkeypatch.setattr(shared, "go_live", lambda *_: pytest.fail("it went live"))
+    with pytest.raises(Failed, match="has changed since a person was asked, so the answer does not count"):
+        shared.conclude(reproduce, place(tmp_path), [], ask=True)
 
 
 @pytest.mark.parametrize("promote", [True, False])
@@ -44,7 +63,7 @@ def test_an_error_after_a_promotion_says_that_production_has_changed(
     monkeypatch.setattr(shared, "push", full)
     told = "^the new model is in production, but .*: No space" if promote else "^No space"
     with pytest.raises(Failed, match=told):
-        shared.conclude(reproduce, Place("registry", str(tmp_path)), [], ask=False)
+        shared.conclude(reproduce, place(tmp_path), [], ask=False)
 
 
 @pytest.mark.parametrize(

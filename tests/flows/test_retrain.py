@@ -126,14 +126,16 @@ def shop(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
     watch = {"cmd": "mkdir -p work/watch && cp watching work/watch/drift.json", "deps": ["watching"]}
     answer = {"cmd": "mkdir -p work/domain && cp work/watch/drift.json work/domain/choice", "deps": ["work/watch"]}
     toy.stages(
+        split={"cmd": "true", "deps": ["work/split"]},
         judge=judge | {"outs": ["work/judge"]},
         watch=watch | {"outs": ["work/watch"]},
         domain_choose=answer | {"outs": ["work/domain/choice"]},
     )
     drifted(toy.root, "none", None)
-    split = pa.Table.from_pylist([], SPLIT)
-    (toy.root / "work/split").mkdir(parents=True)
-    write_split(toy.root / "work/split", describe(split, roots={}, classes=[]))
+    split = describe(pa.Table.from_pylist([], SPLIT), roots={}, classes=["a", "b", "c"])
+    for folder in ("work/split", "work/detection/split"):
+        (toy.root / folder).mkdir(parents=True)
+        write_split(toy.root / folder, split)
     return toy
 
 
@@ -217,9 +219,10 @@ def test_a_promotion_that_dvc_cannot_keep_is_taken_back(shop: Toy, monkeypatch: 
 
 
 def test_a_detector_goes_into_a_place_of_its_own(shop: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = "mkdir -p work/detection && cp -r found work/detection/judge"
+    command = "cp -r found work/detection/judge"
     shop.stages(
-        box_judge={"cmd": command, "deps": ["found", "registry/detector/champion"], "outs": ["work/detection/judge"]}
+        scenes_split={"cmd": "true", "deps": ["work/detection/split"]},
+        box_judge={"cmd": command, "deps": ["found", "registry/detector/champion"], "outs": ["work/detection/judge"]},
     )
     monkeypatch.setattr(other, "find", lambda reproduce: reproduce("box_judge"))
     candidate(shop.root / "found", 1)
@@ -230,7 +233,7 @@ def test_a_detector_goes_into_a_place_of_its_own(shop: Toy, monkeypatch: pytest.
     assert promoted == (shop.root / "found/model.safetensors").read_bytes()
 
     candidate(shop.root / "found", 2)
-    monkeypatch.setattr(shared, "approved", lambda: False)  # what somebody answers
+    monkeypatch.setattr(shared, "approved", lambda _: False)  # what somebody answers
     state = other.retrain_detector(ask=True, return_state=True)
     assert state.name == "Kept"
     assert (shop.root / "registry/detector/champion/model.safetensors").read_bytes() == promoted
@@ -247,11 +250,12 @@ def test_a_round_of_adaptation_holds_nothing_up(monkeypatch: pytest.MonkeyPatch)
         yield told
 
     monkeypatch.setattr(story, "checkout", nowhere)
-    for name in ("keep_champion", "take_in_new_images", "grow", "conclude", "store"):
+    early = ["keep_champion", "take_in_new_images", "see_that_classes_are_known"]
+    for name in (*early, "grow", "conclude", "store"):
         monkeypatch.setattr(story, name, lambda *_, name=name, **__: told(name))
     monkeypatch.setattr(story, "look_out", lambda _: True)
     story.retrain.fn()
-    assert told.named == ["keep_champion", "take_in_new_images", "grow", "conclude", story.DOMAIN_ROUND, "store"]
+    assert told.named == [*early, "grow", "conclude", story.DOMAIN_ROUND, "store"]
 
 
 @flow
@@ -273,5 +277,6 @@ def test_asks_a_person(server: Server, monkeypatch: pytest.MonkeyPatch, answer: 
 
     someone = threading.Thread(target=copy_context().run, args=(person,))
     someone.start()
-    assert flow(shared.approved)() is answer
+    verdict = {"reasons": ["So it is."], "winner": "candidate", "digests": {"candidate": "0123"}}
+    assert flow(shared.approved)(verdict) is answer
     someone.join()
