@@ -10,15 +10,18 @@ whoever ends it ends its stage.
     python -m tasks VERB --- socket --- attendant (a fork) --- stage (its fork)
 """
 
+import atexit
 import ctypes
 import gc
 import importlib
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -79,8 +82,11 @@ class Asked(NamedTuple):
 def serve(path: Path, loaded: Sequence[str] = LOADED) -> Asked:
     """Load, then fork for whoever asks at `path`, a socket, until this process is ended. Returns in each fork alone."""
     os.environ.update(NO_GPU)
+    tempfile.tempdir = str(path.parent)  # a folder that matplotlib makes where it cannot write to HOME goes with ours
     for name in loaded:
         importlib.import_module(name)
+    tempfile.tempdir = None
+    atexit.unregister(shutil.rmtree)  # the first fork to end would take that folder from the others
     gc.collect()
     gc.freeze()  # what is loaded stays where forks share it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that nobody has to wait for an attendant

@@ -30,7 +30,13 @@ if code is None:
 sys.exit(code)
 """
 SERVER = "import sys; from pathlib import Path; from tasks.warm import become, serve; "
-SERVER += "become(serve(Path(sys.argv[1]), ['json.tool']))"
+SERVER += "become(serve(Path(sys.argv[1]), ['json.tool', 'made']))"
+
+# What matplotlib does where it cannot write to HOME.
+MADE = """
+import atexit, shutil, tempfile
+atexit.register(shutil.rmtree, tempfile.mkdtemp(prefix="made-"))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +47,7 @@ def place(tmp_path_factory, pytestconfig):
         shutil.copy(pytestconfig.rootpath / "tasks" / name, place / "tasks")
     (place / "tasks/__main__.py").write_text(STAGE)
     (place / "tasks/late.py").write_text("VALUE = 1")
+    (place / "made.py").write_text(MADE)
     return place
 
 
@@ -59,9 +66,11 @@ os.fork = failing
 @contextmanager
 def serving(place, socket, before=""):
     with subprocess.Popen([sys.executable, "-c", before + SERVER, str(socket)], cwd=place, env=environment()) as server:
-        until(socket.exists)
-        yield server.pid
-        server.kill()
+        try:
+            until(socket.exists)
+            yield server.pid
+        finally:
+            server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +104,15 @@ def test_a_stage_is_a_fork_with_the_streams_arguments_environment_and_exit_code_
         assert int(said[0]) != process.pid
         assert process.stderr.read() == f"{place / 'tasks/__main__.py'}\n"
     assert psutil.pid_exists(served)
+
+
+def test_a_folder_that_a_library_makes_while_it_loads_stays_for_all_forks_and_goes_with_the_sockets(place, tmp_path):
+    with serving(place, tmp_path / "s"):
+        for _ in range(2):
+            with begun(place, "0", socket=str(tmp_path / "s")) as (process, _):
+                assert process.wait(60) == 0
+                assert len(process.stderr.read().splitlines()) == 1
+            assert len(list(tmp_path.glob("made-*"))) == 1
 
 
 def test_our_code_is_found_in_the_callers_place_when_a_stage_begins(place, served, tmp_path):
