@@ -17,13 +17,13 @@ import psutil
 from prefect import Flow
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from flows.child import GRACE, Child, Failed, bound, descendants
+from flows.child import GRACE, Child, Failed, bound
 from flows.lock import Busy, held
 from flows.warm import loading
 from tasks.closed_pipe import quiet
 
 FIRST_PORT = 4200  # of a server that stays: flows of any checkout look there, so none may end with one of them
-OWN = "server.url"  # in PREFECT_HOME: where the server of a flow answers, or did
+OWN = "server.url"  # in PREFECT_HOME: where the server of a flow answers, or did, and the number of its process
 LOCAL = ("127.0.0.1", "localhost")
 DEADLINE = 120.0  # seconds in which a server has to answer
 
@@ -109,13 +109,21 @@ def start_own(home: Path) -> str:
     while True:
         url = address(free_port(FIRST_PORT + 1))
         try:
-            start(url, home)
+            server = start(url, home)
         except Failed:
             if not answers(url):
                 raise
             continue  # a server of another checkout, started at the same moment, has taken the port
-        (home / OWN).write_text(url)
+        (home / OWN).write_text(f"{url} {server.pid}")
         return url
+
+
+def own(home: Path) -> str | None:
+    """Where the server of a flow of this checkout answers. Its port may be another's by now, of another checkout."""
+    if not (home / OWN).exists():
+        return None
+    url, _, process = (home / OWN).read_text().partition(" ")
+    return url if process and listens(int(process), url) and answers(url) else None
 
 
 def start(url: str, home: Path) -> Child:
@@ -127,7 +135,7 @@ def start(url: str, home: Path) -> Child:
         server = bound(*command, root=Path(), output=output, **variables(url, home))
     atexit.register(stop, server)
     deadline = time.monotonic() + DEADLINE
-    while not (answers(url) and listens(server, url)):
+    while not (answers(url) and listens(server.pid, url)):
         if server.poll() is not None:
             raise Failed(f"`prefect server start` ended with {server.returncode}:\n{log.read_text()[-2000:]}")
         if time.monotonic() > deadline:
@@ -137,10 +145,11 @@ def start(url: str, home: Path) -> Child:
     return server
 
 
-def listens(server: Child, url: str) -> bool:
-    """Whether it is this server that answers at `url`, and not one that was faster to take the port."""
-    with suppress(psutil.NoSuchProcess):
-        for process in (psutil.Process(server.pid), *descendants(server)):
+def listens(server: int, url: str) -> bool:
+    """Whether it is this process, or one below it, that answers at `url`, and not one that took the port."""
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # another user's is none of ours
+        top = psutil.Process(server)
+        for process in (top, *top.children(recursive=True)):
             for end in process.net_connections("tcp"):
                 if end.status == psutil.CONN_LISTEN and end.laddr.port == httpx.URL(url).port:
                     return True

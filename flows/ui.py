@@ -6,15 +6,15 @@ import sys
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from flows.child import Failed
-from flows.server import FIRST_PORT, OWN, address, answers, free_port, variables
+from flows.server import FIRST_PORT, address, answers, free_port, own, variables
 from tasks.closed_pipe import quiet
 
 
 @quiet
 def main() -> int:
-    url, own = PREFECT_API_URL.value() or address(FIRST_PORT), PREFECT_HOME.value() / OWN
+    url = PREFECT_API_URL.value() or address(FIRST_PORT)
     try:
-        known = next(filter(answers, [url, *([own.read_text()] if own.exists() else [])]), None)
+        known = url if answers(url) else own(PREFECT_HOME.value())
     except Failed as error:
         print(error, file=sys.stderr)
         return 1

@@ -20,7 +20,7 @@ from flows import server as at_hand
 from flows import ui
 from flows.adapt import adapt
 from flows.child import Child, Failed
-from flows.server import FIRST_PORT, OWN, address, answers, free_port, listens, main_of, serving, start, start_own
+from flows.server import FIRST_PORT, OWN, address, answers, free_port, listens, main_of, own, serving, start, start_own
 from tasks.warm import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def test_a_python_loads_while_a_server_starts(server: Server, monkeypatch: pytes
         seen.append("ended")
 
     monkeypatch.setattr(at_hand, "loading", loading)
-    monkeypatch.setattr(at_hand, "start", lambda url, home: seen.append("starts"))
+    monkeypatch.setattr(at_hand, "start_own", lambda home: seen.append("starts") or address(1))
     with temporary_settings({PREFECT_API_URL: address(free_port(15500))}), serving():
         assert seen == ["loads", "starts"]
     assert seen[2:] == ["ended"]
@@ -121,14 +121,15 @@ def test_a_server_that_never_answers_is_given_up(
 def test_a_server_of_another_checkout_that_was_faster_keeps_its_port(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeping: Child
 ) -> None:
-    assert listens(server.process, server.url)
-    assert not listens(sleeping, server.url)
+    assert listens(server.process.pid, server.url)
+    assert not listens(sleeping.pid, server.url)
     first, tried = FIRST_PORT + 1, list[str]()
 
-    def start(url: str, home: Path) -> None:
+    def start(url: str, home: Path) -> Child:
         tried.append(url)
         if url == address(first):
             raise Failed("address in use")
+        return sleeping
 
     monkeypatch.setattr(at_hand, "start", start)
     monkeypatch.setattr(at_hand, "free_port", lambda least: least + len(tried))
@@ -138,15 +139,18 @@ def test_a_server_of_another_checkout_that_was_faster_keeps_its_port(
 
 
 def test_pages_of_a_flow_that_runs_are_those_of_its_own_server(
-    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sleeping: Child
 ) -> None:
-    monkeypatch.setattr(at_hand, "start", lambda url, home: None)
+    monkeypatch.setattr(at_hand, "start", lambda url, home: server.process)
     monkeypatch.setattr(at_hand, "free_port", lambda least: int(server.url.removesuffix("/api").rpartition(":")[2]))
     start_own(server.home)
     try:
         with temporary_settings({PREFECT_API_URL: address(free_port(15000))}):
             assert ui.main() == 0
         assert server.url.removesuffix("/api") in capsys.readouterr().out
+        for written in (f"{server.url} {sleeping.pid}", server.url):  # the port has gone to another checkout's server
+            (server.home / OWN).write_text(written)
+            assert own(server.home) is None
     finally:
         (server.home / OWN).unlink()
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:port/api"}):
