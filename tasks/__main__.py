@@ -46,8 +46,8 @@ def main(arguments: list[str]) -> int:
         print("\n".join(f"  {verb:14}{_first_line(_task(verb))}" for verb in VERBS))
         return 0
     verb, *paths = arguments
-    from tasks.knobs import nearest  # after --help: it loads torch
-    from tasks.params import load
+    from tasks.mistakes import nearest
+    from tasks.params import load  # after --help: it loads torch
     from tutelage.types import BadInput, Diverged
 
     try:
