@@ -87,19 +87,26 @@ class Told:
 
     def __call__(self, place: int) -> Known:
         every = np.ones(self.truth.classes, np.float32) if self.trust is None else self.trust[place]
-        segments, far = (None if store is None else store[place] for store in (self.segments, self.depth))
-        for dense in (segments, far):
-            if dense is not None and dense[0].shape != (self.truth.size, self.truth.size):
-                raise BadInput(
-                    f"pseudo-labels of {dense[0].shape[0]} pixels a side, and the student sees {self.truth.size}. Run "
-                    "`dvc repro` to train the teachers with this multitask.network.detector.image_size"
-                )
+        segments, far = (self._pixels(*each, place) for each in ((self.segments, IGNORE), (self.depth, 0)))
         return Known(
             classification=None if self.present is None else KnownPresent(self.present[place], every),
             detection=None if self.boxes is None else self._objects(self.boxes, place),
             segmentation=segments and KnownSegments(*segments, np.ones(self.truth.classes + 1, bool)),
             depth=far and KnownDepth(*far),
         )
+
+    def _pixels(self, store: PseudoDense | None, nothing: int, place: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Answers and trust; `nothing` beyond the image, of which a teacher has learned nothing and says something."""
+        said = None if store is None else store[place]
+        if said is None:
+            return None
+        if said[0].shape != (self.truth.size, self.truth.size):
+            raise BadInput(
+                f"pseudo-labels of {said[0].shape[0]} pixels a side, and the student sees {self.truth.size}. Run "
+                "`dvc repro` to train the teachers with this multitask.network.detector.image_size"
+            )
+        inside = self.truth.inside(int(self.rows[place]))
+        return np.where(inside > 0, said[0], nothing).astype(said[0].dtype), said[1] * inside
 
     def _objects(self, boxes: PseudoBoxes, place: int) -> KnownObjects | None:
         if boxes.image_weight[place] == 0:

@@ -102,6 +102,13 @@ class Truth:
         """Pixels of the letterbox for each of the image."""
         return letterbox_factor(int(self.sizes[row, 0]), int(self.sizes[row, 1]), self.size)
 
+    def inside(self, row: int) -> Float[np.ndarray, "s s"]:
+        """1 at the pixels of the letterbox that are the image's, 0 beyond."""
+        wide, high = (max(1, round(int(side) * self.factor(row))) for side in self.sizes[row])
+        square = np.zeros((self.size, self.size), np.float32)
+        square[:high, :wide] = 1
+        return square
+
     def framed(self, row: int, values: np.ndarray, beyond: int) -> np.ndarray:
         """Values of the image's pixels as those of the letterbox: of each the nearest, for a mean of two is a third."""
         high, wide = (max(1, round(side * self.factor(row))) for side in values.shape)
@@ -119,10 +126,8 @@ class Unlabelled:
 
     def __call__(self, place: int) -> Known:
         size, row = self.truth.size, int(self.rows[place])
-        wide, high = (int(side) for side in self.truth.sizes[row])
-        inside = self.truth.framed(row, np.ones((high, wide), np.float32), 0)
         nobody = np.full((size, size), IGNORE, np.int64)
-        return Known(segmentation=KnownSegments(nobody, inside, np.ones(self.truth.classes + 1, bool)))
+        return Known(segmentation=KnownSegments(nobody, self.truth.inside(row), np.ones(self.truth.classes + 1, bool)))
 
 
 @dataclass(frozen=True)

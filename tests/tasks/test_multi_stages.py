@@ -293,6 +293,34 @@ def test_a_student_is_told_of_sure_boxes_and_hears_nothing_where_none_is_sure(pa
     assert first.depth is None
 
 
+def told_of_dense(params, truth, segments, depth):
+    """What a student is told of the first image of the pool, of which teachers say this for every pixel."""
+    table = read_split(SPLIT)
+    pool = rows_of(table, "pool")
+    ids = table["id"].take(pool).to_pylist()
+    for task in ("segmentation", "depth"):
+        folder, maker = FOLDER / "labels" / task, Maker(task, "someone", ["cat", "dog"])
+        folder.mkdir(parents=True)
+        said = [Said(None, None, segments, depth)] * len(ids)
+        pq.write_table(shard(ids, said, maker, params.multitask.label), folder / "shard-00000.parquet")
+        write_manifest(folder, maker)
+    return read_told(FOLDER / "labels", ["segmentation", "depth"], ids, truth, pool)(0)
+
+
+def test_of_what_is_beyond_an_image_no_teacher_tells_anything(params):
+    """It never learned what is there, and is sure of something all the same."""
+    truth = truth_of(SPLIT, SHARES, read_split(SPLIT), params)
+    low = dataclasses.replace(truth, sizes=np.full_like(truth.sizes, (16, 8)))  # half as high as wide
+    known = told_of_dense(params, low, np.eye(3, dtype=np.float32)[1][:, None, None].repeat(32, 1).repeat(32, 2),
+                          np.full((32, 32), 2.0, np.float32))  # fmt: skip
+    assert (known.segmentation.target[:16] == 1).all()
+    assert (known.depth.target[:16] == 2).all()
+    assert (known.segmentation.target[16:] == -1).all()
+    for dense in (known.segmentation, known.depth):
+        assert dense.weight.all(1).tolist() == [True] * 16 + [False] * 16
+        assert not dense.weight[16:].any()
+
+
 def test_normalised_scores_are_shares_of_the_specialists():
     both = ["detection", "depth"]
     metrics = {
