@@ -10,13 +10,16 @@ import pyarrow as pa
 
 from tasks.box_training import sizes_of
 from tasks.io import whole
-from tasks.multi_said import SCHEMAS, Maker, shard, write_manifest
+from tasks.multi_params import LabelMulti
+from tasks.multi_said import SCHEMAS, Maker, shard, too_far, write_manifest
 from tasks.multi_teacher import task_of
 from tasks.params import Params
 from tasks.progress import Progress
+from tasks.text import percent
 from tasks.training import rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, digest_of, read_split
+from tutelage.data.pseudo_dense import TOP
 from tutelage.data.pseudo_labels import shard_name, write_shards
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_files import MultiCard, load_multi
@@ -73,7 +76,21 @@ def _shards(
             continue
         rows = pool[first : first + wanted.shard_size]
         ids = table["id"].take(pa.array(rows)).to_pylist()
-        yield place, shard(ids, list(say(table, rows, model, params, wanted.batch)), maker, wanted)
+        said = list(say(table, rows, model, params, wanted.batch))
+        _tell(said, wanted)
+        yield place, shard(ids, said, maker, wanted)
+
+
+def _tell(said: list[Said], wanted: LabelMulti) -> None:
+    """What of a shard's depth is lost."""
+    depths = [each.depth for each in said if each.depth is not None]
+    lost = np.mean([too_far(depth, wanted.unit) for depth in depths]) if depths else 0.0
+    if lost:
+        print(
+            f"multi_label: {percent(float(lost), 2)} of the pixels are farther than {TOP / wanted.unit:g}, which "
+            f"multitask.label.unit {wanted.unit:g} cannot keep: no depth is told there. Lower it",
+            flush=True,
+        )
 
 
 def _fingerprint(table: pa.Table, maker: Maker, params: Params) -> str:

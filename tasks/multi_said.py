@@ -48,7 +48,7 @@ def shard(ids: Sequence[str], said: Sequence[Said], maker: Maker, wanted: LabelM
             named = [_named(_some(each.segmentation), wanted.pixel_confidence) for each in said]
             return pseudo_dense.to_table(ids, named, "segmentation", teacher=maker.teacher, number=0)
         case "depth":
-            far = [_far(_some(each.depth)) for each in said]
+            far = [_far(_some(each.depth), wanted.unit) for each in said]
             return pseudo_dense.to_table(ids, far, "depth", teacher=maker.teacher, number=0, unit=wanted.unit)
 
 
@@ -174,8 +174,14 @@ def _named(chances: np.ndarray, least: float) -> pseudo_dense.Said:
     return pseudo_dense.Said(classes, sure, mean, mean, "" if (classes >= 0).any() else "no pixel is sure enough")
 
 
-def _far(depth: np.ndarray) -> pseudo_dense.Said:
-    return pseudo_dense.Said(depth, np.ones_like(depth), 1.0, 1.0)
+def too_far(depth: np.ndarray, unit: float) -> np.ndarray:
+    """Where a depth is above what a store can hold, which then has none there."""
+    return np.round(depth.astype(np.float64) * unit) > pseudo_dense.TOP
+
+
+def _far(depth: np.ndarray, unit: float) -> pseudo_dense.Said:
+    reason = "all is too far for multitask.label.unit" if too_far(depth, unit).all() else ""
+    return pseudo_dense.Said(depth, np.ones_like(depth), 1.0, 1.0, reason)
 
 
 def _some(answer: Any) -> Any:

@@ -321,6 +321,22 @@ def test_of_what_is_beyond_an_image_no_teacher_tells_anything(params):
         assert not dense.weight[16:].any()
 
 
+def test_depth_that_a_store_cannot_keep_is_told_and_an_image_of_nothing_else_is_not_kept(params, capsys):
+    """16 bits in millimetres end at 65.535 m."""
+    truth = truth_of(SPLIT, SHARES, read_split(SPLIT), params)
+    classes, depth = np.full((3, 32, 32), 1 / 3, np.float32), np.full((32, 32), 66.0, np.float32)
+    known = told_of_dense(params, truth, classes, depth)
+    assert known.depth is None
+    assert known.segmentation is not None
+    assert read_json(FOLDER / "labels/depth/manifest.json")["kept"] == 0
+    depth[:8] = 65.0
+    labelling._tell([Said(None, None, None, depth), Said(classes, None, None, None)], params.multitask.label)
+    told = capsys.readouterr().out
+    assert "75.00 % of the pixels are farther than 65.535, which multitask.label.unit 1000 cannot keep" in told
+    labelling._tell([Said(None, None, None, np.minimum(depth, 65.0))], params.multitask.label)
+    assert not capsys.readouterr().out
+
+
 def test_normalised_scores_are_shares_of_the_specialists():
     both = ["detection", "depth"]
     metrics = {

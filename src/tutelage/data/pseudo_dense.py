@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
         *(OF_CLASSES.field(name) for name in ("teacher", "round", "view")),
     ]
 )
-_TOP = 2**16 - 1
+TOP = 2**16 - 1  # of a value
 
 
 class Said(NamedTuple):
@@ -131,13 +131,13 @@ def read_dense(folder: Path, ids: list[str], task: DenseTask) -> PseudoDense:
 
 def _codes(values: np.ndarray, task: DenseTask, unit: float, name: str) -> np.ndarray:
     if task == "segmentation":
-        if values.size and not IGNORE <= values.min() <= values.max() < _TOP:
-            raise BadInput(f"{name} has classes {values.min()} to {values.max()}: they go from {IGNORE} to {_TOP - 1}")
+        if values.size and not IGNORE <= values.min() <= values.max() < TOP:
+            raise BadInput(f"{name} has classes {values.min()} to {values.max()}: they go from {IGNORE} to {TOP - 1}")
         return (values.astype(np.int64) + 1).astype(np.uint16)
     steps = np.round(values.astype(np.float64) * unit)
     if not np.isfinite(steps).all():
         raise BadInput(f"the depth of {name} is not a number everywhere. Give 0 where there is none")
-    return np.where((steps > 0) & (steps <= _TOP), steps, 0).astype(np.uint16)
+    return np.where((steps > 0) & (steps <= TOP), steps, 0).astype(np.uint16)
 
 
 def _classes(codes: np.ndarray) -> Int[np.ndarray, "h w"]:
