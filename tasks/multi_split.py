@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,16 +37,18 @@ def multi_split(root: Path, split: Path, *, params: Params, out: Path) -> Path:
     The hold-out is shared out too: nothing is calibrated on it here. A task takes images that have its labels: masks
     of all objects for segmentation, `depth` in the JSON's entry of the image (a 16-bit PNG beside it) for depth.
     """
-    wanted, table = params.multitask, read_split(split)
-    depths, roles = dict(_depths(root, params)), np.array(table["role"].to_pylist())
-    unmasked = set(read_boxes(split).filter(pc.equal(pc.field("mask"), ""))["id"].to_pylist())
+    wanted, table, boxes = params.multitask, read_split(split), read_boxes(split)
+    named, roles = dict(_depths(root, params)), np.array(table["role"].to_pylist())
+    depths = {name: path for name, path in named.items() if _measured(path)}
+    unmasked = set(boxes.filter(pc.equal(pc.field("mask"), ""))["id"].to_pylist())
+    there = set(boxes.filter(pc.invert(pc.field("crowd")))["id"].to_pylist())
     test = table["id"].filter(pa.array(roles == "test")).to_pylist()
     if not classes_of(table) and set(wanted.tasks) != {"depth"}:
         raise BadInput(
             f"multitask.tasks is {wanted.tasks}, and the labelled JSON has no category: without classes there is depth "
             "alone. Name the classes in `categories`, or write tasks: [depth]"
         )
-    _check_test(test, unmasked, depths, wanted.tasks)
+    _check_test(test, unmasked, there, depths, wanted.tasks)
     part = table.filter(pa.array(np.isin(roles, ("labelled", "holdout"))))
     ids = _ranked(part["id"].to_pylist(), part["sha256"].to_pylist(), params.seed)
     limits: dict[Task, set[str]] = {"segmentation": set(ids) - unmasked, "depth": set(ids) & depths.keys()}
@@ -62,7 +65,10 @@ def multi_split(root: Path, split: Path, *, params: Params, out: Path) -> Path:
         pq.write_table(pa.Table.from_pylist(rows, schema=SHARES), folder / "shares.parquet", compression="zstd")
         counts = Counter(owned.values())
         report = markdown(["task", "labelled images"], [[task, counts[task]] for task in wanted.tasks])
-        (folder / "report.md").write_text(f"# Shares\n\n{report}\n\n{len(test)} test images are for all tasks.\n")
+        report = f"# Shares\n\n{report}\n\n{len(test)} test images are for all tasks.\n"
+        blind = len(named) - len(depths)
+        report += f"\n{blind} images have a depth that is 0 everywhere, which tells nothing.\n" if blind else ""
+        (folder / "report.md").write_text(report)
     return out
 
 
@@ -102,9 +108,23 @@ def _ranked(ids: list[str], digests: list[str], seed: int) -> list[str]:
     return [name for _, name in sorted(zip(ranks, ids, strict=True))]
 
 
-def _check_test(test: list[str], unmasked: set[str], depths: Mapping[str, str], tasks: Sequence[Task]) -> None:
-    """Raises BadInput for a task that could not be judged."""
+def _measured(path: str) -> bool:
+    """Whether a depth is above 0 anywhere. What is no picture is left to who reads it, and refuses it by name."""
+    data = np.fromfile(path, np.uint8)
+    steps = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    return steps is None or bool(steps.any())
+
+
+def _check_test(
+    test: list[str], unmasked: set[str], there: set[str], depths: Mapping[str, str], tasks: Sequence[Task]
+) -> None:
+    """Raises BadInput for a task that could not be judged. `there` are the images that have objects."""
     bare = [name for name in test if name in unmasked]
+    if "detection" in tasks and there.isdisjoint(test):
+        raise BadInput(
+            f"none of {len(test)} test images has an object, so detection cannot be judged. Add images with some, or "
+            "leave detection out of multitask.tasks"
+        )
     if "segmentation" in tasks and bare:
         raise BadInput(
             f"{len(bare)} test images have objects without a mask, such as {bare[0]}: segmentation cannot be judged. "
@@ -112,8 +132,8 @@ def _check_test(test: list[str], unmasked: set[str], depths: Mapping[str, str], 
         )
     if "depth" in tasks and not any(name in depths for name in test):
         raise BadInput(
-            f"none of {len(test)} test images has a depth, so depth cannot be judged. Name a 16-bit PNG as `depth` of "
-            "each image in the JSON, or leave depth out of multitask.tasks"
+            f"none of {len(test)} test images has a depth above 0, so depth cannot be judged. Name a 16-bit PNG as "
+            "`depth` of each image in the JSON, or leave depth out of multitask.tasks"
         )
 
 

@@ -92,7 +92,7 @@ class Truth:
         data = Path(path).read_bytes() if Path(path).is_file() else b""
         if hashlib.sha256(data).hexdigest() != digest:
             raise BadInput(f"{path} is not the depth that was shared out. Run `dvc repro multi_split`")
-        steps: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        steps = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
         wide, high = (int(side) for side in self.sizes[row])
         if steps is None or steps.dtype != np.uint16 or steps.shape != (high, wide):
             raise BadInput(f"{path} is no 16-bit grey PNG of its image's {wide} x {high} pixels. Save it as one")

@@ -7,6 +7,7 @@ import re
 import signal
 from pathlib import Path
 
+import cv2
 import multi_work
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from interrupted import interrupted
 from multi_work import FOLDER, SHARES, SPLIT, params_of, prepare, taught
 
 import tasks.multi_label as labelling
+import tasks.multi_split as multi_splitting
 from tasks.io import read_json
 from tasks.multi_evaluate import multi_evaluate
 from tasks.multi_label import multi_label
@@ -140,6 +142,32 @@ def test_what_is_beyond_the_image_is_nobodys_business(params):
     wide = dataclasses.replace(truth, sizes=np.full_like(truth.sizes, (16, 8)), masks={})
     assert (wide.segments(row)[:16] == 0).all()
     assert (wide.segments(row)[16:] == -1).all()
+
+
+def test_a_task_that_the_test_shows_nothing_of_is_refused():
+    nothing = {"test": ["a", "b"], "unmasked": set(), "depths": {"b": "b.png"}}
+    multi_splitting._check_test(**nothing, there={"b", "c"}, tasks=TASKS)
+    multi_splitting._check_test(**nothing, there={"c"}, tasks=["depth"])
+    with pytest.raises(BadInput, match="none of 2 test images has an object, so detection cannot be judged"):
+        multi_splitting._check_test(**nothing, there={"c"}, tasks=TASKS)
+    with pytest.raises(BadInput, match="none of 2 test images has a depth above 0"):
+        multi_splitting._check_test(**nothing | {"depths": {"c": "c.png"}}, there={"b"}, tasks=TASKS)
+
+
+def test_a_depth_of_zeros_teaches_nothing_and_an_empty_file_is_no_picture(params):
+    table = read_split(SPLIT)
+    paths = {row["id"]: Path(row["depth"]) for row in read_shares(SHARES).to_pylist() if row["depth"]}
+    taught = [name for name in paths if name.startswith("labelled/")]
+    for path in Path("images").glob("depth-labelled-*.png"):
+        if path not in [paths[name] for name in taught[1:]]:
+            cv2.imwrite(str(path), np.zeros((16, 16), np.uint16))
+    paths[taught[1]].write_bytes(b"")
+    out = multi_split(Path("images"), SPLIT, params=params, out=Path("again"))
+    assert [row["id"] for row in read_shares(out).to_pylist() if row["task"] == "depth"] == taught[1:]
+    assert "\n7 images have a depth that is 0 everywhere" in (out / "report.md").read_text()
+    row = table["id"].to_pylist().index(taught[1])
+    with pytest.raises(BadInput, match="is no 16-bit grey PNG"):
+        truth_of(SPLIT, out, table, params).depth(row)
 
 
 def test_images_are_shared_out_by_what_they_have():
