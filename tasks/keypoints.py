@@ -27,6 +27,7 @@ from tutelage.models.poses import Ensemble, PoseNet, save_poses
 from tutelage.train import checkpoint
 from tutelage.train.device import accelerator
 from tutelage.train.okdhp import OKDHP, Run, begin, fit
+from tutelage.types import BadInput
 
 PICTURES, ENLARGED = 12, 4  # in the report
 FILES = {"train": "labelled.json", "test": "test.json"}  # of a folder with COCO JSON
@@ -76,11 +77,30 @@ def _poses(data: Path, params: Params) -> tuple[Poses, Poses]:
         found = {name: of_coco(data / file, size=size) for name, file in FILES.items()}
         for _, told in found.values():
             print("".join(f"  {line}\n" for line in told), end="")
-        return found["train"][0], found["test"][0]
+        train, test = found["train"][0], found["test"][0]
+        _check_alike(data, train, test)
+        return train, test
     table = read_split(data)
     images = Images.open(table, size)
     rows = np.sort(np.concatenate([rows_of(table, role) for role in ("labelled", "holdout")]))
     return of_pictures(images, rows), of_pictures(images, rows_of(table, "test"))
+
+
+def _check_alike(data: Path, train: Poses, test: Poses) -> None:
+    """Raises BadInput where what is learned is not what is tested, or the very same."""
+    if train.joints != test.joints:
+        raise BadInput(
+            f"{data / FILES['train']} has the key points {', '.join(train.joints)}, {data / FILES['test']} "
+            f"{', '.join(test.joints)}: mark the same ones in both. The extreme ones of masks are taken where no "
+            "object of a file has `keypoints`"
+        )
+    known = {found.pixels.tobytes() for found in train.objects}
+    copies = sum(found.pixels.tobytes() in known for found in test.objects)
+    if copies:
+        raise BadInput(
+            f"{copies} of {len(test.objects)} objects of {data / FILES['test']} are in {data / FILES['train']} too, so "
+            "they test nothing. Leave their images out of one of the files"
+        )
 
 
 def _key(params: Params, train: Poses) -> str:

@@ -16,6 +16,7 @@ from tutelage.data.keypoints import EXTREMES
 from tutelage.models.poses import PoseSpec, load_poses
 from tutelage.train.okdhp import OKDHP
 from tutelage.train.settings import Optimiser
+from tutelage.types import BadInput
 
 
 def params_for(**fields):
@@ -48,17 +49,33 @@ def test_networks_are_the_same_where_a_run_was_cut(tmp_path, monkeypatch):
     assert (student.spec, student.joints) == (params.keypoints.network, [*EXTREMES])
 
 
+def coco(folder, name, grey, **marked):
+    """NAME.json in `folder`, of one object in one picture of that grey."""
+    folder.mkdir(exist_ok=True)
+    cv2.imwrite(str(folder / f"{name}.png"), np.full((20, 30, 3), grey, np.uint8))
+    content = {
+        "images": [{"id": 1, "file_name": f"{name}.png"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 4, 12, 12], **marked}],
+        "categories": [{"id": 1, "name": "thing"}],
+    }  # fmt: skip
+    (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def test_points_that_are_tested_are_those_that_were_learned_in_other_pictures(tmp_path):
+    four = {"keypoints": [6, 6, 2, 9, 9, 2, 12, 12, 2, 14, 14, 2]}  # as many as a mask has extreme ones
+    coco(tmp_path / "own", "labelled", 90, **four)
+    coco(tmp_path / "own", "test", 120, segmentation=[[4, 4, 16, 4, 16, 16, 4, 16]])
+    with pytest.raises(BadInput, match=r"labelled.json has the key points point 1.*test.json top, bottom, left, right"):
+        keypoints(tmp_path / "own", params=params_for(), out=tmp_path / "out")
+    coco(tmp_path / "own", "test", 90, **four)
+    with pytest.raises(BadInput, match=r"1 of 1 objects of .*test.json are in .*labelled.json too"):
+        keypoints(tmp_path / "own", params=params_for(), out=tmp_path / "out")
+
+
 def test_a_users_key_points_are_learned_and_tested(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "own").mkdir()
-    cv2.imwrite(str(tmp_path / "own/a.png"), np.full((20, 30, 3), 90, np.uint8))
-    for name in ("labelled", "test"):
-        annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 4, 12, 12], "keypoints": [9, 9, 2, 0, 0, 0]}
-        content = {
-            "images": [{"id": 1, "file_name": "a.png"}], "annotations": [annotation],
-            "categories": [{"id": 1, "name": "thing"}],
-        }  # fmt: skip
-        (tmp_path / f"own/{name}.json").write_text(json.dumps(content))
+    for name, grey in (("labelled", 90), ("test", 120)):
+        coco(tmp_path / "own", name, grey, keypoints=[9, 9, 2, 0, 0, 0])
     out = keypoints(tmp_path / "own", params=params_for(learn=OKDHP(branches=1)), out=tmp_path / "out")
     scores = read_json(out / "scores.json")
     assert {*scores["test"]} == {"alone", "student"}
