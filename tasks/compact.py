@@ -5,7 +5,7 @@ from pathlib import Path
 from tasks.lesson import teach
 from tasks.lesson_params import LessonParams
 from tasks.params import Params
-from tasks.teaching import Teaching
+from tasks.teaching import LEARNED, Teaching
 from tasks.training import every_label, run
 from tutelage.data.manifest import read_split
 from tutelage.types import BadInput
@@ -22,7 +22,7 @@ def compact(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     network = params.resized(link.network, f"compress.chain.{out.name}.network")
     table, weights = read_split(split), teacher / "model.safetensors"
     if link.learn is None:
-        return run(every_label(name, train, network, table, teacher=weights), table, params, out)
+        return run(every_label(name, train, network, table, teacher=weights), table, params, out, LEARNED)
     wanted = LessonParams(
         steps=train.steps,
         labelled_batch=train.labelled_batch,

@@ -16,6 +16,7 @@ from tasks.io import read_json, whole, write_json
 from tasks.judge import checks_table, contender, digest_of_test, same_test
 from tasks.params import Params
 from tasks.text import percent, table
+from tasks.training import copy_model
 from tutelage.data.manifest import read_split
 from tutelage.metrics.comparison import Interval, paired_bootstrap
 from tutelage.models.export import FILES, Session
@@ -58,7 +59,7 @@ def compact_judge(
         },
     }
     with whole(out) as folder:
-        shutil.copyfile(places[winner] / "model.safetensors", folder / "model.safetensors")
+        copy_model(places[winner], folder)
         shutil.copyfile(exported / winner / FILES["fp32"], folder / FILES["fp32"])
         write_json(folder / "verdict.json", content)
         (folder / "report.md").write_text(_markdown(content, _worst_class(new, old)))

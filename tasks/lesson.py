@@ -12,7 +12,7 @@ from tasks.lesson_search import choose_student, grow_student
 from tasks.loops import Loop, NASStudent, OddRanks, OracleGrowth, UninformedStudents
 from tasks.odd_ranks import rank_odd
 from tasks.params import Params
-from tasks.teaching import Teaching
+from tasks.teaching import LEARNED, Teaching
 from tasks.training import labels_of, run
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, read_split
@@ -105,7 +105,7 @@ def _taught(
         lambda: fit(learn, state, feed(start=state.step, stop=steps), params.optimiser, steps=steps),
         steps=steps, compute=params.compute, scratch=scratch,
     )  # fmt: skip
-    with results(out, scratch) as folder:
+    with results(out, scratch, LEARNED) as folder:
         trained = student()
         assert isinstance(trained, Backbone)
         save_model(folder / "model.safetensors", trained, classes=classes_of(teaching.table), method=about(learn))
@@ -121,7 +121,7 @@ def _surpass(teaching: Teaching, learn: CkptNMT, out: Path) -> Path:
         said = predict(net, images, held, compute=params.compute, batch=params.evaluate.batch)
         return accuracy(labels, said.argmax(1))
 
-    return run(job, table, params, out, through=lambda state, seen: ckpt_nmt.judged(learn, state, seen, score))
+    return run(job, table, params, out, LEARNED, through=lambda state, seen: ckpt_nmt.judged(learn, state, seen, score))
 
 
 def _learn_in_a_ring(teaching: Teaching, learn: AFD, out: Path) -> Path:
@@ -131,7 +131,7 @@ def _learn_in_a_ring(teaching: Teaching, learn: AFD, out: Path) -> Path:
 
 
 def _befriend(teaching: Teaching, learn: SFTN, out: Path) -> Path:
-    return run(teaching.job(learn, teaching.network), teaching.table, teaching.params, out)
+    return run(teaching.job(learn, teaching.network), teaching.table, teaching.params, out, LEARNED)
 
 
 TEACHERS: dict[type[Loop], Callable[[Teaching, Any, Path], Path]] = {

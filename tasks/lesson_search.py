@@ -10,7 +10,7 @@ import torch
 from tasks.carry import carry_on
 from tasks.io import as_json, read_json, write_whole
 from tasks.loops import NASStudent, OracleGrowth
-from tasks.teaching import Teaching
+from tasks.teaching import LEARNED, Teaching
 from tasks.training import run, source
 from tutelage.data.batches import batches
 from tutelage.data.images import Images
@@ -32,7 +32,7 @@ def choose_student(teaching: Teaching, learn: NASStudent, out: Path) -> Path:
     chosen = max(rated, key=lambda one: one.score)
     print(f"{teaching.name}: {chosen.spec} sees images most as the teacher does, {chosen.score:.3f}", flush=True)
     notes = {"search.json": {"chosen": asdict(chosen.spec), "candidates": [asdict(one) for one in rated]}}
-    run(teaching.job(learn.method, chosen.spec), teaching.table, teaching.params, out, notes)
+    run(teaching.job(learn.method, chosen.spec), teaching.table, teaching.params, out, notes | LEARNED)
     shutil.rmtree(scratch)
     return out
 
@@ -74,7 +74,7 @@ def grow_student(teaching: Teaching, learn: OracleGrowth, out: Path) -> Path:
     architecture = _grown(teaching, learn, scratch)
     network: NetworkSpec = replace(teaching.network, added=architecture)
     notes = {"search.json": {"added": [list(layer) for layer in architecture]}}
-    run(teaching.job(learn.search.method, network), teaching.table, teaching.params, out, notes)
+    run(teaching.job(learn.search.method, network), teaching.table, teaching.params, out, notes | LEARNED)
     shutil.rmtree(scratch)
     return out
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from tasks.adapting import scratch_of
 from tasks.knobs import Train
 from tasks.lesson_params import LessonParams
 from tasks.params import Params
-from tasks.training import Job, every_label, networks, rows_of, source, teacher_of
+from tasks.training import NOTE, Job, every_label, networks, rows_of, source, teacher_of
 from tutelage.data.batches import batches
 from tutelage.data.manifest import classes_of
 from tutelage.methods import Method
@@ -20,6 +21,9 @@ from tutelage.methods.supervised import Supervised
 from tutelage.models.backbone import Backbone, NetworkSpec
 from tutelage.train.lessons import Lesson
 from tutelage.types import BadInput, Batch, Network
+
+# Of each lesson: what is not trained on the hold-out is guided by it, or chosen.
+LEARNED: dict[str, Any] = {NOTE: ["labelled", "holdout"]}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from project import COMPRESS, PREPARE, make, run
 
+from tasks.training import NOTE
 from tutelage.models.files import load_model
 
 
@@ -32,6 +33,8 @@ def test_the_student_and_its_baseline_are_smaller_than_the_teacher(project):
     assert student.method.startswith("KD(")
     assert baseline.method.startswith("Supervised(")
     assert student.sha256 != baseline.sha256
+    notes = [json.loads((folder / name / NOTE).read_text()) for name in ("teacher", "students/1", "baseline", "judge")]
+    assert notes == [["labelled", "holdout"]] * 4  # none of them may be calibrated on the hold-out
 
 
 def test_the_verdict_names_a_winner_and_keeps_its_files(project):

@@ -21,6 +21,7 @@ from tasks.lesson import TEACHERS, lesson
 from tasks.lesson_params import LessonParams, parse_loop
 from tasks.loops import LOOPS
 from tasks.teaching import Teaching
+from tasks.training import NOTE
 from tutelage.data.batches import to_float
 from tutelage.data.manifest import read_split
 from tutelage.methods.supervised import Supervised
@@ -98,6 +99,7 @@ def test_a_run_ends_as_a_model_that_is_the_same_where_it_was_cut(world, tmp_path
     assert contents(lesson(split, teacher, params=params, out=tmp_path / "cut")) == whole
     network, card = load_model(tmp_path / "cut/model.safetensors")
     assert card.spec.width == 3 or name == "nas_student"
+    assert read_json(tmp_path / "cut" / NOTE) == ["labelled", "holdout"]
     assert sum(p.numel() for p in network.parameters()) == card.parameters
     evaluated = evaluate(split, tmp_path / "cut", params=params, out=tmp_path / "evaluation")
     assert read_json(evaluated / "metrics.json")["model"] == card.sha256
