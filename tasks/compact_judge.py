@@ -12,6 +12,7 @@ import numpy as np
 from tasks import latency
 from tasks.answers import read_answers
 from tasks.checks import Check, Contender
+from tasks.compress_params import Compress
 from tasks.io import read_json, whole, write_json
 from tasks.judge import checks_table, contender, digest_of_test, same_test
 from tasks.params import Params
@@ -43,7 +44,7 @@ def compact_judge(
     promote = all(check.passed for check in checks)
     winner = "student" if promote else "teacher"
     gain = _difference(new.answers.right, plain.right, params)
-    reasons = _reasons(promote, checks, gain)
+    reasons = [*_reasons(promote, checks, gain), *_uneven(params.compress)]
     content = {
         "promote": promote,
         "winner": winner,
@@ -123,11 +124,23 @@ def _difference(new: np.ndarray, old: np.ndarray, params: Params) -> Interval:
 
 def _reasons(promote: bool, checks: list[Check], gain: Interval) -> list[str]:
     ends = f"95 % interval {percent(gain.low, 2)} to {percent(gain.high, 2)}"
-    beside = f"The same network from labels alone: the student is {percent(gain.estimate, 2)} more accurate ({ends})."
+    by = f"{percent(abs(gain.estimate), 2)} {'less' if gain.estimate < 0 else 'more'} accurate ({ends})"
+    beside = f"The same network from labels alone: the student is {by}."
     if promote:
         return [f"The student takes its teacher's place: {'; '.join(c.reason for c in checks)}.", beside]
     failed = [f"{check.name}: {check.reason}" for check in checks if not check.passed]
     return ["The teacher stays.", *failed, beside]
+
+
+def _uneven(wanted: Compress) -> list[str]:
+    """A sentence where student and baseline were not trained as long; else none."""
+    ours, theirs = wanted.student.steps, wanted.baseline.steps
+    if ours == theirs:
+        return []
+    return [
+        f"Unequal training: compress.baseline.steps is {theirs:,}, compress.student.steps {ours:,}, so not all of the "
+        f"difference is the teacher's. Write {ours} for a fair comparison."
+    ]
 
 
 def _worst_class(new: Contender, old: Contender) -> str:
@@ -139,6 +152,8 @@ def _worst_class(new: Contender, old: Contender) -> str:
         if (labels == place).any()
     }
     worst = max(drops, key=lambda name: drops[name])
+    if drops[worst] <= 0:
+        return "No class loses recall."
     return f"The class that loses most recall is {worst}: {100 * drops[worst]:.1f} points."
 
 

@@ -7,7 +7,7 @@ from small_work import SPEC, contents, make_split, new_network, plant_answers, s
 
 from tasks import latency
 from tasks.answers import read_answers, write_answers
-from tasks.compact_judge import compact_judge
+from tasks.compact_judge import _uneven, compact_judge
 from tasks.export import export
 from tutelage.models.files import load_model
 from tutelage.types import BadInput
@@ -66,6 +66,24 @@ def test_a_small_fast_student_that_loses_nothing_takes_over(judged, world):
     assert "33.33 % more accurate" in verdict["reasons"][1]  # 30 of 90 images more than the baseline
     assert (out / "report.md").read_text().startswith("# Compression: the student takes over")
     assert verdict["digests"]["student"] == load_model(world["student"] / "model.safetensors")[1].sha256
+
+
+def test_words_fit_where_nothing_is_lost_or_the_baseline_is_better(judged):
+    verdict, out = judged(student=range(12), teacher=range(12), baseline=range(3))
+    assert "the student is 10.00 % less accurate" in verdict["reasons"][-1]
+    assert "- No class loses recall." in (out / "report.md").read_text()
+    worse = judged(student=range(10), teacher=())[1]
+    assert "The class that loses most recall is" in (worse / "report.md").read_text()
+
+
+def test_a_baseline_that_was_trained_for_another_time_is_told():
+    wanted = small_params().compress
+    alike = replace(wanted, baseline=replace(wanted.baseline, steps=wanted.student.steps))
+    assert _uneven(alike) == []
+    (told,) = _uneven(replace(alike, baseline=replace(alike.baseline, steps=2500)))
+    assert told.startswith(
+        f"Unequal training: compress.baseline.steps is 2,500, compress.student.steps {alike.student.steps:,},"
+    )
 
 
 def test_a_student_that_loses_accuracy_leaves_the_teacher_and_says_why(judged, world):
