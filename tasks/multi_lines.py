@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.multi_params import Multitask
 from tutelage.types import Task
 
 TITLES = {"specialists": "specialists, together", "union": "all true labels, no pool", "student": "student"}
@@ -26,6 +27,18 @@ class Line:
         """Of the normalised scores; None where a specialist scores 0."""
         known = [share for share in self.normalised.values() if share is not None]
         return float(np.mean(known)) if len(known) == len(self.normalised) else None
+
+
+def uneven(wanted: Multitask) -> list[str]:
+    """A sentence for each way in which the student saw more or less of the true labels than the union; else none."""
+    ours, theirs = wanted.student, wanted.union
+    return [
+        f"Unequal training: multitask.union.{name} is {getattr(theirs, name):,}, multitask.student.{name} "
+        f"{getattr(ours, name):,}, so not all of the difference is the specialists'. Write the same for a fair "
+        "comparison."
+        for name in ("steps", "labelled_batch")
+        if getattr(ours, name) != getattr(theirs, name)
+    ]
 
 
 def lines_of(metrics: dict[str, Any], tasks: list[Task], spent: dict[str, float]) -> dict[str, Line]:

@@ -109,6 +109,11 @@ class Multitask:
                 "student.turns.learn compares the student with its teachers on the hold-out, and teacher.holdout is "
                 "true: teachers would know the answers. Write teacher.holdout: false"
             )
+        if self.student.turns and self.start and self.teacher.holdout:
+            raise ValueError(
+                f"student.turns scores the student on the hold-out, and it begins with the specialist of {self.start}, "
+                "which knows it: teacher.holdout is true. Write teacher.holdout: false, or start: null"
+            )
 
     @property
     def hears(self) -> list[Task]:

@@ -22,8 +22,8 @@ import tasks.multi_split as multi_splitting
 from tasks.io import read_json
 from tasks.multi_evaluate import multi_evaluate
 from tasks.multi_label import multi_label
-from tasks.multi_lines import lines_of
-from tasks.multi_report import multi_report
+from tasks.multi_lines import lines_of, uneven
+from tasks.multi_report import _summary, multi_report
 from tasks.multi_said import Maker, read_told, shard, write_manifest
 from tasks.multi_split import multi_split, read_shares, shared_out
 from tasks.multi_student import multi_student
@@ -378,6 +378,15 @@ def test_normalised_scores_are_shares_of_the_specialists():
     assert (lines["specialists"].parameters, lines["specialists"].operations) == (30, 400)
     metrics["detection"]["scores"]["detection"] = 0.0
     assert lines_of(metrics, both, {"specialists": 1.0, "union": 0.4, "student": 0.4})["student"].mean is None
+
+
+def test_a_union_that_was_trained_for_another_time_is_told():
+    params = params_of()
+    assert uneven(params.multitask) == []
+    union = dataclasses.replace(params.multitask.union, steps=2500)
+    (told,) = notes = uneven(dataclasses.replace(params.multitask, union=union))
+    assert told.startswith("Unequal training: multitask.union.steps is 2,500, multitask.student.steps 3, so")
+    assert _summary({}, [], notes).endswith(f"\n{told}\n")
 
 
 def test_params_name_tasks_once():

@@ -116,6 +116,11 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("multitask.student.hears", ["poses"], "poses|should be 'classification'"),
         ("multitask.tasks", ["detection"], r"student.hears is \['detection', 'depth'\].*hear some of these"),
         ("multitask.student.turns", {"every": 50, "learn": {"name": "tscl"}}, "student.hears must be null"),
+        (
+            "multitask.student",
+            PUPIL | {"turns": {"every": 50, "learn": {"name": "tscl"}}},
+            "begins with the specialist of detection, which knows it: teacher.holdout is true",
+        ),
         ("multitask.teacher.turns", {"every": 50, "learn": {"name": "tscl"}}, "turns"),
         ("compare.network", {"depth": 3}, r"compare\.network\.depth is not a parameter"),
         ("compare.methods", ["kd", "adamach"], "'adamach' is not one of.*'adamatch'"),
