@@ -61,9 +61,10 @@ def train_in_turns(job: Job, wanted: PlanTurns, table: pa.Table, params: Params,
     )  # fmt: skip
     told = [{"step": each.step, "domain": each.labels[0], "scores": each.scores} for each in run.over]
     with results(out, scratch, {"turns.json": {"turns": told}}) as folder:
-        assert isinstance(run.average, Backbone)
+        trained = job.train.method.kept(run.average)
+        assert isinstance(trained, Backbone)
         about = f"{job.train.method}, in turns by {wanted.learn}"
-        save_model(folder / "model.safetensors", run.average, classes=classes_of(table), method=about)
+        save_model(folder / "model.safetensors", trained, classes=classes_of(table), method=about)
     return out
 
 

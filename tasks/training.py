@@ -70,8 +70,9 @@ def run(
         steps=stop, optimiser=params.optimiser, compute=params.compute, scratch=scratch,
     )  # fmt: skip
     with results(out, scratch, notes) as folder:
-        assert isinstance(state.average, Backbone)
-        save_model(folder / "model.safetensors", state.average, classes=classes_of(table), method=_method_name(job))
+        trained = job.train.method.kept(state.average)
+        assert isinstance(trained, Backbone)
+        save_model(folder / "model.safetensors", trained, classes=classes_of(table), method=_method_name(job))
         if finish is not None:
             finish(folder)
     return out

@@ -24,7 +24,6 @@ from tutelage.data.batches import batches
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_labels import PseudoLabels, read
 from tutelage.methods import METHODS, Method
-from tutelage.models.backbone import Backbone
 from tutelage.models.files import Card, load_model
 from tutelage.train.cost import kept_for_backward
 from tutelage.train.device import accelerator
@@ -146,11 +145,11 @@ def _key(job: Job, place: Arena, params: Params) -> str:
 
 def _measure(trial: Trial, job: Job, place: Arena, params: Params) -> Trial:
     state, seconds, memory = _train(job, place, params)
-    assert isinstance(state.average, Backbone)
+    trained = job.train.method.kept(state.average)
     classes = classes_of(place.table)
     card = Card(spec=job.network, classes=classes, method=trial.method, sha256="", parameters=0)
     said = ask(
-        place.table, state.average, card, compute=params.compute, batch=params.evaluate.batch,
+        place.table, trained, card, compute=params.compute, batch=params.evaluate.batch,
         role=params.compare.measured_on,
     )  # fmt: skip
     return replace(

@@ -48,6 +48,16 @@ def test_what_is_stored_stays_float_and_learns_what_the_rounded_network_would(ma
         torch.testing.assert_close(now.detach(), then, rtol=0, atol=0)
 
 
+def test_what_is_kept_is_rounded_where_all_others_keep_what_they_trained(make_nets):
+    student = make_nets(KD()).student
+    assert KD().kept(student) is student
+    kept = QuantizedDistillation(bits=3).kept(student)
+    matrices = [p for p in kept.parameters() if p.ndim > 1]
+    assert matrices
+    assert max(len(p.unique()) for p in matrices) <= 7  # levels of 3 bits
+    assert len(next(p for p in student.parameters() if p.ndim > 1).unique()) > 7
+
+
 def test_batch_norm_sees_what_the_rounded_student_sees(make_nets, batch):
     mine = QuantizedDistillation(bits=4)
     nets = make_nets(mine)

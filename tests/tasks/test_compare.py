@@ -163,6 +163,15 @@ def test_labels_only_and_a_smaller_student(world, tmp_path):
     assert trial.images == 30
 
 
+def test_a_network_of_few_bits_is_measured_as_such(world, tmp_path, monkeypatch):
+    split, teacher, _ = world
+    place, ask, asked = arena(split, teacher, None, settings(seeds=[0], steps=1)), tasks.trial.ask, []
+    monkeypatch.setattr(tasks.trial, "ask", lambda table, net, *a, **b: asked.append(net) or ask(table, net, *a, **b))
+    trial = tasks.trial.one(place, "few", METHODS["quantized_distillation"](bits=3), 0, tmp_path)
+    assert trial.failed is None
+    assert max(len(p.unique()) for p in asked[0].parameters() if p.ndim > 1) <= 7
+
+
 def test_pseudo_labels_reach_the_methods_that_read_them(world, tmp_path):
     split, teacher, labels = world
     params = settings(("noisy_student",), seeds=[0], steps=2)

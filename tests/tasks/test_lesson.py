@@ -24,6 +24,7 @@ from tasks.teaching import Teaching
 from tasks.training import NOTE
 from tutelage.data.batches import to_float
 from tutelage.data.manifest import read_split
+from tutelage.methods.quantized_distillation import QuantizedDistillation
 from tutelage.methods.supervised import Supervised
 from tutelage.metrics.classification import auroc
 from tutelage.models.files import load_model
@@ -168,6 +169,16 @@ def test_a_link_of_the_chain_is_trained_by_its_loop(world, tmp_path):
     out = compact(split, teacher, params=params, out=tmp_path / "students/1")
     card = load_model(out / "model.safetensors")[1]
     assert (card.spec.width, card.method[:21]) == (2, "MetaDistil(alpha=0.5,")
+
+
+def test_a_link_of_few_bits_ends_as_a_network_of_few_bits(world, tmp_path):
+    split, teacher = world
+    params = small_params()
+    student = replace(params.compress.student, steps=2, labelled_batch=6, method=QuantizedDistillation(bits=3))
+    link = Link(teacher=str(teacher), network={"width": 2})
+    params = replace(params, compress=replace(params.compress, chain={1: link}, last=1, student=student))
+    net, _ = load_model(compact(split, teacher, params=params, out=tmp_path / "students/1") / "model.safetensors")
+    assert max(len(p.unique()) for p in net.parameters() if p.ndim > 1) <= 7
 
 
 @pytest.fixture

@@ -61,6 +61,10 @@ class Method(Verbs[Network, Nets, Batch]):
 
     tokens: ClassVar[bool] = False  # True: it compares tokens, so both networks must be vision transformers
 
+    def kept(self, net: Network) -> Network:
+        """What of the network that was trained is judged and stored in the end: all of it, as it is."""
+        return net
+
     def after_step(self, nets: Nets, step: int) -> None:
         if isinstance(nets.extra, Paced):
             nets.extra.clock.tick(step)

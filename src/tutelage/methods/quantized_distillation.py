@@ -9,15 +9,15 @@ from torch.func import functional_call
 from tutelage.losses.distillation import Reduction, kl_rows
 from tutelage.losses.targets import weighted_mean
 from tutelage.methods.method import Method, check, transfer_set
-from tutelage.models.quantised import FULL, quantised_weights
-from tutelage.types import BadInput, Batch, Losses, Nets
+from tutelage.models.quantised import FULL, quantised, quantised_weights
+from tutelage.types import BadInput, Batch, Losses, Nets, Network
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizedDistillation(Method):
     """Answer as a teacher does with weights of few bits: the student is rounded in its forward, and learns in floats.
 
-    What is stored stays float. `tutelage.models.quantised.quantised` makes the rounded network to evaluate or export.
+    While it is trained what is stored stays float; what is judged and kept in the end is the rounded network.
     The paper's networks hear sound; numbers that it fixes for them are taken from KD.
     """
 
@@ -43,3 +43,6 @@ class QuantizedDistillation(Method):
             "task": (1 - self.alpha) * F.cross_entropy(said[: len(labels)], labels),
             "distillation": self.alpha * weighted_mean(rows, trust),
         }
+
+    def kept(self, net: Network) -> Network:
+        return quantised(net, self.bits)
