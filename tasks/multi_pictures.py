@@ -13,7 +13,7 @@ from tutelage.train.answers import Said
 from tutelage.types import IGNORE, Task
 
 Picture = UInt8[np.ndarray, "h w 3"]
-_UNSURE = 200  # grey of pixels whose class is left out
+_UNSURE = 200  # grey of pixels whose class, or depth, is left out
 
 
 class Opinion(NamedTuple):
@@ -72,6 +72,7 @@ def pictured(task: Task, image: Picture, said: Opinion, classes: list[str], *, c
     if task == "depth" and said.depth is not None:
         near = 1 - np.clip(said.depth / max(far, 1e-6), 0, 1)
         colours = (255 * matplotlib.colormaps["viridis"](near)[..., :3]).astype(np.uint8)
+        colours[said.depth <= 0] = _UNSURE
         return cv2.resize(colours, (side, side), interpolation=cv2.INTER_NEAREST)
     return image
 

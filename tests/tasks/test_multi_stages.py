@@ -23,6 +23,7 @@ from tasks.io import read_json
 from tasks.multi_evaluate import multi_evaluate
 from tasks.multi_label import multi_label
 from tasks.multi_lines import lines_of, uneven
+from tasks.multi_pictures import Opinion, pictured
 from tasks.multi_report import _summary, multi_report
 from tasks.multi_said import Maker, read_told, shard, write_manifest
 from tasks.multi_split import multi_split, read_shares, shared_out
@@ -347,6 +348,16 @@ def test_of_what_is_beyond_an_image_no_teacher_tells_anything(params):
     for dense in (known.segmentation, known.depth):
         assert dense.weight.all(1).tolist() == [True] * 16 + [False] * 16
         assert not dense.weight[16:].any()
+
+
+def test_where_no_depth_is_told_a_picture_is_grey_not_near():
+    depth = np.array([[0.0, 1.0], [2.0, 0.0]], np.float32)
+    said = Opinion(2, None, None, None, depth)
+    seen = pictured("depth", np.zeros((2, 2, 3), np.uint8), said, [], colour="kept", far=2.0)
+    assert (seen[0, 0] == 200).all()
+    assert (seen[1, 1] == 200).all()
+    assert len({*seen[0, 1].tolist()}) > 1
+    assert len({*seen[1, 0].tolist()}) > 1
 
 
 def test_depth_that_a_store_cannot_keep_is_told_and_an_image_of_nothing_else_is_not_kept(params, capsys):
