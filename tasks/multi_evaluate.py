@@ -45,6 +45,7 @@ def multi_evaluate(split: Path, shares: Path, model: Path, *, params: Params, ou
         "tasks": measured,
         "scores": {task: measured[task][SCORES[task]] for task in tasks},
         "images": len(test.rows),
+        "with_depth": sum(int(row) in truth.depths for row in test.rows),
         "parameters": card.parameters,
         "operations": operations(net.cpu(), card.image_size),
         "model": card.sha256,

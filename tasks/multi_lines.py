@@ -1,5 +1,6 @@
 """What a report of several tasks compares: the specialists as one, and each network for all tasks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,14 @@ class Line:
         """Of the normalised scores; None where a specialist scores 0."""
         known = [share for share in self.normalised.values() if share is not None]
         return float(np.mean(known)) if len(known) == len(self.normalised) else None
+
+
+def notes(metrics: Mapping[str, Any], wanted: Multitask) -> list[str]:
+    """What is to be known of the lines, in sentences; none where all is even."""
+    student = metrics["student"]
+    few = "depth" in student["scores"] and student["with_depth"] < student["images"]
+    told = f"Depth is measured on {student['with_depth']:,} of {student['images']:,} test images: the others have none."
+    return [told] * few + uneven(wanted)
 
 
 def uneven(wanted: Multitask) -> list[str]:

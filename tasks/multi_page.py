@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.multi_lines import Line, uneven
+from tasks.multi_lines import Line, notes
 from tasks.multi_scenes import Scene
 from tasks.page import rendered, written
 from tasks.params import Params
@@ -20,7 +20,7 @@ def multi_page(lines: Mapping[str, Line], metrics: Mapping[str, Any], scenes: Se
         union=lines["union"],
         tasks=params.multitask.tasks,
         hears=params.multitask.hears,
-        notes=uneven(params.multitask),
+        notes=notes(metrics, params.multitask),
         measures=_measures(metrics, params),
         images=metrics["student"]["images"],
         scenes=scenes,

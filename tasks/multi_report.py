@@ -8,7 +8,7 @@ import torch
 from tasks.io import read_json, whole, write_json
 from tasks.latency import per_call
 from tasks.multi_evaluate import SCORES
-from tasks.multi_lines import Line, lines_of, uneven
+from tasks.multi_lines import Line, lines_of, notes
 from tasks.multi_page import multi_page
 from tasks.multi_scenes import read_scenes
 from tasks.params import Params
@@ -40,7 +40,7 @@ def multi_report(split: Path, shares: Path, work: Path, *, params: Params, out: 
         (folder / "report.html").write_text(
             multi_page(lines, metrics, read_scenes(split, shares, work, params), params)
         )
-        (folder / "summary.md").write_text(_summary(lines, tasks, uneven(params.multitask)))
+        (folder / "summary.md").write_text(_summary(lines, tasks, notes(metrics, params.multitask)))
         write_json(folder / "summary.json", {name: _numbers(line) for name, line in lines.items()})
     return out
 
@@ -76,7 +76,7 @@ def _numbers(line: Line) -> dict[str, Any]:
     }
 
 
-def _summary(lines: dict[str, Line], tasks: list[Task], notes: list[str]) -> str:
+def _summary(lines: dict[str, Line], tasks: list[Task], told: list[str]) -> str:
     heads = ["network", *(f"{task}: {SCORES[task]}" for task in tasks), "mean normalised score", "parameters", "time"]
     means = {name: "-" if line.mean is None else f"{line.mean:.3f}" for name, line in lines.items()}
     rows = [
@@ -88,5 +88,5 @@ def _summary(lines: dict[str, Line], tasks: list[Task], notes: list[str]) -> str
     ]  # fmt: skip
     return (
         f"{markdown(heads, rows)}\n\nNormalised: in shares of the task's own specialist. Time: to answer, in times of "
-        "the specialists together, measured.\n" + "".join(f"\n{note}\n" for note in notes)
+        "the specialists together, measured.\n" + "".join(f"\n{note}\n" for note in told)
     )

@@ -22,7 +22,7 @@ import tasks.multi_split as multi_splitting
 from tasks.io import read_json
 from tasks.multi_evaluate import multi_evaluate
 from tasks.multi_label import multi_label
-from tasks.multi_lines import lines_of, uneven
+from tasks.multi_lines import lines_of, notes, uneven
 from tasks.multi_pictures import Opinion, pictured
 from tasks.multi_report import _summary, multi_report
 from tasks.multi_said import Maker, read_told, shard, write_manifest
@@ -70,6 +70,7 @@ def test_from_shares_to_a_table(params):
     assert told["student"]["operations"] < told["specialists"]["operations"]
     assert load_multi(student / "model.safetensors")[1].sha256 != load_multi(union / "model.safetensors")[1].sha256
     assert "specialists, together" in (report / "summary.md").read_text()
+    assert read_json(FOLDER / "evaluation/student/metrics.json")["with_depth"] == 4
     html = (report / "report.html").read_text()
     assert all(f'<section id="{part}">' in html for part in ("lines", "measures", "scenes", "settings"))
     assert html.count("<img") == 2 * (1 + 2 * len(TASKS))
@@ -395,9 +396,17 @@ def test_a_union_that_was_trained_for_another_time_is_told():
     params = params_of()
     assert uneven(params.multitask) == []
     union = dataclasses.replace(params.multitask.union, steps=2500)
-    (told,) = notes = uneven(dataclasses.replace(params.multitask, union=union))
+    (told,) = uneven(dataclasses.replace(params.multitask, union=union))
     assert told.startswith("Unequal training: multitask.union.steps is 2,500, multitask.student.steps 3, so")
-    assert _summary({}, [], notes).endswith(f"\n{told}\n")
+    assert _summary({}, [], [told]).endswith(f"\n{told}\n")
+
+
+def test_a_depth_that_few_test_images_have_is_told():
+    student = {"scores": {"depth": 0.5}, "images": 4, "with_depth": 4}
+    assert notes({"student": student}, params_of().multitask) == []
+    (told,) = notes({"student": student | {"with_depth": 3}}, params_of().multitask)
+    assert told == "Depth is measured on 3 of 4 test images: the others have none."
+    assert notes({"student": student | {"scores": {}, "with_depth": 0}}, params_of().multitask) == []
 
 
 def test_params_name_tasks_once():
