@@ -29,6 +29,23 @@ def test_logits_are_the_classifier_of_the_embedding():
     torch.testing.assert_close(net.net.get_classifier()(outputs.embedding), outputs.logits)
 
 
+@pytest.mark.parametrize(("name", "size"), [("levit_128s", 224), ("test_vit", 160)])
+def test_a_network_that_answers_by_two_heads_or_one_says_what_timm_says(name, size):
+    net = create(NetworkSpec(name=name, image_size=size), 3).eval()
+    images = torch.rand(1, 3, size, size)
+    torch.testing.assert_close(net(images).logits, net.net((images - net.mean) / net.std))
+
+
+@pytest.mark.parametrize("error", [TypeError, IndexError, ValueError])
+def test_a_network_that_fails_on_its_way_is_refused_by_name(monkeypatch, error):
+    def fail(net, images):
+        raise error("here")
+
+    monkeypatch.setattr("timm.models.byobnet.ByobNet.forward_intermediates", fail)
+    with pytest.raises(BadInput, match=r"small_resnet cannot take .*here.*choose another network\.name"):
+        create(SMALL, 3)
+
+
 def test_grey_half_way_is_zero_without_published_weights():
     net = create(SMALL, 3)
     assert ((torch.full((1, 3, 1, 1), 0.5) - net.mean) / net.std == 0).all()

@@ -69,7 +69,9 @@ class Backbone(Network):
         else:
             last, maps, seen = through_blocks(self.net, normal, tokens)
         embedding = self.net.forward_head(last, pre_logits=True)
-        logits = self.net.get_classifier()(embedding)
+        head = self.net.get_classifier()
+        # Of others, as two heads whose answers are averaged or a convolution, only the network knows how they answer.
+        logits = head(embedding) if isinstance(head, nn.Linear | nn.Identity) else self.net.forward_head(last)
         # Losses are taken in full precision whatever the network computes in.
         features = {f"stage{i}": m for i, m in enumerate(maps, start=1)}
         return Outputs(logits.float(), embedding.float(), features, seen)
@@ -165,9 +167,10 @@ def _dry_run(net: Backbone, size: int) -> tuple[dict[str, int], int]:
     net.eval()
     try:
         outputs = net(torch.zeros(1, 3, size, size))
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError, IndexError, ValueError) as error:
         raise BadInput(
-            f"{net.spec.name} cannot take images of {size} pixels ({error}). Set network.image_size to what it takes"
+            f"{net.spec.name} cannot take images of {size} pixels ({error}). Set network.image_size to what it takes, "
+            "or choose another network.name"
         ) from error
     net.train(training)
     return {name: m.shape[1] for name, m in outputs.features.items()}, outputs.embedding.shape[1]
