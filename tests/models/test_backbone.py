@@ -1,11 +1,13 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from tutelage.models.average import Frozen, average_into
 from tutelage.models.backbone import NetworkSpec, create, normalisation
-from tutelage.models.files import load_model, save_model
+from tutelage.models.files import load_model, save_committee, save_model
 from tutelage.models.grown import Layer
 from tutelage.types import BadInput
 
@@ -91,6 +93,51 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path, content):
         load_model(path)
     with pytest.raises(BadInput, match="does not exist"):
         load_model(tmp_path / "none")
+
+
+def test_a_folder_and_a_file_that_is_cut_are_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_model(path, create(SMALL, 3), classes=["a", "b", "c"], method="here")
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(BadInput, match=r"model\.safetensors is not a whole"):
+        load_model(path)
+    with pytest.raises(BadInput, match="is a folder"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ("{", "metadata that cannot be read"),
+        ("[]", "metadata that cannot be read"),
+        ({"spec": None}, "does not hold the network"),
+        ({"classes": None}, "does not hold the network"),
+        ({"spec": asdict(SMALL) | {"colour": 1}}, "does not hold the network.*colour"),
+        ({"spec": asdict(SMALL) | {"width": 8}}, "does not hold the network.*state_dict"),
+        ({"spec": asdict(SMALL) | {"width": 0}}, "width is at least 1"),
+    ],
+)
+def test_a_file_that_holds_another_network_than_it_says_is_refused(tmp_path, about, said):
+    whole = {"classes": ["a", "b", "c"], "method": "here", "spec": asdict(SMALL)}
+    text = about if isinstance(about, str) else json.dumps(whole | about)
+    path = tmp_path / "model.safetensors"
+    save_model(path, create(SMALL, 3), classes=whole["classes"], method="here")
+    path.write_bytes(save(load_file(path), metadata={"tutelage": text}))
+    with pytest.raises(BadInput, match=rf"model\.safetensors.*{said}") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"), [(["a", "b"], "2 classes for 3 answers"), (["a", "b", "a"], "classes a.")]
+)
+def test_names_that_do_not_tell_the_answers_apart_are_not_written(tmp_path, classes, said):
+    net = create(SMALL, 3)
+    with pytest.raises(BadInput, match=said):
+        save_model(tmp_path / "model", net, classes=classes, method="here")
+    with pytest.raises(BadInput, match=said):
+        save_committee(tmp_path / "model", [net], classes=classes, method="here")
+    assert not (tmp_path / "model").exists()
 
 
 def test_frozen_stays_asleep():

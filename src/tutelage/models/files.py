@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar, cast
 
 from safetensors import SafetensorError, safe_open
@@ -53,7 +55,9 @@ class DetectorCard:
 
 
 def save_model(path: Path, net: Backbone, *, classes: list[str], method: str) -> None:
-    """Equal weights are equal bytes: no date, no host, sorted metadata."""
+    """Equal weights are equal bytes: no date, no host, sorted metadata. Raises BadInput where not each answer has a
+    name of its own."""
+    check_names(path, classes, net.net.num_classes)
     write_weights(path, net, {"classes": classes, "method": method, "spec": asdict(net.spec)})
 
 
@@ -61,6 +65,8 @@ def save_committee(path: Path, members: Sequence[Backbone], *, classes: list[str
     """As save_model, for several networks that are one teacher. Raises BadInput where they see images of two sizes."""
     if len(sizes := {member.spec.image_size for member in members}) > 1:
         raise BadInput(f"members of a committee see images of {sorted(sizes)} pixels. Take networks of one image_size")
+    for member in members:
+        check_names(path, classes, member.net.num_classes)
     specs = [asdict(member.spec) for member in members]
     write_weights(path, Committee(members), {"classes": classes, "method": method, "members": specs})
 
@@ -88,6 +94,7 @@ def save_detector(path: Path, net: Detector, *, classes: list[str], method: str)
     spec = net.spec
     if not isinstance(spec, DetectorSpec):
         raise BadInput(f"{type(net).__name__} says nothing of how to make it again. Save what create_detector made")
+    check_names(path, classes, net.classes)
     write_weights(path, net, {"classes": classes, "method": method, "spec": asdict(spec), "task": "detection"})
 
 
@@ -116,9 +123,10 @@ def load_net(path: Path, task: str, make: Callable[[dict[str, Any], int], Loaded
     found = about.get("task", "classification")
     if found != task:
         raise BadInput(f"{path} is a model for {found}, and one for {task} is needed here")
-    net = make(about, len(about["classes"]))
-    net.load_state_dict(weights)
-    told = {"classes": about["classes"], "method": about["method"]}
+    with made_again(path):
+        told = {"classes": about["classes"], "method": about["method"]}
+        net = make(about, len(told["classes"]))
+        net.load_state_dict(weights)
     return net.eval(), told | {"sha256": digest, "parameters": count_parameters(net)}
 
 
@@ -132,9 +140,33 @@ def load_translator(path: Path) -> Translator:
     about, weights, _ = read_weights(path)
     if about.get("task") != "translation":
         raise BadInput(f"{path} is no translator of images. Run the stage `translate`")
-    net = Translator(width=about["width"], blocks=about["blocks"])
-    net.load_state_dict(weights)
+    with made_again(path):
+        net = Translator(width=about["width"], blocks=about["blocks"])
+        net.load_state_dict(weights)
     return net.eval()
+
+
+def check_names(path: Path, classes: list[str], answers: int) -> None:
+    """Raises BadInput where a file with these names could not be read again, or not be told apart."""
+    if len(classes) != answers:
+        raise BadInput(f"{path} would name {len(classes)} classes for {answers} answers. Give one name for each")
+    if twice := sorted({name for name in classes if classes.count(name) > 1}):
+        raise BadInput(f"{path} would name several classes {', '.join(twice)}. Give each a name of its own")
+
+
+@contextmanager
+def made_again(path: Path) -> Iterator[None]:
+    """Around what makes a network of a file: BadInput where what the file says of itself is not what it holds."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        said = shorten(str(error), 300)  # it may list every tensor
+        raise BadInput(
+            f"{path} does not hold the network that its metadata names ({type(error).__name__}: {said}). Run its stage "
+            "again, or use the version that wrote it"
+        ) from error
 
 
 def write_weights(path: Path, net: nn.Module, about: dict[str, Any]) -> None:
@@ -147,13 +179,19 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     """What the file says of itself, its weights, and its sha256. Raises BadInput for what was not written here."""
     if not path.exists():
         raise BadInput(f"{path} does not exist. `dvc repro` trains it, `dvc pull` fetches it")
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder. Name the file of weights in it")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         about = json.loads(metadata["tutelage"])
+        if not isinstance(about, dict):
+            raise TypeError(f"{about!r} is no mapping")
         weights = load_file(path)
     except KeyError as error:
         raise BadInput(f"{path} has no tutelage metadata: only models trained here can be loaded") from error
+    except (json.JSONDecodeError, TypeError) as error:
+        raise BadInput(f"{path} has tutelage metadata that cannot be read ({error}). Run its stage again") from error
     except SafetensorError as error:
         raise BadInput(f"{path} is not a whole safetensors file ({error}). Run its stage again") from error
     return about, weights, hashlib.sha256(path.read_bytes()).hexdigest()

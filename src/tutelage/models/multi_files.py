@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.models.files import load_net, read_detector_spec, write_weights
+from tutelage.models.files import check_names, load_net, read_detector_spec, write_weights
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_spec import MultiSpec
 
@@ -28,6 +28,7 @@ class MultiCard:
 
 def save_multi(path: Path, net: MultiNet, *, classes: list[str], method: str) -> None:
     """As files.save_model."""
+    check_names(path, classes, net.classes)
     write_weights(path, net, {"classes": classes, "method": method, "spec": asdict(net.spec), "task": _TASK})
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tutelage.models.backbone import NetworkSpec, normalisation, small_resnet
-from tutelage.models.files import read_weights, write_weights
+from tutelage.models.files import made_again, read_weights, write_weights
 from tutelage.types import BadInput
 
 _TASK = "key points"
@@ -132,6 +132,7 @@ def load_poses(path: Path) -> PoseNet:
     about, weights, _ = read_weights(path)
     if about.get("task") != _TASK:
         raise BadInput(f"{path} finds no {_TASK}. Run `python -m tasks keypoints`")
-    net = PoseNet(PoseSpec(**about["spec"]), about["joints"])
-    net.load_state_dict(weights)
+    with made_again(path):
+        net = PoseNet(PoseSpec(**about["spec"]), about["joints"])
+        net.load_state_dict(weights)
     return net.eval()

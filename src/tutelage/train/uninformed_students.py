@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tutelage.losses.anomaly import disagreement, regression, regression_error
 from tutelage.models.average import Frozen
 from tutelage.models.backbone import Backbone, create
-from tutelage.models.files import read_spec, read_weights, write_weights
+from tutelage.models.files import made_again, read_spec, read_weights, write_weights
 from tutelage.models.pairs import same_size, stage_pairs
 from tutelage.train.lessons import Resumable, check_finite
 from tutelage.train.loop import Step
@@ -170,9 +170,10 @@ def load_anomalies(path: Path) -> Detector:
     about, weights, _ = read_weights(path)
     if about.get("task") != _TASK:
         raise BadInput(f"{path} makes no {_TASK}. Run `python -m tasks lesson` with uninformed_students")
-    teacher, ours = read_spec(about["teacher"]), read_spec(about["spec"])
-    count = len(about["classes"])
-    students = [create(ours, count, download=False) for _ in range(about["students"])]
-    detector = Detector(create(teacher, count, download=False), students, about["layer"])
-    detector.load_state_dict(weights)
+    with made_again(path):
+        teacher, ours = read_spec(about["teacher"]), read_spec(about["spec"])
+        count = len(about["classes"])
+        students = [create(ours, count, download=False) for _ in range(about["students"])]
+        detector = Detector(create(teacher, count, download=False), students, about["layer"])
+        detector.load_state_dict(weights)
     return detector.eval()

@@ -25,7 +25,7 @@ from tutelage.losses.anomaly import ordinal_loss
 from tutelage.methods.method import check
 from tutelage.metrics.outliers import isolation, ranks, sampled_distance
 from tutelage.models.backbone import Backbone, create
-from tutelage.models.files import read_spec, read_weights, write_weights
+from tutelage.models.files import made_again, read_spec, read_weights, write_weights
 from tutelage.train.lessons import Resumable, check_finite
 from tutelage.train.loop import Step
 from tutelage.types import BadInput, Network
@@ -189,7 +189,8 @@ def load_ranker(path: Path) -> Ranker:
     about, weights, _ = read_weights(path)
     if about.get("task") != _TASK:
         raise BadInput(f"{path} makes no {_TASK}. Run `python -m tasks lesson` with vad_ordinal")
-    body = create(read_spec(about["spec"]), len(about["classes"]), download=False)
-    ranker = Ranker(body, VADOrdinal(**about["settings"]))
-    ranker.load_state_dict(weights)
+    with made_again(path):
+        body = create(read_spec(about["spec"]), len(about["classes"]), download=False)
+        ranker = Ranker(body, VADOrdinal(**about["settings"]))
+        ranker.load_state_dict(weights)
     return ranker.eval()
