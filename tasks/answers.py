@@ -12,7 +12,7 @@ from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.metrics.classification import softmax
 from tutelage.models.files import Card
-from tutelage.train.predict import predict
+from tutelage.train.predict import checked, predict
 from tutelage.train.settings import Compute
 from tutelage.types import BadInput, Network
 
@@ -50,9 +50,7 @@ def rows_and_labels(table: pa.Table, card: Card, role: str) -> tuple[np.ndarray,
 def ask(table: pa.Table, network: Network, card: Card, *, compute: Compute, batch: int, role: str = "test") -> Answers:
     """What `network` says of the images that play `role`. BadInput for none, for other classes, for NaN."""
     rows, labels = rows_and_labels(table, card, role)
-    logits = predict(network, Images.open(table, card.image_size), rows, compute=compute, batch=batch)
-    if not np.isfinite(logits).all():
-        raise BadInput("the model answers with numbers that are not finite. Train it again, at a lower optimiser.lr")
+    logits = checked(predict(network, Images.open(table, card.image_size), rows, compute=compute, batch=batch))
     ids = table["id"].take(pa.array(rows)).to_pylist()
     return Answers(ids, labels, softmax(logits).astype(np.float32))
 

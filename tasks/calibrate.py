@@ -15,7 +15,7 @@ from tutelage.data.manifest import read_split
 from tutelage.metrics.calibration import Threshold, aligned, alignment, calibrated, fit_temperature, thresholds
 from tutelage.metrics.classification import expected_calibration_error, reliability
 from tutelage.models.files import load_model
-from tutelage.train.predict import looks, predict
+from tutelage.train.predict import checked, looks, predict
 
 
 def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
@@ -33,7 +33,7 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
             network, images, rows, compute=params.compute, batch=labelling.batch,
             views=looks(labelling.views, flip=params.views.flip),
         )  # fmt: skip
-        return found if len(rows) else np.zeros((0, len(card.classes)), np.float32)
+        return checked(found) if len(rows) else np.zeros((0, len(card.classes)), np.float32)
 
     rows = rows_of(table, "holdout")
     logits, labels = read(rows), labels_of(table, rows)
@@ -93,12 +93,16 @@ def _expected_yield(probabilities: np.ndarray, place: int, rule: Threshold) -> f
 
 def _markdown(content: dict[str, Any], samples: int) -> str:
     expected = sum(row["expected_yield"] for row in content["classes"])
+    fitted = (
+        f"Temperature {content['temperature']:.3f} from {samples} hold-out images; expected calibration error "
+        f"{content['ece_before']:.3f} before, {content['ece_after']:.3f} after."
+        if samples
+        else "There is no hold-out, so the temperature is 1 and the calibration error is not known."
+    )
     lines = [
         "# Calibration",
         "",
-        f"Temperature {content['temperature']:.3f} from {samples} hold-out images; expected calibration error "
-        f"{content['ece_before']:.3f} before, {content['ece_after']:.3f} after. Expected yield at a precision of "
-        f"{content['target_precision']:.0%}: **{expected:.1%} of the pool**.",
+        f"{fitted} Expected yield at a precision of {content['target_precision']:.0%}: **{expected:.1%} of the pool**.",
         "",
         "| class | threshold | evidence | hold-out images | kept | correct | expected yield |",
         "|---|---|---|---|---|---|---|",

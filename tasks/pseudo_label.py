@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -20,7 +21,7 @@ from tutelage.data.manifest import digest_of, read_split
 from tutelage.data.pseudo_labels import SCHEMA, shard_name, write_manifest, write_shards
 from tutelage.metrics.calibration import aligned, calibrated
 from tutelage.models.files import Card, load_model
-from tutelage.train.predict import logits, looks
+from tutelage.train.predict import checked, logits, looks
 from tutelage.types import BadInput
 
 UNFINISHED = Path(".tutelage/labels")
@@ -32,7 +33,7 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
 
     A shard that is finished is never labelled again: a run that was killed goes on with the next one.
     """
-    table, rules = read_split(split), read_json(calibration / "calibration.json")
+    table, rules = read_split(split), _rules(calibration / "calibration.json")
     network, card = load_model(teacher / "model.safetensors")
     if rules["teacher"] != card.sha256:
         raise BadInput(f"{calibration} was made for another teacher than {teacher}. Run `dvc repro` to calibrate again")
@@ -56,6 +57,24 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
     return out
 
 
+def _rules(path: Path) -> dict[str, Any]:
+    """What calibrate wrote. Raises BadInput for anything else."""
+    again = "Run `dvc repro` to calibrate again"
+    try:
+        rules = read_json(path)
+        limits = [row["threshold"] for row in rules["classes"]]
+        told = [rules["temperature"], *(limit for limit in limits if limit is not None), *(rules["alignment"] or [])]
+        rules["teacher"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is no calibration ({type(error).__name__}: {error}). {again}") from error
+    if not all(isinstance(number, int | float) and 0 <= number < math.inf for number in told) or not told[0]:
+        raise BadInput(
+            f"{path} has {told}: temperature, thresholds and alignment are finite, and none below 0 "
+            f"or, of the temperature, 0. {again}"
+        )
+    return dict(rules)
+
+
 def shards(
     ids: pa.ChunkedArray, pool: np.ndarray, say: Say, rules: dict[str, Any], settings: PseudoLabel, *,
     done: Path, number: int,
@@ -69,7 +88,7 @@ def shards(
     chunks = [np.array_split(places[i], -(-len(places[i]) // settings.batch)) for i in todo]
     stream = say(list(itertools.chain(*chunks)))
     for place, parts in zip(todo, chunks, strict=True):
-        said = np.concatenate(list(itertools.islice(stream, len(parts))))
+        said = checked(np.concatenate(list(itertools.islice(stream, len(parts)))))
         yield place, _table(ids.take(pa.array(places[place])), said, rules, settings, number)
 
 

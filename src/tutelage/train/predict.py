@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tutelage.data.images import Images
 from tutelage.train.device import accelerator
 from tutelage.train.settings import Compute
-from tutelage.types import Network
+from tutelage.types import BadInput, Network
 
 Look = Callable[[Float[Tensor, "n 3 h w"]], Float[Tensor, "n 3 h w"]]
 
@@ -135,3 +135,10 @@ def predict(
     chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
     parts = list(logits(network, images, chunks, compute=compute, views=views))
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+def checked(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+    """`logits` as they are. Raises BadInput where a number of them is not finite: no class and no score is right."""
+    if not np.isfinite(logits).all():
+        raise BadInput("the model answers with numbers that are not finite. Train it again, at a lower optimiser.lr")
+    return logits

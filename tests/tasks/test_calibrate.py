@@ -1,0 +1,67 @@
+"""The stages calibrate and pseudo_label: what they are handed that is no use."""
+
+import json
+
+import pytest
+import torch
+from small_work import ROLES, make_split, new_network, save, small_params
+
+from tasks.calibrate import calibrate
+from tasks.pseudo_label import pseudo_label
+from tutelage.models.files import load_model
+from tutelage.types import BadInput
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return make_split(tmp_path), save(tmp_path / "teacher", new_network(1))
+
+
+def test_a_teacher_that_is_not_finite_calibrates_and_labels_nothing(world, tmp_path):
+    split, teacher = world
+    rules = calibrate(split, teacher, params=small_params(), out=tmp_path / "rules")
+    network = new_network(1)
+    torch.nn.init.constant_(network.net.get_classifier().weight, torch.nan)
+    said = r"not finite\. Train it again, at a lower optimiser\.lr"
+    with pytest.raises(BadInput, match=said):
+        calibrate(split, save(tmp_path / "broken", network), params=small_params(), out=tmp_path / "other")
+    digest = json.loads((rules / "calibration.json").read_text())["teacher"]
+    broken = save(tmp_path / "broken", network)
+    about = (rules / "calibration.json").read_text().replace(digest, _sha256(broken))
+    (rules / "calibration.json").write_text(about)
+    with pytest.raises(BadInput, match=said):
+        pseudo_label(split, broken, rules, params=small_params(), out=tmp_path / "labels")
+    assert not (tmp_path / "other").exists()
+    assert not (tmp_path / "labels").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"temperature": 0}, "temperature, thresholds and alignment are finite"),
+        ({"temperature": -1.0}, "finite"),
+        ({"temperature": float("nan")}, "finite"),
+        ({"temperature": "warm"}, "finite"),
+        ({"classes": None}, "is no calibration"),
+        ({"teacher": None}, "was made for another teacher"),
+        (None, "is no calibration"),
+    ],
+)
+def test_a_calibration_that_cannot_be_read_is_refused(world, tmp_path, change, said):
+    split, teacher = world
+    whole = {"teacher": _sha256(teacher), "temperature": 1.0, "alignment": None, "classes": [{"threshold": None}] * 3}
+    (tmp_path / "calibration.json").write_text("{" if change is None else json.dumps(whole | change))
+    with pytest.raises(BadInput, match=rf"{said}.*Run `dvc repro` to calibrate again"):
+        pseudo_label(split, teacher, tmp_path, params=small_params(), out=tmp_path / "labels")
+
+
+def test_without_a_holdout_no_calibration_error_is_told(tmp_path):
+    split = make_split(tmp_path, ROLES | {"holdout": 0})
+    out = calibrate(split, save(tmp_path / "teacher", new_network(1)), params=small_params(), out=tmp_path / "rules")
+    assert "the calibration error is not known" in (report := (out / "report.md").read_text())
+    assert "0.000" not in report.split("Expected yield")[0]
+
+
+def _sha256(model):
+    return load_model(model / "model.safetensors")[1].sha256
