@@ -80,7 +80,8 @@ def every_box(
 def fingerprint(job: BoxJob, table: pa.Table, params: Params) -> str:
     """A name for a run's checkpoints that no other data, params or teacher shares."""
     told = [asdict(p) for p in (params.detection.views, params.detection.optimiser, job.network, job.train)]
-    digest = hashlib.sha256(json.dumps([job.name, params.seed, str(job.train.method), told], sort_keys=True).encode())
+    about = [job.name, params.seed, str(job.train.method), told, params.compute.arithmetic]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(digest_of(table))
     for part in (job.annotations, job.pseudo):
         for array in asdict(part).values():

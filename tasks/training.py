@@ -89,7 +89,8 @@ def start(job: Job, table: pa.Table, params: Params) -> Run[Network, Nets]:
 def fingerprint(job: Job, table: pa.Table, params: Params) -> str:
     """A name for a run's checkpoints that no other data, params or teacher shares."""
     told = [asdict(p) for p in (params.network, params.views, params.optimiser, job.network, job.train)]
-    digest = hashlib.sha256(json.dumps([job.name, params.seed, _method_name(job), told], sort_keys=True).encode())
+    about = [job.name, params.seed, _method_name(job), told, params.compute.arithmetic]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(digest_of(table))
     for array in (
         job.labeled,

@@ -12,6 +12,7 @@ from tutelage.data.batches import Source, batches, draw, to_float, two_views
 from tutelage.data.images import Images
 from tutelage.data.pseudo_labels import PseudoLabels
 from tutelage.data.views import Views
+from tutelage.types import BadInput
 
 
 class Squares(Images):
@@ -39,6 +40,13 @@ def source():
 def equal(one, two):
     flat = [(*a.labeled, *a.unlabeled) for a in (one, two)]
     return all(torch.equal(a, b) for a, b in zip(*flat, strict=True))
+
+
+@pytest.mark.parametrize("by", ["albumentations", "batch"])
+def test_a_shift_out_of_the_image_is_refused(by):
+    two_views(Views(by=by, crop_padding=11), 12)
+    with pytest.raises(BadInput, match=r"crop_padding is 12: images of 12 pixels"):
+        two_views(Views(by=by, crop_padding=12), 12)
 
 
 def test_every_image_is_drawn_once_before_any_is_drawn_twice():

@@ -54,6 +54,18 @@ def test_the_teacher_never_sees_the_hold_out_and_the_baseline_has_every_label(sp
     assert all(len(job.pool) == len(job.pseudo.weight) == 0 for job in jobs)
 
 
+@pytest.mark.parametrize("change", [{"threads": 2}, {"precision": "bf16"}, {"device": "auto"}])
+def test_a_checkpoint_of_other_arithmetic_is_not_continued_and_one_of_other_workers_is(split, jobs, change):
+    teacher(split, Path(), params=small_params(), out=Path())
+
+    def name(**compute):
+        params = small_params()
+        params = replace(params, compute=replace(params.compute, **compute))
+        return tasks.training.fingerprint(jobs[0], read_split(split), params)
+
+    assert name(**change) != name() == name(workers=3, checkpoint_seconds=1.0)
+
+
 @pytest.mark.parametrize(("holdout", "seen"), [(False, {"labelled": 5}), (True, {"labelled": 5, "holdout": 4})])
 def test_a_student_sees_the_hold_out_where_its_round_says_so(split, jobs, monkeypatch, holdout, seen):
     said, asked = PseudoLabels.none(6, 3), []

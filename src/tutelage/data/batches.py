@@ -22,7 +22,7 @@ from tutelage.data.batch_views import Planned, carried_out, planned
 from tutelage.data.images import Images
 from tutelage.data.pseudo_labels import PseudoLabels
 from tutelage.data.views import View, Views, stack, strong, weak
-from tutelage.types import Batch, Labeled, Unlabeled
+from tutelage.types import BadInput, Batch, Labeled, Unlabeled
 
 T = TypeVar("T")
 _LABELED, _POOL, _WEAK, _STRONG = 0, 1, 2, 3  # what a random number is for, so that no two uses share a stream
@@ -63,7 +63,12 @@ class AtOnce:
 
 
 def two_views(views: Views, size: int) -> TwoViews:
-    """What makes the views of a batch, as `views.by` says."""
+    """What makes the views of a batch, as `views.by` says. Raises BadInput where a shift leaves nothing to see."""
+    if views.crop_padding >= size:
+        raise BadInput(
+            f"views.crop_padding is {views.crop_padding}: images of {size} pixels are shifted by fewer than that. "
+            "Write a few, as 3 of 28"
+        )
     if views.by == "batch":
         cv2.setNumThreads(0)  # threads inside a loader's process only fight with the training
         return AtOnce(views, size)
