@@ -119,7 +119,8 @@ def class_divergence(
 ) -> Signal:
     """Classes of all kept labels, or boxes, against those that people gave."""
     if not len(kept) or not len(given):
-        return Signal(None, limit, False, f"no {what} were kept, so there is no class histogram")
+        why = f"people gave no {what}" if len(kept) else f"no {what} were kept"
+        return Signal(None, limit, False, f"{why}, so there is no class histogram")
     value = jensen_shannon(np.bincount(kept, minlength=classes), np.bincount(given, minlength=classes))
     detail = f"kept {what}' classes diverge from the labelled set's by {value:.3f} nats (limit {limit:g})"
     return Signal(value, limit, value > limit, detail)
@@ -127,7 +128,9 @@ def class_divergence(
 
 def finite(broken: int) -> Signal:
     """Of a student with so many numbers that are not finite."""
-    return Signal(broken, 0, broken > 0, f"{broken} of the student's numbers are not finite")
+    return Signal(
+        broken, 0, broken > 0, f"{broken} of the student's numbers {'is' if broken == 1 else 'are'} not finite"
+    )
 
 
 def _flips(previous: np.ndarray | None, label: np.ndarray, limits: Guard) -> Signal:
@@ -151,9 +154,9 @@ def _drop(sight: Sight, limits: Guard) -> Signal:
     before, after = (accuracy(sight.truth, said) for said in (sight.holdout_teacher, sight.holdout_student))
     chance = sign_test(lost, gained)
     detail = (
-        f"on {len(old)} hold-out images the teacher is right on {percent(before)}, the student on {percent(after)}: "
-        f"{lost} lost, {gained} gained (a breach is a drop above {percent(limit)} with a sign test below "
-        f"{SIGNIFICANCE:g}; it is {chance:.3f})"
+        f"on {_counted(len(old), 'hold-out image')} the teacher is right on {percent(before)}, the student "
+        f"on {percent(after)}: {lost} lost, {gained} gained (a breach is a drop above {percent(limit)} "
+        f"with a sign test below {SIGNIFICANCE:g}; it is {chance:.3f})"
     )
     value = before - after
     return Signal(value, limit, value > limit and chance < SIGNIFICANCE, detail)
@@ -170,9 +173,13 @@ def _classes_named(sight: Sight) -> Signal:
 
 def named_of(named: int, known: int, looked: int) -> Signal:
     """How many of the known classes a student names on the images that were looked at."""
-    share = named / known
-    detail = f"the student names {named} of {known} classes on {looked} images (fewer than half: collapsed)"
+    share, seen = named / known, f"{_counted(known, 'class', 'classes')} on {_counted(looked, 'image')}"
+    detail = f"the student names {named} of {seen} (fewer than half: collapsed)"
     return Signal(share, FEW, share < FEW, detail)
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def not_finite(network: nn.Module) -> int:

@@ -14,7 +14,7 @@ from small_work import contents, make_split, new_network, plant_labels, save, sm
 from tasks.guard import decide, guard
 from tasks.io import write_json
 from tasks.params import Guard
-from tasks.signals import Sight, measure
+from tasks.signals import Sight, class_divergence, finite, measure, named_of
 from tutelage.data.manifest import SPLIT, classes_of, describe, read_split, roots_of
 
 LIMITS = Guard()
@@ -138,6 +138,13 @@ def test_answers_that_are_not_finite_are_seen_where_all_weights_are(world, tmp_p
     huge.net.get_classifier().bias.data.fill_(3e38)
     found = run(world, tmp_path / "guard", student=save(tmp_path / "huge", huge))
     assert found["signals"]["not_finite"]["breached"]
+
+
+def test_one_of_a_kind_is_told_as_one():
+    assert finite(1).detail == "1 of the student's numbers is not finite"
+    assert named_of(1, 1, 1).detail == "the student names 1 of 1 class on 1 image (fewer than half: collapsed)"
+    assert named_of(1, 2, 3).detail == "the student names 1 of 2 classes on 3 images (fewer than half: collapsed)"
+    assert "people gave no labels" in class_divergence(np.zeros(1, np.int64), np.zeros(0, np.int64), 2, 0.1).detail
 
 
 def test_a_student_that_names_one_class_has_collapsed(world, tmp_path):
