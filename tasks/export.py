@@ -37,7 +37,8 @@ def export(split: Path, model: Path, *, params: Params, out: Path) -> Path:
     """A model's folder -> model.onnx for any number of images, its half precision and 8-bit copies, export.json,
     report.md, and latency.json, which DVC does not track: it says what this machine took.
 
-    Fails when the float32 file answers otherwise than PyTorch.
+    Fails when the float32 file answers otherwise than PyTorch. Where a copy cannot be made, `out` has the others, and
+    it fails at its end.
     """
     network, card = load_model(model / "model.safetensors")
     data = read_split(split)
@@ -48,8 +49,7 @@ def export(split: Path, model: Path, *, params: Params, out: Path) -> Path:
     with whole(out) as folder:
         files = {name: folder / file for name, file in FILES.items()}
         write_fp32(network, files["fp32"], size=card.image_size)
-        write_fp16(files["fp32"], files["fp16"])
-        write_int8(files["fp32"], files["int8"])
+        failed = _convert(files)
         sessions = {name: Session(path, threads=params.compute.threads) for name, path in files.items()}
         found = {}
         for name, session in sessions.items():
@@ -58,14 +58,31 @@ def export(split: Path, model: Path, *, params: Params, out: Path) -> Path:
             found[name] = Variant(FILES[name], files[name].stat().st_size, apart, right)
         _check(found["fp32"], model)
         write_json(folder / "export.json", _content(found, card))
-        (folder / "report.md").write_text(_markdown(str(model), found))
+        (folder / "report.md").write_text(_markdown(str(model), found, failed))
         took = _latency(sessions, card.image_size)
         clock = {"model": card.sha256, "threads": params.compute.threads, "milliseconds_per_image": took}
         write_json(folder / "latency.json", clock)
     for name, variant in found.items():
         batches = ", ".join(f"{took[name][str(n)]:.3f} ms an image at batch {n}" for n in BATCHES)
         print(f"{name}: {variant.bytes:,} bytes, {percent(variant.accuracy, 2)} right, {batches}", flush=True)
+    if failed:
+        raise BadInput(f"{'; '.join(failed)}. The other files are in {out}. Choose another network.name to have all")
     return out
+
+
+def _convert(files: dict[str, Path]) -> list[str]:
+    """Make the smaller copies of the float32 file; what cannot be is taken from `files`, and told."""
+    failed = []
+    for name, write in (("fp16", write_fp16), ("int8", write_int8)):
+        try:
+            write(files["fp32"], files[name])
+        except BadInput:
+            raise  # of what is not installed
+        except (ValueError, RuntimeError) as error:
+            path = files.pop(name)
+            path.unlink(missing_ok=True)
+            failed.append(f"{path.name} cannot be made of this network ({error})")
+    return failed
 
 
 def _exact(network: Network) -> Answer:
@@ -114,9 +131,9 @@ def _content(found: dict[str, Variant], card: Card) -> dict[str, object]:
     }
 
 
-def _markdown(name: str, found: dict[str, Variant]) -> str:
+def _markdown(name: str, found: dict[str, Variant], failed: list[str]) -> str:
     rows = [
         [kind, v.file, f"{v.bytes:,}", percent(v.accuracy, 2), f"{v.max_difference:.2g}"] for kind, v in found.items()
     ]
     header = ["precision", "file", "bytes", "test accuracy", "largest difference of a logit to PyTorch"]
-    return f"# Export of {name}\n\n{table(header, rows)}\n"
+    return "\n\n".join([f"# Export of {name}", *(f"{why}." for why in failed), table(header, rows)]) + "\n"

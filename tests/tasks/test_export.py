@@ -84,6 +84,21 @@ def test_a_file_that_answers_otherwise_is_not_written(world, tmp_path, monkeypat
     assert not (tmp_path / "export").exists()
 
 
+def test_a_copy_that_cannot_be_made_costs_none_of_the_others(world, tmp_path, monkeypatch):
+    def fail(fp32, path):
+        path.write_bytes(b"half")
+        raise ValueError("Expected x to be an initializer")
+
+    monkeypatch.setattr(tasks.export, "write_int8", fail)
+    out = tmp_path / "export"
+    with pytest.raises(BadInput, match=r"model\.int8\.onnx cannot be made.*initializer.*The other files are in"):
+        export(world["split"], world["model"], params=small_params(), out=out)
+    names = {"model.onnx", "model.fp16.onnx", "export.json", "report.md", "latency.json"}
+    assert {path.name for path in out.iterdir()} == names
+    assert set(json.loads((out / "export.json").read_text())["variants"]) == {"fp32", "fp16"}
+    assert "model.int8.onnx cannot be made" in (out / "report.md").read_text()
+
+
 def test_precision_auto_still_compares_in_float32(world, tmp_path):
     """Where bf16 is multiplied, PyTorch's own answers are otherwise 0.01 away from themselves."""
     params = small_params()
