@@ -11,9 +11,9 @@ import pyarrow as pa
 from tasks.answers import rows_and_labels
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
-from tasks.text import percent
+from tasks.text import listed, percent
 from tasks.text import table as markdown
-from tasks.training import rows_of
+from tasks.training import learned_from_holdout, rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_split
 from tutelage.metrics.classification import accuracy
@@ -47,7 +47,8 @@ def choose_among(split: Path, folders: dict[str, Path], *, params: Params, out: 
     scores, right = {name: each[0] for name, each in found.items()}, {name: each[1] for name, each in found.items()}
     choice = choose(scores, right, reference=SOURCE, margin=wanted.margin)
     rows = {name: asdict(scores[name]) | {"source_accuracy": right[name]} for name in folders}
-    content = {"chosen": choice.ranking[0], "candidates": rows, **asdict(choice)}
+    learned = [name for name, folder in folders.items() if learned_from_holdout(folder)]
+    content = {"chosen": choice.ranking[0], "candidates": rows, **asdict(choice), "learned_holdout": learned}
     with whole(out) as folder:
         write_json(folder / "choice.json", content)
         shutil.copyfile(folders[choice.ranking[0]] / "model.safetensors", folder / "model.safetensors")
@@ -84,4 +85,6 @@ def _report(content: dict[str, Any]) -> str:
         rows.append([name, "refused" if rank is None else f"{rank:.2f}", *numbers, percent(each["source_accuracy"])])
     head = ["candidate", "mean rank", "information", "neighbourhood density", "clusters", "held-out source"]
     said = f"Taken: **{content['chosen']}**. No label of the target was read; the guard refuses who forgot the source."
-    return "\n\n".join(["# Choice", said, markdown(head, rows)]) + "\n"
+    proven = "Accuracy on the held-out source proves nothing of who has learned from it: "
+    warned = [f"{proven}{listed(content['learned_holdout'])}."] if content["learned_holdout"] else []
+    return "\n\n".join(["# Choice", said, *warned, markdown(head, rows)]) + "\n"

@@ -12,7 +12,7 @@ from tasks.adapting import about, job_of, network_of, scratch_of, two_domains
 from tasks.carry import carry_on, results
 from tasks.domain_turns import train_in_turns
 from tasks.params import Params
-from tasks.training import rows_of, run
+from tasks.training import NOTE, learned_from, rows_of, run
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.methods import Method
@@ -45,19 +45,20 @@ def adapted(
     wanted: Candidate, table: pa.Table, model: Path, translator: Path | None, *, params: Params, out: Path
 ) -> Path:
     """A candidate, trained from `model` on the labelled images and the pool of `table`."""
-    learner = wanted.learn
+    learner, before = wanted.learn, learned_from(model.parent) if wanted.start == "source" else []
+    notes = {NOTE: sorted({"labelled", *before})}
     if isinstance(learner, Method):
         job = job_of(out.name, wanted, table, params, model, translator)
         if wanted.turns is not None:
-            return train_in_turns(job, wanted.turns, table, params, out=out)
-        return run(job, table, params, out)
+            return train_in_turns(job, wanted.turns, table, params, out=out, notes=notes)
+        return run(job, table, params, out, notes)
     torch.manual_seed(params.seed)
     classes, device = classes_of(table), accelerator(params.compute).device
     network = network_of(model, table) if wanted.start == "source" else create(params.network, len(classes))
     state, begin = LOOPS[type(learner)](learner, Levels(network).to(device), table, wanted, params)
     scratch = scratch_of(out.name, wanted, table, params, model)
     carry_on(f"adapt@{out.name}", state, begin, steps=wanted.steps, compute=params.compute, scratch=scratch)
-    with results(out, scratch) as folder:
+    with results(out, scratch, notes) as folder:
         average = (state.aligner if isinstance(state, bdl.Run) else state).average
         assert isinstance(average, Levels)
         assert isinstance(average.network, Backbone)

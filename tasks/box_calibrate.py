@@ -14,7 +14,7 @@ from tasks.io import whole, write_json
 from tasks.params import Params
 from tasks.text import percent
 from tasks.text import table as markdown
-from tasks.training import rows_of
+from tasks.training import check_unlearned, rows_of
 from tutelage.data.boxes import Found, Given
 from tutelage.data.manifest import read_split
 from tutelage.metrics.box_thresholds import (
@@ -35,11 +35,13 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
     A probe of the pool gives the expected number of boxes before the whole of it is labelled. What is counted in
     labelled images (`rule: count`) is counted in all of them, for that asks no detector. Only a precision needs a
     hold-out: where few images have boxes, a teacher may have them all by another rule, and its scores stay as they are.
-    BadInput for a precision without one.
+    BadInput for a precision without one, and for a teacher that has learned from it.
     """
     table, wanted = read_split(split), params.detection.calibrate
     network, card = load_detector(teacher / "model.safetensors")
     held, pool = _held(split, table, wanted), rows_of(table, "pool")
+    if len(held.rows):
+        check_unlearned(teacher)
     probe = np.sort(np.random.default_rng(params.seed).permutation(pool)[: wanted.probe])
     ask = partial(find, compute=params.compute, batch=params.detection.label.batch, ways=params.detection.ways)
     seen, unseen = (ask(table, rows, network, card) for rows in (held.rows, probe))

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from tasks.box_training import every_box, train_detector
 from tasks.params import Params
-from tasks.training import rows_of
+from tasks.training import NOTE, rows_of
 from tutelage.data.manifest import read_split
 from tutelage.data.pseudo_boxes import read_boxes_of
 from tutelage.types import BadInput
@@ -31,4 +31,4 @@ def box_compact(split: Path, teacher: Path, labels: Path, *, params: Params, out
             job = every_box("box_compact@baseline", wanted.baseline, network, split, table)
         case _:
             raise BadInput(f"{out} names no compact detector: write work/detection/compact/student or baseline")
-    return train_detector(job, table, params, out)
+    return train_detector(job, table, params, out, notes={NOTE: ["labelled", "holdout"]})

@@ -1,6 +1,5 @@
 """The guard of a round of detection: may its student teach the next one?"""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from tasks.guard import SHOWN, decide, passed_on, told
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.signals import Signal
+from tasks.training import copy_model
 from tutelage.data.boxes import Found
 from tutelage.data.manifest import read_split
 
@@ -47,8 +47,7 @@ def box_guard(split: Path, teacher: Path, labels: Path, student: Path, *, params
         "signals": {name: asdict(signal) for name, signal in signals.items()},
     }
     with whole(out) as folder:
-        source = student if decision.accepted else teacher
-        shutil.copyfile(source / "model.safetensors", folder / "model.safetensors")
+        copy_model(student if decision.accepted else teacher, folder)
         write_found(folder, ids, kept, ANSWERS)
         said = sight.opinions(kept) if sight else {}
         write_found(folder, [ids[row] for row in said], list(said.values()), OPINIONS)

@@ -1,7 +1,6 @@
 """The student of a round of detection."""
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +10,7 @@ from tasks.box_training import every_box, train_detector
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.student import roles_of, round_of, weakened
-from tasks.training import NOTE, rows_of
+from tasks.training import NOTE, copy_model, rows_of
 from tutelage.data.manifest import read_split
 from tutelage.data.pseudo_boxes import easiest, read_boxes_of
 
@@ -29,7 +28,7 @@ def box_student(split: Path, teacher: Path, labels: Path, *, params: Params, out
     if stopped or (wanted.student.method.pool and not len(pool)):
         reason = f"the guard stopped the rounds: {state['reasons'][0]}" if stopped else "the pool is empty"
         with whole(out) as folder:
-            shutil.copy(teacher / "model.safetensors", folder / "model.safetensors")
+            copy_model(teacher, folder)
             write_json(folder / "passed.json", {"reason": reason})
         return out
     job = every_box(

@@ -9,7 +9,7 @@ import pyarrow as pa
 from tasks.box_training import every_box, train_detector
 from tasks.io import whole, write_json
 from tasks.params import Params
-from tasks.training import rows_of
+from tasks.training import NOTE, rows_of
 from tutelage.data.manifest import read_split
 from tutelage.data.scenes import Annotations, read_boxes, read_known
 from tutelage.types import BadInput
@@ -21,10 +21,11 @@ def detector(split: Path, *, params: Params, out: Path) -> Path:
     `teacher` leaves the hold-out for its calibration; `baseline`, what a student must beat, has every box there is, for
     it needs none; `oracle` has the pool's hidden boxes too, and unavailable.json where there are none or none is asked.
     """
-    table, wanted = read_split(split), params.detection
+    table, wanted, roles = read_split(split), params.detection, ["labelled", "holdout"]
     match out.name:
         case "teacher":
-            job = every_box("teacher", wanted.teacher, wanted.network, split, table, roles=("labelled",))
+            roles = ["labelled"]
+            job = every_box("teacher", wanted.teacher, wanted.network, split, table, roles=tuple(roles))
         case "baseline":
             job = every_box("baseline", wanted.baseline, wanted.network, split, table)
         case "oracle":
@@ -34,6 +35,7 @@ def detector(split: Path, *, params: Params, out: Path) -> Path:
                 with whole(out) as folder:
                     write_json(folder / "unavailable.json", {"reason": reason})
                 return out
+            roles = [*roles, "pool"]
             job = every_box("oracle", wanted.oracle, wanted.network, split, table)
             every = pa.concat_tables([read_boxes(split), read_boxes(split, "truth.parquet")])
             job = dataclasses.replace(
@@ -41,7 +43,7 @@ def detector(split: Path, *, params: Params, out: Path) -> Path:
             )
         case _:
             raise BadInput(f"{out} names no detector: write work/detection/teacher, baseline or oracle")
-    return train_detector(job, table, params, out)
+    return train_detector(job, table, params, out, notes={NOTE: roles})
 
 
 def _known(table: pa.Table, split: Path) -> np.ndarray:

@@ -1,12 +1,12 @@
 """A round of adaptation to images that have arrived and look otherwise."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from tasks.adapt_student import adapted
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
+from tasks.training import copy_model
 from tutelage.data.manifest import read_split
 from tutelage.models.files import load_model
 
@@ -20,7 +20,7 @@ def domain_round(watched: Path, model: Path, *, params: Params, out: Path) -> Pa
     told = read_json(watched / "drift.json")
     if told["answer"] is None:
         with whole(out) as folder:
-            shutil.copy(model / "model.safetensors", folder / "model.safetensors")
+            copy_model(model, folder)
             write_json(folder / "passed.json", {"reason": told["advice"]})
         return out
     spec = load_model(model / "model.safetensors")[1].spec

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 
 from tasks.carry import CHECKPOINTS, carry_on, results
 from tasks.params import Params
-from tasks.training import Job, as_seen, fingerprint, labels_of, rows_of, source, start
+from tasks.training import Job, as_seen, check_unlearned, fingerprint, labels_of, rows_of, source, start
 from tasks.turn_params import PlanTurns
 from tutelage.data.batches import batches
 from tutelage.data.images import Images
@@ -26,13 +27,18 @@ from tutelage.train.turns import Plan, Scores, Turns
 from tutelage.types import BadInput, Batch, Network
 
 
-def train_in_turns(job: Job, wanted: PlanTurns, table: pa.Table, params: Params, *, out: Path) -> Path:
+def train_in_turns(
+    job: Job, wanted: PlanTurns, table: pa.Table, params: Params, *, out: Path, notes: dict[str, Any] | None = None
+) -> Path:
     """Train `job` on the labelled images of one domain a turn: model.safetensors, curve.csv, turns.json. Continues
     where it was cut off.
 
     The score of a domain is minus the logarithm of the loss on its held-out images. The pool is seen at every step.
-    Raises BadInput where the labelled images are of one domain, or one has none that is held out.
+    Raises BadInput where the labelled images are of one domain, or one has none that is held out, and where the job
+    starts from a model that has learned from the hold-out.
     """
+    if job.teacher is not None and job.train.start == "teacher":
+        check_unlearned(job.teacher.parent)
     domains = np.array(table["domain"].to_pylist())
     own = domains[job.labeled]
     held = held_out(table, domains, sorted(set(own.tolist())))
@@ -60,7 +66,7 @@ def train_in_turns(job: Job, wanted: PlanTurns, table: pa.Table, params: Params,
         steps=job.train.steps, compute=params.compute, scratch=scratch,
     )  # fmt: skip
     told = [{"step": each.step, "domain": each.labels[0], "scores": each.scores} for each in run.over]
-    with results(out, scratch, {"turns.json": {"turns": told}}) as folder:
+    with results(out, scratch, {"turns.json": {"turns": told}, **(notes or {})}) as folder:
         trained = job.train.method.kept(run.average)
         assert isinstance(trained, Backbone)
         about = f"{job.train.method}, in turns by {wanted.learn}"

@@ -120,8 +120,12 @@ def labels_of(table: pa.Table, rows: np.ndarray) -> np.ndarray:
 
 def learned_from_holdout(model: Path) -> bool:
     """Whether its answers on the hold-out prove nothing."""
-    note = model / NOTE
-    return note.exists() and "holdout" in read_json(note)
+    return "holdout" in learned_from(model)
+
+
+def learned_from(model: Path) -> list[str]:
+    """Roles of the labelled images that it was trained on, [] where that is not known."""
+    return list(read_json(model / NOTE)) if (model / NOTE).exists() else []
 
 
 def copy_model(source: Path, folder: Path) -> None:

@@ -157,7 +157,11 @@ def weights(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
-def test_two_rounds_run_and_the_second_counts_flips(tmp_path, monkeypatch):
+def note(folder):
+    return read_json(folder / "learned_from.json")
+
+
+def test_two_rounds_run_and_the_second_counts_flips(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     sound = {"max_empty": 1.0, "max_class_divergence": 1.0, "boxes": (0.0, 1e9), "max_drop": 1.0, "max_flips": 1.0}
     params, folder = rounds_of(prepare(tmp_path), **sound)
@@ -166,6 +170,9 @@ def test_two_rounds_run_and_the_second_counts_flips(tmp_path, monkeypatch):
     assert (first["reasons"], second["reasons"]) == ([], [])
     assert (first["verdict"], second["verdict"]) == ("continue", "continue")
     assert weights(folder / "rounds/1/guard") == weights(folder / "rounds/1/student")
+    assert [note(folder / f"rounds/{n}/guard") for n in "12"] == [["labelled"], ["labelled", "holdout"]]
+    assert run(f"box_calibrate work/detection/split work/detection/rounds/2/guard {tmp_path}/c") == [2]
+    assert "rounds/2/guard has learned from the hold-out" in capsys.readouterr().err
     assert first["signals"]["flips"]["value"] is None
     assert first["signals"]["drop"]["value"] is not None
     assert 0 <= second["signals"]["flips"]["value"] <= 1
@@ -232,6 +239,7 @@ def test_a_first_breach_weakens_a_second_stops_and_the_last_good_model_is_passed
     ) == [0, 0]
     passed = read_json(folder / "rounds/2/student/passed.json")["reason"]
     assert passed == f"the guard stopped the rounds: {second['reasons'][0]}"
+    assert [note(folder / f"rounds/{n}") for n in ("2/guard", "2/student", "3/guard")] == [["labelled"]] * 3
     third = read_json(folder / "rounds/3/guard/guard.json")
     assert (third["verdict"], third["reasons"]) == ("stop", second["reasons"])
     assert weights(folder / "rounds/3/guard") == weights(folder / "rounds/1/guard")

@@ -58,6 +58,8 @@ def test_from_boxes_to_a_verdict(work):
     )
     for name in ("baseline", "oracle"):
         detector(folder / "split", params=params, out=folder / name)
+    noted = {name: read_json(folder / f"{name}/learned_from.json") for name in ("teacher", "baseline")}
+    assert noted == {"teacher": ["labelled"], "baseline": ["labelled", "holdout"]}
     models = {"baseline": folder / "baseline", "oracle": folder / "oracle", "candidate": guard}
     for name, model in models.items():
         box_evaluate(folder / "split", model, params=params, out=folder / "evaluation" / name)
@@ -229,6 +231,7 @@ def test_boxes_are_counted_without_a_holdout_but_no_precision_is_promised(tmp_pa
     monkeypatch.chdir(tmp_path)
     found = load(ROOT / "params.yaml").detection
     params, folder = prepare(tmp_path, split=found.split, calibrate=found.calibrate)
+    (folder / "teacher/learned_from.json").write_text('["labelled", "holdout"]')  # of a hold-out without an image
     wanted = dataclasses.replace(found.calibrate, rule="precision")
     asked = dataclasses.replace(params, detection=dataclasses.replace(params.detection, calibrate=wanted))
     with pytest.raises(BadInput, match=r"no holdout image.*Set detection\.split\.holdout, or another detection\.calib"):

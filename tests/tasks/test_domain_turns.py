@@ -160,3 +160,11 @@ def test_one_domain_and_one_without_hold_out_are_refused(params):
     domains[np.array(table["role"].to_pylist()) == "holdout"] = "by day"
     with pytest.raises(BadInput, match=r"no image of 'by night'\. Raise adapt.holdout"):
         stage.held_out(table, domains, ["by day", "by night"])
+
+
+def test_turns_are_not_planned_by_a_hold_out_that_the_source_has_learned(params, tmp_path):
+    learned = tmp_path / "learned"
+    shutil.copytree(SOURCE, learned)
+    (learned / "learned_from.json").write_text('["holdout", "labelled"]')
+    with pytest.raises(BadInput, match=r"learned has learned from the hold-out \(learned_from\.json\)"):
+        adapt_student(SPLIT, learned, Path("none"), params=params, out=OUT)

@@ -1,6 +1,7 @@
 """New images against those that production learned from, and the round of adaptation that follows."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from small_work import contents, darken, make_split, new_network, save, small_pa
 from tasks.domain_choose import domain_choose
 from tasks.domain_round import domain_round
 from tasks.promote import SEEN
+from tasks.training import NOTE
 from tasks.watch import watch
 from tutelage.data.manifest import read_split
 from tutelage.models.files import load_model
@@ -36,6 +38,13 @@ def production(folder, split, rows):
     digests = read_split(split)["sha256"].to_pylist()[rows]
     pq.write_table(pa.table({"sha256": digests}), folder / SEEN)
     return folder
+
+
+def learned(model, folder):
+    """The same model, which has learned from the hold-out."""
+    shutil.copytree(model, folder / "learned")
+    (folder / "learned" / NOTE).write_text('["labelled", "holdout"]')
+    return folder / "learned"
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +74,9 @@ def test_new_images_of_the_same_kind_change_nothing(day, tmp_path, rows, images)
     found = told(out)
     assert (found["kind"], found["answer"], found["images"]) == ("none", None, images)
     assert read_split(out).equals(read_split(day[0]))
-    adapted = domain_round(out, day[1], params=params(), out=tmp_path / "candidates/adapted")
+    noted = learned(day[1], tmp_path)
+    adapted = domain_round(out, noted, params=params(), out=tmp_path / "candidates/adapted")
+    assert json.loads((adapted / NOTE).read_text()) == ["labelled", "holdout"]
     assert (adapted / "model.safetensors").read_bytes() == (day[1] / "model.safetensors").read_bytes()
     choice = domain_choose(out, day[1], adapted.parent, params=params(), out=tmp_path / "choice")
     assert json.loads((choice / "choice.json").read_text())["chosen"] == "source"
@@ -91,11 +102,14 @@ def test_night_is_seen_and_the_pool_is_then_the_new_images(night):
 
 
 def test_the_round_learns_by_the_method_that_the_drift_calls_for_and_may_be_chosen(night, day, tmp_path):
-    first, second = (domain_round(night, day[1], params=params(), out=tmp_path / f"{n}/adapted") for n in (1, 2))
+    noted = learned(day[1], tmp_path)
+    first, second = (domain_round(night, noted, params=params(), out=tmp_path / f"{n}/adapted") for n in (1, 2))
+    assert json.loads((first / NOTE).read_text()) == ["holdout", "labelled"]
     assert contents(first) == contents(second)
     method = {"fda": "FDA(", "mic": "MIC("}[told(night)["answer"]]
     assert load_model(first / "model.safetensors")[1].method.startswith(method)
-    choice = domain_choose(night, day[1], first.parent, params=params(), out=tmp_path / "choice")
+    choice = domain_choose(night, noted, first.parent, params=params(), out=tmp_path / "choice")
+    assert "proves nothing of who has learned from it: source and adapted." in (choice / "report.md").read_text()
     found = json.loads((choice / "choice.json").read_text())
     assert set(found["candidates"]) == {"source", "adapted"}
     assert found["chosen"] == found["ranking"][0]
