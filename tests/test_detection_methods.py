@@ -12,7 +12,7 @@ from tiny import watched
 from tutelage.methods.detection import DETECTION_METHODS
 from tutelage.models.average import FrozenDetector
 from tutelage.models.detectors import DetectorSpec, create_detector
-from tutelage.train import checkpoint
+from tutelage.train import checkpoint, loop
 from tutelage.train.device import accelerator
 from tutelage.train.loop import begin, fit
 from tutelage.train.settings import Compute, Optimiser
@@ -281,6 +281,16 @@ def test_a_batch_that_is_not_a_number_is_kept_with_its_boxes(engine, batch, tmp_
     assert saved["labeled"][2].isnan().all()
     torch.testing.assert_close(saved["labeled"][3][0][0], batch.labeled.strong_boxes[0].places)
     torch.testing.assert_close(saved["pool"][4], batch.pool.move)
+
+
+@pytest.mark.parametrize("part", ["labeled", "pool"])
+def test_a_label_that_is_no_class_is_seen_before_it_is_on_a_gpu(part, engine, batch, monkeypatch):
+    monkeypatch.setattr(loop, "to_float", lambda *_: pytest.fail("it is on the device already"))
+    method, seen = DETECTION_METHODS["supervised"](), getattr(batch, part)
+    last = seen.strong_boxes[0]._replace(labels=seen.strong_boxes[0].labels + 3)
+    bad = batch._replace(**{part: seen._replace(strong_boxes=(last, *seen.strong_boxes[1:]))})
+    with pytest.raises(BadInput, match=r"image 0 has a box of label ., but 3 classes are 0 to 2"):
+        list(fit(method, start(method), [bad], SETTINGS, steps=1, accelerator=engine))
 
 
 def test_a_detection_method_that_needs_a_teacher_says_so():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tutelage.models import box_matching
 from tutelage.models.detectors import DetectorSpec, create_detector
 from tutelage.types import BadInput, Boxes
 
@@ -53,3 +54,17 @@ def test_a_label_that_is_no_class_is_refused(detector, label):
     boxes.labels[1] = label
     with pytest.raises(BadInput, match=rf"image 1 has a box of label {label}, but 3 classes are 0 to 2"):
         detector(torch.rand(2, 3, 64, 64), [some_boxes(2), boxes])
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_where_labels_cannot_be_looked_at_one_that_is_no_class_spoils_the_loss(detector, label, monkeypatch):
+    monkeypatch.setattr(box_matching, "check_labels", lambda *_: None)  # as of labels on a GPU
+    boxes = some_boxes(2)
+    boxes.labels[1] = label
+    assert sum(detector(torch.rand(2, 3, 64, 64), [some_boxes(2), boxes]).values()).isnan()
+
+
+def test_labels_that_are_no_whole_numbers_are_refused(detector):
+    boxes = some_boxes(2)
+    with pytest.raises(BadInput, match=r"image 0 has labels of torch\.float32: a label is the number of a class"):
+        detector(torch.rand(1, 3, 64, 64), [boxes._replace(labels=boxes.labels + 0.7)])

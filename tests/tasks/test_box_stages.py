@@ -58,8 +58,6 @@ def test_from_boxes_to_a_verdict(work):
     )
     for name in ("baseline", "oracle"):
         detector(folder / "split", params=params, out=folder / name)
-    noted = {name: read_json(folder / f"{name}/learned_from.json") for name in ("teacher", "baseline")}
-    assert noted == {"teacher": ["labelled"], "baseline": ["labelled", "holdout"]}
     models = {"baseline": folder / "baseline", "oracle": folder / "oracle", "candidate": guard}
     for name, model in models.items():
         box_evaluate(folder / "split", model, params=params, out=folder / "evaluation" / name)
@@ -191,6 +189,8 @@ def test_boxes_of_another_teacher_are_refused(work):
     params, folder = work
     calibration = box_calibrate(folder / "split", folder / "teacher", params=params, out=folder / "calibration")
     detector(folder / "split", params=params, out=folder / "baseline")
+    noted = {name: read_json(folder / f"{name}/learned_from.json") for name in ("teacher", "baseline")}
+    assert noted == {"teacher": ["labelled"], "baseline": ["labelled", "holdout"]}
     with pytest.raises(BadInput, match="made for another teacher"):
         box_label(folder / "split", folder / "baseline", calibration, params=params, out=folder / "labels")
 

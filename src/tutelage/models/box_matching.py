@@ -58,23 +58,31 @@ def padded(
 ) -> Targets:
     """A batch's boxes in tensors. A box without area (a view cut it away) is no object.
 
-    Raises BadInput for a label that is none of `classes` classes.
+    Raises BadInput for a label that is none of `classes` classes; on a GPU, which is not waited for, its box weighs NaN
+    and so does every mean that it is in.
     """
-    _check_labels(boxes, classes)
+    check_labels(boxes, classes)
 
     def column(values: list[Tensor]) -> Tensor:
         filled = pad_sequence(values, batch_first=True).to(device)
         return filled if filled.shape[1] else filled.new_zeros(len(values), 1, *filled.shape[2:])
 
     places, labels, of_class, of_place = (column(list(values)) for values in zip(*boxes, strict=True))
+    known = (labels >= 0) & (labels < classes)
+    labels, of_class = torch.where(known, labels, 0), torch.where(known, of_class, torch.nan)
     valid = (places[..., 2:] > places[..., :2]).all(-1)  # padding is zeros: it has no area
     image = torch.ones(len(boxes), device=device) if weight is None else weight.to(device).float()
     return Targets(places.float(), labels.long(), of_class.float(), of_place.float(), valid, image)
 
 
-def _check_labels(boxes: Sequence[Boxes], classes: int) -> None:
-    """Only of labels on the CPU: on a GPU each look would wait for all that was asked of it before."""
+def check_labels(boxes: Sequence[Boxes], classes: int) -> None:
+    """BadInput for labels that are no whole numbers, or none of `classes` classes.
+
+    Which number they are only of those on the CPU: on a GPU each look would wait for all that was asked of it before.
+    """
     for place, each in enumerate(boxes):
+        if each.labels.is_floating_point() or each.labels.dtype == torch.bool:
+            raise BadInput(f"image {place} has labels of {each.labels.dtype}: a label is the number of a class, int64")
         if each.labels.device.type != "cpu" or not each.labels.numel():
             continue
         for found in (int(each.labels.min()), int(each.labels.max())):

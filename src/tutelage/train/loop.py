@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from tutelage.data.batches import to_float
 from tutelage.methods.method import Fed, Net, Together, Verbs
 from tutelage.models.average import Frozen, FrozenDetector, FrozenMulti, average_into
+from tutelage.models.box_matching import check_labels
 from tutelage.multi_types import Multi, MultiBatch, MultiNets
 from tutelage.train.settings import Optimiser
-from tutelage.types import BadInput, Batch, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
+from tutelage.types import BadInput, Batch, Boxes, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
 
 LARGE = 1 << 20  # numbers of a buffer
 MAX_SKIPPED = 5  # steps in a row that were skipped
@@ -80,7 +81,7 @@ def fit(
     """Train from `run.step` on, one optimizer step for each batch, under the cosine schedule of a run of `steps`.
 
     A step whose loss is not finite, or that makes a statistic of batch norm or a memory NaN, changes nothing; its
-    batch goes to `diary`. Raises Diverged after MAX_SKIPPED in a row.
+    batch goes to `diary`. Raises Diverged after MAX_SKIPPED in a row, BadInput for boxes whose label is no class.
     """
     nets = _prepared(run.nets, accelerator)
     run.average.to(accelerator.device)
@@ -89,6 +90,7 @@ def fit(
     for batch in batches:
         run.nets.student.train()
         set_rate(run.optimizer, settings.lr * schedule(run.step, steps, settings.warmup_steps))
+        _check_boxes(batch, run.nets.student)
         batch = to_float(batch, accelerator.device)
         memory.keep(run.nets)
         with accelerator.autocast():
@@ -109,6 +111,15 @@ def fit(
             # A young average forgets its random start: after t steps its horizon is at most t / 10.
             average_into(run.average, run.nets.student, decay=min(settings.ema, (run.step - 1) / (run.step + 9)))
         yield Step(run.step, {name: term.detach() for name, term in terms.items()}, skipped)
+
+
+def _check_boxes(part: Any, student: nn.Module) -> None:
+    """Labels of boxes, which are seen here without waiting for a GPU. Raises BadInput."""
+    if isinstance(part, tuple) and part and all(isinstance(each, Boxes) for each in part):
+        check_labels(part, int(student.classes))
+    elif isinstance(part, tuple):
+        for inner in part:
+            _check_boxes(inner, student)
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:
