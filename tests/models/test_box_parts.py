@@ -58,10 +58,44 @@ def test_a_label_that_is_no_class_is_refused(detector, label):
 
 @pytest.mark.parametrize("label", [3, -1])
 def test_where_labels_cannot_be_looked_at_one_that_is_no_class_spoils_the_loss(detector, label, monkeypatch):
-    monkeypatch.setattr(box_matching, "check_labels", lambda *_: None)  # as of labels on a GPU
+    monkeypatch.setattr(box_matching, "check_boxes", lambda *_: None)  # as of labels on a GPU
     boxes = some_boxes(2)
     boxes.labels[1] = label
     assert sum(detector(torch.rand(2, 3, 64, 64), [some_boxes(2), boxes]).values()).isnan()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ((torch.zeros(2, 3, 8, 8, dtype=torch.uint8), None, None, None), r"2 images of torch\.uint8.*floats in 0\.\.1"),
+        ((torch.rand(0, 3, 8, 8), None, None, None), "0 images of"),
+        ((torch.rand(2, 3, 8, 8), [some_boxes(2)], None, None), "`targets` is of 1 images, and there are 2"),
+        ((torch.rand(2, 3, 8, 8), [], torch.ones(1), None), "`targets` is of 0 images"),
+        ((torch.rand(2, 3, 8, 8), [some_boxes(2)] * 2, torch.ones(1), None), "`weight` is of 1 images"),
+    ],
+)
+def test_what_is_not_one_for_each_image_is_refused(asked, said):
+    with pytest.raises(BadInput, match=said):
+        box_matching.check_asked(*asked)
+
+
+def test_parts_are_of_all_images(detector):
+    with pytest.raises(BadInput, match="`parts` is of 1 images, and there are 2"):
+        detector(torch.rand(2, 3, 64, 64), [some_boxes(2)] * 2, parts=[1, 0])
+
+
+@pytest.mark.parametrize("place", [[30.0, 30.0, 8.0, 40.0], [1.0, 2.0, float("nan"), 4.0]])
+def test_places_that_are_not_two_corners_are_refused(detector, place):
+    boxes = some_boxes(2)
+    boxes.places[1] = torch.tensor(place)
+    with pytest.raises(BadInput, match=r"image 0 has a box at \[.*not x1 y1 x2 y2.*add x to the width"):
+        detector(torch.rand(1, 3, 64, 64), [boxes])
+
+
+def test_weights_in_half_precision_train_and_answer(detector):
+    half, images = detector.bfloat16(), torch.rand(2, 3, 64, 64).bfloat16()
+    assert all(term.isfinite() for term in losses(half, images, [some_boxes(2), some_boxes(0)]).values())
+    assert len(half(images)) == 2
 
 
 def test_labels_that_are_no_whole_numbers_are_refused(detector):

@@ -61,7 +61,7 @@ def padded(
     Raises BadInput for a label that is none of `classes` classes; on a GPU, which is not waited for, its box weighs NaN
     and so does every mean that it is in.
     """
-    check_labels(boxes, classes)
+    check_boxes(boxes, classes)
 
     def column(values: list[Tensor]) -> Tensor:
         filled = pad_sequence(values, batch_first=True).to(device)
@@ -75,16 +75,42 @@ def padded(
     return Targets(places.float(), labels.long(), of_class.float(), of_place.float(), valid, image)
 
 
-def check_labels(boxes: Sequence[Boxes], classes: int) -> None:
+def check_asked(
+    images: Tensor, targets: Sequence[Boxes] | None, weight: Tensor | None, parts: Sequence[int] | None
+) -> None:
+    """BadInput for what a detector's forward is not made for: each is known without waiting for a GPU."""
+    number = images.shape[0]
+    if not images.is_floating_point() or not number:
+        raise BadInput(
+            f"a detector is asked about {number} images of {images.dtype}: hand in one or more, of floats in 0..1"
+        )
+    counts = {
+        "targets": number if targets is None else len(targets),
+        "weight": number if weight is None else len(weight),
+        "parts": number if parts is None else sum(parts),
+    }
+    for name, count in counts.items():
+        if count != number:
+            raise BadInput(f"`{name}` is of {count} images, and there are {number}: each has its own")
+
+
+def check_boxes(boxes: Sequence[Boxes], classes: int) -> None:
     """BadInput for labels that are no whole numbers, or none of `classes` classes.
 
-    Which number they are only of those on the CPU: on a GPU each look would wait for all that was asked of it before.
+    So too for places that are not x1 y1 x2 y2, such as COCO's x y width height often are not. Which numbers they are
+    only of those on the CPU: on a GPU each look would wait for all that was asked of it before.
     """
     for place, each in enumerate(boxes):
         if each.labels.is_floating_point() or each.labels.dtype == torch.bool:
             raise BadInput(f"image {place} has labels of {each.labels.dtype}: a label is the number of a class, int64")
         if each.labels.device.type != "cpu" or not each.labels.numel():
             continue
+        wrong = ~(each.places[:, 2:] >= each.places[:, :2]).all(1)
+        if wrong.any():
+            raise BadInput(
+                f"image {place} has a box at {each.places[wrong][0].tolist()}, which is not x1 y1 x2 y2 with x1 <= x2 "
+                "and y1 <= y2. Of COCO's x y width height, add x to the width and y to the height"
+            )
         for found in (int(each.labels.min()), int(each.labels.max())):
             if not 0 <= found < classes:
                 raise BadInput(

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tutelage.models.box_matching import check_labels
+from tutelage.models.box_matching import check_asked, check_boxes
 from tutelage.models.detectors import INSTALL_DETECTRON2, DetectorSpec
 from tutelage.models.detectron2_answers import dense_answers, proposals, region_answers
 from tutelage.models.detectron2_config import configure, load_weights
@@ -77,12 +77,13 @@ class Detectron2(Detector):
         self, images: Float[Tensor, "n 3 h w"], targets: Sequence[Boxes] | None = None,
         weight: Float[Tensor, " n"] | None = None, *, look: bool = False, parts: Sequence[int] | None = None,
     ) -> Losses | list[Detections] | Look:  # fmt: skip
+        check_asked(images, targets, weight, parts)
         maps = self._maps(images)
         if targets is None and not look:
             return self._found(maps, images)
         if targets is None:
             return self._look(maps, images)
-        check_labels(targets, self.classes)
+        check_boxes(targets, self.classes)
         weight = images.new_ones(len(images)) if weight is None else weight.to(images.dtype)
         said, sums = self._taught(maps, images, [_with_area(boxes) for boxes in targets], weight)
         losses = self._means(sums, weight, parts)

@@ -14,7 +14,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from tutelage.models.box_answers import Flat, best_of_each, by_image, candidates, inside, packed
 from tutelage.models.box_coding import anchor_grid, decode, encode
 from tutelage.models.box_losses import focal_cross_entropy, smooth_l1, weighted_mean
-from tutelage.models.box_matching import Assigned, Targets, assigned, by_overlap, padded, sampled
+from tutelage.models.box_matching import Assigned, Targets, assigned, by_overlap, check_asked, padded, sampled
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.parts import by_part
 from tutelage.models.pyramids import Pyramid
@@ -60,6 +60,7 @@ class FasterRcnn(Detector):
         self, images: Float[Tensor, "n 3 h w"], targets: Sequence[Boxes] | None = None,
         weight: Float[Tensor, " n"] | None = None, *, look: bool = False, parts: Sequence[int] | None = None,
     ) -> Losses | list[Detections] | Look:  # fmt: skip
+        check_asked(images, targets, weight, parts)
         maps = self.pyramid(images)
         size = (images.shape[-2], images.shape[-1])
         said, anchors, levels = self.propose(maps)
@@ -148,7 +149,9 @@ class FasterRcnn(Detector):
         self, maps: dict[str, Tensor], rois: Sequence[Float[Tensor, "_ 4"]], size: Size
     ) -> tuple[Float[Tensor, "r _"], Float[Tensor, "r _ 4"]]:
         """Logits of regions of each image, background first, and for each class how the box lies in the region."""
-        logits, deltas = self.predictor(self.head(self.pool(maps, list(rois), [size] * len(rois))))
+        exact = {name: m.float() for name, m in maps.items()}  # torchvision pools in the precision of the rois
+        pooled = self.pool(exact, list(rois), [size] * len(rois)).to(self.head.fc6.weight.dtype)
+        logits, deltas = self.predictor(self.head(pooled))
         return logits.float(), deltas.float().unflatten(1, (-1, 4))
 
     def roi_losses(

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.models.box_answers import Flat, best_of_each, by_image, candidates, inside
+from tutelage.models.box_matching import check_asked
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.parts import by_part
 from tutelage.models.pyramids import Pyramid
@@ -55,6 +56,7 @@ class OneStage(Detector):
         self, images: Float[Tensor, "n 3 h w"], targets: Sequence[Boxes] | None = None,
         weight: Float[Tensor, " n"] | None = None, *, look: bool = False, parts: Sequence[int] | None = None,
     ) -> Losses | list[Detections] | Look:  # fmt: skip
+        check_asked(images, targets, weight, parts)
         maps = self.pyramid(images)
         said, anchors, levels = self.everywhere(maps)
         if targets is None and not look:

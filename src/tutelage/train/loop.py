@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tutelage.data.batches import to_float
 from tutelage.methods.method import Fed, Net, Together, Verbs
 from tutelage.models.average import Frozen, FrozenDetector, FrozenMulti, average_into
-from tutelage.models.box_matching import check_labels
+from tutelage.models.box_matching import check_boxes
 from tutelage.multi_types import Multi, MultiBatch, MultiNets
 from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, Batch, Boxes, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
@@ -90,7 +90,7 @@ def fit(
     for batch in batches:
         run.nets.student.train()
         set_rate(run.optimizer, settings.lr * schedule(run.step, steps, settings.warmup_steps))
-        _check_boxes(batch, run.nets.student)
+        _check_scenes(batch, run.nets.student)
         batch = to_float(batch, accelerator.device)
         memory.keep(run.nets)
         with accelerator.autocast():
@@ -113,13 +113,13 @@ def fit(
         yield Step(run.step, {name: term.detach() for name, term in terms.items()}, skipped)
 
 
-def _check_boxes(part: Any, student: nn.Module) -> None:
+def _check_scenes(part: Any, student: nn.Module) -> None:
     """Labels of boxes, which are seen here without waiting for a GPU. Raises BadInput."""
     if isinstance(part, tuple) and part and all(isinstance(each, Boxes) for each in part):
-        check_labels(part, int(student.classes))
+        check_boxes(part, int(student.classes))
     elif isinstance(part, tuple):
         for inner in part:
-            _check_boxes(inner, student)
+            _check_scenes(inner, student)
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:
