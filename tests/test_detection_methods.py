@@ -293,6 +293,14 @@ def test_a_label_that_is_no_class_is_seen_before_it_is_on_a_gpu(part, engine, ba
         list(fit(method, start(method), [bad], SETTINGS, steps=1, accelerator=engine))
 
 
+def test_a_detector_behind_torch_compile_is_told_how_to_compile():
+    student = torch.compile(create_detector(DetectorSpec(width=8, channels=8), 3))
+    with pytest.raises(BadInput, match=r"hides that the student is a Fcos\. Compile it in place: student\.compile\(\)"):
+        loop._together(student)
+    student._orig_mod.compile()
+    assert loop._together(student._orig_mod) is DetectorNets
+
+
 def test_a_detection_method_that_needs_a_teacher_says_so():
     method = DETECTION_METHODS["stac"]()
     with pytest.raises(ValueError, match="STAC learns from a given teacher"):

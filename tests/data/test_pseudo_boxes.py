@@ -2,6 +2,7 @@ import json
 import pickle
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pycocotools.coco import COCO
@@ -98,6 +99,17 @@ def test_boxes_of_a_class_that_the_manifest_does_not_have_are_refused(folder):
     del said["per_class"]["dog"]
     (folder / "manifest.json").write_text(json.dumps(said))
     with pytest.raises(BadInput, match="labels from 0 to 1, where 1 classes"):
+        store.read_boxes_of(folder, ["a", "b", "c", "d"])
+
+
+@pytest.mark.parametrize("column", ["boxes", "weights", "place_weights"])
+def test_kept_boxes_of_no_number_are_refused(folder, column):
+    path = folder / shard_name(2)
+    content = pq.read_table(path).to_pydict()
+    content[column] = [[[np.nan] * 4]] if column == "boxes" else [[np.nan]]
+    pq.write_table(pa.table(content, schema=store.SCHEMA), path)
+    store.write_manifest(folder, CLASSES, teacher="t", number=1)
+    with pytest.raises(BadInput, match=rf"{folder} has kept boxes with a number that is not finite\. Run `dvc repro`"):
         store.read_boxes_of(folder, ["a", "b", "c", "d"])
 
 

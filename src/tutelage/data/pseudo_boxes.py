@@ -197,6 +197,8 @@ def read_boxes_of(folder: Path, ids: list[str]) -> PseudoBoxes:
         np.concatenate(parts) for parts in zip(*(s[1] for s in shards), strict=True)
     )
     check_classes(folder, labels)
+    if not all(np.isfinite(numbers).all() for numbers in (places, weight, place_weight)):
+        raise BadInput(f"{folder} has kept boxes with a number that is not finite. Run `dvc repro` to label it again")
     counts, images = (np.concatenate(parts) for parts in zip(*(s[2] for s in shards), strict=True))
     return PseudoBoxes(places, labels, weight, place_weight, np.concatenate([[0], np.cumsum(counts)]), images)
 

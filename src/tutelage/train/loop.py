@@ -62,6 +62,11 @@ def begin(
 
 def _together(student: nn.Module) -> Any:
     """What all the networks of a run with this student are."""
+    if isinstance(hidden := getattr(student, "_orig_mod", None), Detector | Multi):
+        raise BadInput(
+            f"torch.compile(student) hides that the student is a {type(hidden).__name__}. Compile it in "
+            "place: student.compile()"
+        )
     for kind, together in ((Detector, DetectorNets), (Multi, MultiNets)):
         if isinstance(student, kind):
             return together
