@@ -14,6 +14,7 @@ from tutelage.data.boxes import Found, Given
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.data.orientations import Orientation
+from tutelage.data.pseudo_labels import read_shards
 from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.models.files import DetectorCard
 from tutelage.train.detect import detect_all
@@ -91,12 +92,12 @@ def read_found(folder: Path, name: str = "found.parquet") -> tuple[list[str], li
 
 
 def read_store(labels: Path) -> pa.Table:
-    """All rows of a store of pseudo-boxes, in the order of the pool."""
+    """All rows of a store of pseudo-boxes, in the order of the pool. BadInput where its manifest says another."""
     names = ["id", "boxes", "labels", "calibrated", "kept"]
-    paths = sorted(labels.glob("shard-*.parquet"))
-    if not paths:
+    tables = list(read_shards(labels, names))
+    if not tables:
         return pa.table({name: pa.array([], pa.string() if name == "id" else pa.list_(pa.float32())) for name in names})
-    return pa.concat_tables([pq.read_table(path, columns=names) for path in paths])
+    return pa.concat_tables(tables)
 
 
 def kept_boxes(store: pa.Table) -> list[Found]:

@@ -1,6 +1,7 @@
 """The pool, with boxes."""
 
 import hashlib
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,6 +64,21 @@ def box_label(
     return out
 
 
+def rules_of(path: Path) -> dict[str, Any]:
+    """What box_calibrate wrote. Raises BadInput for anything else."""
+    again = "Run `dvc repro` to calibrate again"
+    try:
+        rules = read_json(path)
+        limits = [row["threshold"] for row in rules["classes"]]
+        told = [rules["scale"], rules["shift"], *(limit for limit in limits if limit is not None)]
+        rules["teacher"], rules["looks"], rules["rule"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is no calibration of boxes ({type(error).__name__}: {error}). {again}") from error
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in told):
+        raise BadInput(f"{path} has {told}: scale, shift and thresholds are finite. {again}")
+    return dict(rules)
+
+
 @dataclass(frozen=True)
 class _Source:
     """A detector, and what its scores are worth."""
@@ -73,7 +89,7 @@ class _Source:
 
 
 def _source(teacher: Path, calibration: Path) -> _Source:
-    rules = read_json(calibration / "calibration.json")
+    rules = rules_of(calibration / "calibration.json")
     network, card = load_detector(teacher / "model.safetensors")
     if rules["teacher"] != card.sha256:
         raise BadInput(f"{calibration} was made for another teacher than {teacher}. Run `dvc repro` to calibrate again")

@@ -20,6 +20,7 @@ from tutelage.data.crops import NOTHING
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_boxes import SCHEMA, renamed, write_manifest
+from tutelage.data.pseudo_labels import read_shards, shard_name, store_of
 from tutelage.metrics.classification import softmax
 from tutelage.models.files import load_model
 from tutelage.train.predict import looks, predict
@@ -55,10 +56,10 @@ def _name(folder: Path, labels: Path, table: pa.Table, params: Params) -> None:
         said = predict(network, images, rows, compute=params.compute, batch=params.evaluate.batch, views=views)
         return softmax(said).astype(np.float32) if len(rows) else np.zeros((0, len(card.classes)), np.float32)
 
-    before, said, known = read_json(labels / "manifest.json"), ask(pool), ask(held)
+    before, said, known = store_of(labels), ask(pool), ask(held)
     names, answers = iter(table["id"].take(pa.array(pool)).to_pylist()), iter(said)
-    for path in sorted(labels.glob("shard-*.parquet")):
-        pq.write_table(renamed(pq.read_table(path, schema=SCHEMA), names, answers), folder / path.name)
+    for number, shard in enumerate(read_shards(labels, SCHEMA.names)):
+        pq.write_table(renamed(shard, names, answers), folder / shard_name(number))
     write_manifest(folder, classes_of(table)[:-1], teacher=before["teacher"], number=before["round"])
     right = float((known.argmax(1) == labels_of(table, held)).mean()) if len(held) else None
     write_json(folder / "names.json", {"holdout_accuracy": right, "holdout": len(held), "boxes": len(pool)})

@@ -9,7 +9,7 @@ from tasks.box_answers import kept_boxes, read_store
 from tasks.box_training import every_box, train_detector
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
-from tasks.student import roles_of, round_of, weakened
+from tasks.student import check_teacher, roles_of, round_of, weakened
 from tasks.training import NOTE, copy_model, rows_of
 from tutelage.data.manifest import read_split
 from tutelage.data.pseudo_boxes import easiest, read_boxes_of
@@ -38,6 +38,8 @@ def box_student(split: Path, teacher: Path, labels: Path, *, params: Params, out
     )  # fmt: skip
     ids = table["id"].take(pa.array(pool)).to_pylist()
     pseudo = read_boxes_of(labels, ids)
+    if ids:
+        check_teacher(labels, teacher / "model.safetensors")
     if settings.easiest < 1:
         pseudo = easiest(pseudo, [one.scores for one in kept_boxes(read_store(labels))], settings.easiest)
     job = dataclasses.replace(job, pseudo=pseudo)

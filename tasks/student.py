@@ -62,12 +62,13 @@ def teach(split: Path, teacher: Path, labels: Path, lesson: Lesson, *, params: P
     ids = table["id"].take(pa.array(pool)).to_pylist()
     pseudo = read(labels, ids, len(classes_of(table)))
     if ids:
-        _check_teacher(labels, teacher / "model.safetensors")
+        check_teacher(labels, teacher / "model.safetensors")
     job = dataclasses.replace(job, pseudo=pseudo, translator=lesson.translator)
     return run(job, table, params, out, notes={NOTE: list(lesson.roles)})
 
 
-def _check_teacher(labels: Path, model: Path) -> None:
+def check_teacher(labels: Path, model: Path) -> None:
+    """Raises BadInput where pseudo-labels are not those of this model."""
     with model.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if (said := store_of(labels)["teacher"]) != digest:

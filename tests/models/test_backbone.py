@@ -1,14 +1,17 @@
+import copy
 import json
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save
+from torch import nn
 
 from tutelage.models.average import Frozen, average_into
 from tutelage.models.backbone import NetworkSpec, create, normalisation
 from tutelage.models.files import load_model, save_committee, save_model
 from tutelage.models.grown import Layer
+from tutelage.models.layout import layout
 from tutelage.types import BadInput
 
 SMALL = NetworkSpec(width=4, image_size=16)
@@ -198,3 +201,13 @@ def test_published_weights_see_pixels_as_they_were_trained():
         assert normalisation(NetworkSpec(name=name, image_size=224, pretrained=True))[0].flatten()[0] == pytest.approx(
             mean
         )
+
+
+def test_a_stem_that_torch_writes_beyond_memory_for_is_not_laid_out_so():
+    """In one process with other tests that would be a crash of all: `Conv2d(3, 8, 1, stride=2)` and backward."""
+    stem = nn.Sequential(nn.Conv2d(3, 8, 1, stride=2))
+    assert layout(stem) == torch.contiguous_format
+    assert layout(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.Conv2d(8, 8, 1, stride=2))) == torch.channels_last
+    net = create(NetworkSpec(name="repvgg_a0", image_size=32), 3, download=False)
+    assert copy.deepcopy(net).layout == torch.contiguous_format
+    net(torch.rand(2, 3, 32, 32)).logits.sum().backward()

@@ -181,8 +181,10 @@ def test_views_that_the_method_does_not_read_are_not_made(work, monkeypatch):
     params, folder = work
     labels, sources = named(params, folder, labelled(params, folder, folder / "rounds/1/labels")), []
     monkeypatch.setattr(training, "SceneSource", lambda **fields: sources.append(SceneSource(**fields)) or sources[-1])
-    box_student(folder / "split", folder / "teacher", labels, params=params, out=folder / "rounds/1/student")
+    student = box_student(folder / "split", folder / "teacher", labels, params=params, out=folder / "rounds/1/student")
     assert [source.unread for source in sources] == [{"pool.weak"}]
+    with pytest.raises(BadInput, match="was written by another teacher"):
+        box_student(folder / "split", student, labels, params=params, out=folder / "other/rounds/1/student")
 
 
 def test_boxes_of_another_teacher_are_refused(work):
@@ -193,6 +195,9 @@ def test_boxes_of_another_teacher_are_refused(work):
     assert noted == {"teacher": ["labelled"], "baseline": ["labelled", "holdout"]}
     with pytest.raises(BadInput, match="made for another teacher"):
         box_label(folder / "split", folder / "baseline", calibration, params=params, out=folder / "labels")
+    (calibration / "calibration.json").write_text('{"scale": NaN, "classes": []}')
+    with pytest.raises(BadInput, match=r"calibration.json is no calibration of boxes \(KeyError: 'shift'\)"):
+        box_label(folder / "split", folder / "teacher", calibration, params=params, out=folder / "labels")
 
 
 def test_a_teacher_that_looks_in_all_ways_is_calibrated_and_asked_in_all_of_them(work):

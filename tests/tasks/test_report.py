@@ -147,6 +147,16 @@ def test_an_empty_pool_is_told_and_not_drawn(tmp_path):
     assert "the first teacher (no student was accepted)" in summary
 
 
+def test_without_a_holdout_no_calibration_error_is_told(tmp_path):
+    work, params = make_work(tmp_path, rounds=1, errors=(30, 10))
+    path = work / "rounds/1/calibration/calibration.json"
+    bare = {"reliability_before": [], "reliability_after": [], "ece_before": 0.0, "ece_after": 0.0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | bare))
+    html = (report(work, params=params, out=tmp_path / "reports") / "report.html").read_text()
+    assert "no image was held out, so the error is not known" in html
+    assert "error 0.000" not in html
+
+
 def test_stopped_rounds_pass_the_last_good_model_on(tmp_path):
     html, _, summary = made(tmp_path, rounds=3, errors=(30, 40, 41, 42), good=(False, False, False))
     found = rows(tmp_path / "reports" / "rounds.csv")

@@ -56,6 +56,12 @@ def test_what_is_unknown_of_the_pool_is_not_known_to_be_empty(root):
     assert read_split(out)["role"].to_pylist().count("pool") == 1
 
 
+def test_a_test_that_shows_nothing_is_refused_before_training(root):
+    coco_set(root, "test", 4, start=200, bare=range(4))
+    with pytest.raises(BadInput, match="No test image shows an object, so no detector could be measured"):
+        run(root)
+
+
 def test_scenes_that_are_stored_turned_are_a_note(root):
     exif = Image.Exif()
     exif[0x0112] = 3

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tutelage.models.grown import Architecture, Behind, check_layers
 from tutelage.models.interacting import Interacting
+from tutelage.models.layout import layout
 from tutelage.models.tokens import Ask, small_vit, through_blocks
 from tutelage.types import BadInput, Network, Outputs
 
@@ -55,14 +56,15 @@ class Backbone(Network):
         self.std: Tensor
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
-        self.to(memory_format=torch.channels_last)
+        self.layout = layout(self)
+        self.to(memory_format=self.layout)
         self.widths, self.embedding_width = _dry_run(self, spec.image_size)
         if spec.added:
             _add(self)
 
     def forward(self, images: Tensor, *, tokens: Ask | None = None) -> Outputs:
         """`tokens` asks a vision transformer for what it computes on its way; of others it raises BadInput."""
-        normal = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        normal = ((images - self.mean) / self.std).contiguous(memory_format=self.layout)
         seen = None
         if tokens is None:
             last, maps = self.net.forward_intermediates(normal)
@@ -158,7 +160,7 @@ def _add(net: Backbone) -> None:
     depth = len(layers) // len(stages)
     for place, width in enumerate(net.widths.values()):
         mine = layers[place * depth : (place + 1) * depth]
-        stages[place] = Behind(stages[place], mine, width).to(memory_format=torch.channels_last)
+        stages[place] = Behind(stages[place], mine, width).to(memory_format=net.layout)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from tutelage.models.box_coding import anchor_grid, decode, encode
 from tutelage.models.box_losses import focal_cross_entropy, smooth_l1, weighted_mean
 from tutelage.models.box_matching import Assigned, Targets, assigned, by_overlap, check_asked, padded, sampled
 from tutelage.models.detectors import DetectorSpec
+from tutelage.models.layout import layout
 from tutelage.models.parts import by_part
 from tutelage.models.pyramids import Pyramid
 from tutelage.types import Boxes, Detections, Detector, Look, Losses
@@ -54,7 +55,7 @@ class FasterRcnn(Detector):
         hidden = 4 * spec.channels  # 1024 for 256, as published
         self.head = TwoMLPHead(spec.channels * POOLED**2, hidden)
         self.predictor = FastRCNNPredictor(hidden, classes + 1)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=layout(self))
 
     def forward(
         self, images: Float[Tensor, "n 3 h w"], targets: Sequence[Boxes] | None = None,

@@ -13,6 +13,7 @@ from tutelage.models.box_coding import distances, from_distances, positions
 from tutelage.models.box_losses import centerness, focal, giou_loss, weighted_mean
 from tutelage.models.box_matching import assigned, by_scale, padded
 from tutelage.models.detectors import DetectorSpec
+from tutelage.models.layout import layout
 from tutelage.models.one_stage import OneStage, Size
 from tutelage.multi_types import DenseObjects
 from tutelage.types import Boxes, Losses
@@ -37,7 +38,7 @@ class Fcos(OneStage):
         self.regressor = FCOSRegressionHead(spec.channels, 1, spec.head_convs, norm_layer=norm)
         # Distances come out of a ReLU, and those that start at 0 could stay there. Boxes start 4 strides wide.
         nn.init.constant_(self.regressor.bbox_reg.bias, 2.0)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=layout(self))
 
     def heads(self, maps: list[Float[Tensor, "n _ _ _"]]) -> dict[str, Float[Tensor, "n p _"]]:
         """`logits`, `deltas` (distances to left, top, right, bottom in strides) and `centerness`."""

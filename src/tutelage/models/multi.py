@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tutelage.models.fcos import Fcos
+from tutelage.models.layout import layout
 from tutelage.models.multi_spec import MultiSpec
 from tutelage.models.pyramids import Pyramid
 from tutelage.multi_types import Answers, Multi, MultiOutputs
@@ -32,7 +33,7 @@ class MultiNet(Multi):
         )
         self.widths = self.body.widths
         self.heads = nn.ModuleDict({task: _head(task, spec, classes) for task in spec.tasks})
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=layout(self))
 
     def forward(
         self, images: Float[Tensor, "n 3 h w"], rows: Mapping[Task, Int[Tensor, " _"]] | None = None

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torchvision.ops import FeaturePyramidNetwork
 
 from tutelage.models.backbone import NetworkSpec, from_timm, normalisation, small_resnet
+from tutelage.models.layout import layout
 from tutelage.types import BadInput
 
 
@@ -46,10 +47,11 @@ class Pyramid(nn.Module):
         self.fpn = FeaturePyramidNetwork([found[stride][1] for stride in self.own], channels)
         self.coarser = nn.ModuleList(_halving(channels) for _ in strides[len(self.own) :])
         self.widths = {_name(stride): channels for stride in strides}
-        self.to(memory_format=torch.channels_last)
+        self.layout = layout(self)
+        self.to(memory_format=self.layout)
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, Float[Tensor, "n _ _ _"]]:
-        normal = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        normal = ((images - self.mean) / self.std).contiguous(memory_format=self.layout)
         maps = self.net.forward_intermediates(normal, indices=self.indices, intermediates_only=True)
         levels = list(self.fpn({_name(stride): m for stride, m in zip(self.own, maps, strict=True)}).values())
         for place, conv in enumerate(self.coarser):  # P6 and P7 of Lin et al. 2017 (RetinaNet), sec. 4

@@ -13,6 +13,7 @@ from tutelage.models.box_coding import anchor_grid, decode, encode
 from tutelage.models.box_losses import focal, smooth_l1, weighted_mean
 from tutelage.models.box_matching import assigned, by_overlap, padded
 from tutelage.models.detectors import DetectorSpec
+from tutelage.models.layout import layout
 from tutelage.models.one_stage import OneStage, Size
 from tutelage.types import Boxes, Losses
 
@@ -41,7 +42,7 @@ class RetinaNet(OneStage):
         self.regressor = RetinaNetRegressionHead(spec.channels, self.each, norm_layer=norm)
         for head in (self.classifier, self.regressor):
             head.conv = head.conv[: spec.head_convs]  # torchvision makes four, as published
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=layout(self))
 
     def heads(self, maps: list[Float[Tensor, "n _ _ _"]]) -> dict[str, Float[Tensor, "n p _"]]:
         return {"logits": self.classifier(maps), "deltas": self.regressor(maps)}

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tutelage.models.backbone import Backbone
+from tutelage.models.layout import layout
 from tutelage.types import BadInput, Network
 
 
@@ -18,7 +19,7 @@ def tail(net: Network, stage: int) -> nn.Module:
     """
     parts, inner = stages(net), cast(Backbone, net).net
     rest: list[nn.Module] = [*parts[stage:], inner.final_conv, inner.head]
-    return nn.Sequential(*(copy.deepcopy(part) for part in rest)).to(memory_format=torch.channels_last)
+    return nn.Sequential(*(copy.deepcopy(part) for part in rest)).to(memory_format=layout(net))
 
 
 def map_sizes(net: Network, image_size: int) -> list[tuple[int, int]]:
