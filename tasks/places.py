@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import yaml
 
 from tasks.io import write_whole
 from tutelage.data.coco_file import as_text
-from tutelage.data.foreign import from_voc, from_yolo, images_of
+from tutelage.data.foreign import from_voc, from_yolo, images_of, without_objects
 from tutelage.data.records import SourceName
 from tutelage.types import BadInput
 
@@ -21,6 +21,7 @@ NAMES: dict[SourceName, tuple[str, ...]] = {  # what folders and files are calle
     "test": ("test", "testing", "val", "valid", "validation"),
 }
 TABLES = (".csv", ".tsv")
+OURS = b'{"info": {"description": "written by `python -m tasks init`, which may write it again"},'
 LAYOUTS = """It takes
   classes    {root}/train/cat/*.jpg, {root}/train/dog/*.jpg; or {root}/train.csv with the columns image and label
   boxes      {root}/train.json (COCO), or data.yaml (YOLO), or Annotations/*.xml (PASCAL VOC)
@@ -74,13 +75,19 @@ def _boxes(root: Path) -> Places | None:
         made = _made_of_yolo(root) or _made_of_voc(root)
         if made is None:
             return None
+        if not _by_role([_folders(root)], root, only="pool") and (rest := _rest(root, made.values()))["images"]:
+            made["pool"] = rest
         found.names = {role: _write(root / f"{role}.json", content) for role, content in made.items()}
     if "labelled" not in found.names:
         raise BadInput(f"{root} has boxes, and none that are called train or labelled. {_by_hand()}")
-    folders = [entry for entry in (*root.iterdir(), *root.glob("images/*")) if entry.is_dir() or entry.suffix == ".tar"]
-    others = [entry.relative_to(root).as_posix() for entry in sorted(folders)]
-    found.names = _by_role([others], root, only="pool") | found.names
+    found.names = _by_role([_folders(root)], root, only="pool") | found.names
     return found
+
+
+def _folders(root: Path) -> list[str]:
+    """What may be a pool beside boxes."""
+    entries = sorted((*root.iterdir(), *root.glob("images/*")))
+    return [entry.relative_to(root).as_posix() for entry in entries if entry.is_dir() or entry.suffix == ".tar"]
 
 
 def _by_role(candidates: Sequence[Sequence[str]], root: Path, only: SourceName | None = None) -> dict[SourceName, str]:
@@ -111,10 +118,13 @@ def _below(root: Path, suffix: str) -> list[str]:
 
 
 def _coco_files(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """The COCO JSON files by name, each with the images that it names. A large one takes seconds to read."""
+    """The user's COCO JSON files by name, each with the images that it names. A large one takes seconds to read."""
     for name in _below(root, ".json"):
+        data = (root / name).read_bytes()
+        if data.startswith(OURS):
+            continue
         try:
-            content = json.loads((root / name).read_bytes())
+            content = json.loads(data)
         except ValueError as error:
             raise BadInput(f"{root / name}: no JSON ({error}). Mend it, or move it away") from error
         if isinstance(content, dict) and isinstance(content.get("images"), list) and "categories" in content:
@@ -188,9 +198,14 @@ def _made_of_voc(root: Path) -> dict[SourceName, dict[str, Any]] | None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> str:
-    """The name of the file, which is not written over another one of the user's. Raises BadInput."""
-    made = as_text(content).encode()
-    if path.exists() and path.read_bytes() != made:
-        raise BadInput(f"{path} would be written, and is there with another content. Move it away")
-    write_whole(path, made)
+    """The name of the file, which is not written over one of the user's own. Raises BadInput."""
+    if path.exists() and not path.read_bytes().startswith(OURS):
+        raise BadInput(f"{path} would be written, and is there already as a file of yours. Move it away")
+    write_whole(path, OURS + as_text(content).removeprefix("{").encode())
     return path.name
+
+
+def _rest(root: Path, made: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """A pool of the images that none of `made` names."""
+    named = {image["file_name"] for content in made for image in content["images"]}
+    return without_objects((path for path in images_of(root) if path.relative_to(root).as_posix() not in named), root)

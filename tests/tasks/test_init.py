@@ -113,7 +113,9 @@ def test_boxes_of_yolo(mine):
     assert content["annotations"][1]["segmentation"] == [[0, 0, 100, 0, 100, 100]]
     assert f"labelled: 3 image(s), 2 object(s) in {mine}/labelled.json" in said
     assert (load().detection.ingest.test, load().detection.ingest.pool) == ("test.json", "images/unlabeled")
-    assert init(mine)[:3] == said[:3]  # its own files are no other form of the labels
+    assert init(mine)[:3] == said[:3]
+    (mine / "labels/train/1.txt").write_text("1 0.5 0.5 0.25 0.5\n")
+    assert f"labelled: 3 image(s), 3 object(s) in {mine}/labelled.json" in init(mine)  # its own files are made anew
 
 
 def test_boxes_of_pascal_voc(mine):
@@ -130,6 +132,9 @@ def test_boxes_of_pascal_voc(mine):
     assert [thing["iscrowd"] for thing in content["annotations"]] == [0, 1]
     assert content["categories"] == [{"id": 1, "name": "dog"}]
     assert len(json.loads((mine / "test.json").read_text())["images"]) == 1
+    rest = json.loads((mine / "pool.json").read_text())
+    assert rest["images"] == [{"id": 1, "file_name": "JPEGImages/3.jpg", "width": 160, "height": 120}]  # in no list
+    assert load().detection.ingest.pool == "pool.json"
 
 
 def yolo(mine, line, names="[a, b]"):
@@ -159,7 +164,7 @@ def test_a_line_that_is_no_box_is_named_and_nothing_has_changed(mine, line, word
 def test_a_file_of_the_users_is_not_written_over(mine):
     yolo(mine, "0 0.5 0.5 0.1 0.1")
     (mine / "labelled.json").write_text("[]")
-    with pytest.raises(BadInput, match=r"labelled\.json would be written, and is there with another content"):
+    with pytest.raises(BadInput, match=r"labelled\.json would be written, and is there already as a file of yours"):
         init(mine)
     assert (mine / "labelled.json").read_text() == "[]"
 

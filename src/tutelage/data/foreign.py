@@ -40,6 +40,11 @@ def from_voc(files: Iterable[Path], root: Path) -> dict[str, Any]:
     return _content(given, names, root)
 
 
+def without_objects(paths: Iterable[Path], root: Path) -> dict[str, Any]:
+    """Images of which nothing is known: what a pool is."""
+    return _content(((path, ()) for path in paths), (), root)
+
+
 def images_of(folder: Path) -> list[Path]:
     """Images in a folder and below, in order."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
