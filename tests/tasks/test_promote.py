@@ -100,9 +100,8 @@ def test_by_hand_no_verdict_is_asked(tmp_path: Path, registry: Path) -> None:
 def test_a_record_says_whether_what_made_the_model_was_committed(tmp_path: Path, registry: Path) -> None:
     def git(*arguments: str) -> str:
         who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-        return subprocess.run(
-            ["git", *who, *arguments], cwd=tmp_path, check=True, text=True, capture_output=True
-        ).stdout
+        command = ["git", *who, *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, text=True, capture_output=True).stdout.strip()
 
     for name in ("params.yaml", "dvc.lock", "data.dvc"):
         (tmp_path / name).write_text("old")
