@@ -6,7 +6,7 @@ from tasks.checks import SIGNIFICANCE, Check
 from tasks.latency import within
 from tasks.text import listed, points
 from tutelage.metrics.coco import Averages, Matched, averages, bootstrap_ap, bootstrap_class_ap
-from tutelage.metrics.comparison import Interval
+from tutelage.metrics.comparison import Interval, Units
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,12 @@ class Rules:
     latency_ratio: float = 1.5  # times the champion's time, and parameters
     resamples: int = 1000
     seed: int = 0
+    units: Units | None = None  # what test images are drawn with
 
 
 def gain(new: Rival, old: Rival, rules: Rules) -> Interval:
     """By how much the AP of `new` is higher."""
-    return bootstrap_ap(new.matched, old.matched, resamples=rules.resamples, seed=rules.seed)
+    return bootstrap_ap(new.matched, old.matched, resamples=rules.resamples, seed=rules.seed, units=rules.units)
 
 
 def check(new: Rival, fair: Rival, old: Rival, progress: Interval, *, ratio: float | None, rules: Rules) -> list[Check]:
@@ -48,7 +49,7 @@ def check(new: Rival, fair: Rival, old: Rival, progress: Interval, *, ratio: flo
         checks.append(_not_worse(gain(new, old, rules), now, before, rules))
     losses = bootstrap_class_ap(
         new.matched, old.matched, resamples=rules.resamples, seed=rules.seed,
-        confidence=1 - SIGNIFICANCE / len(now.per_class),
+        confidence=1 - SIGNIFICANCE / len(now.per_class), units=rules.units,
     )  # fmt: skip
     return [*checks, _classes(losses, now, before, rules), _latency(new, old, ratio, rules), _size(new, old, rules)]
 

@@ -12,6 +12,7 @@ from tasks.pictures import png
 from tasks.text import points
 from tasks.text import table as markdown
 from tutelage.data.boxes import Found
+from tutelage.data.groups import units_of
 from tutelage.data.manifest import read_split
 from tutelage.metrics.coco import bootstrap_ap, matched, score
 from tutelage.metrics.detection_errors import costs, errors
@@ -55,6 +56,7 @@ def write_test(
     ap = bootstrap_ap(
         matched(test.given, found, classes, max_detections=most), None,
         resamples=params.detection.judge.resamples, seed=params.seed,
+        units=units_of(test.ids, params.detection.split.groups),
     )  # fmt: skip
     told = {key: value for key, value in asdict(scores).items() if key not in ("curves", "per_class")}
     metrics = {

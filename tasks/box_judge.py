@@ -15,6 +15,7 @@ from tasks.judge import checks_table, same_classes
 from tasks.params import Params
 from tasks.text import change, points
 from tutelage.data.boxes import Found
+from tutelage.data.groups import units_of
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.metrics.coco import matched
 from tutelage.metrics.comparison import Interval
@@ -94,11 +95,12 @@ def _production(split: Path, champion: Path, test: Marked, params: Params) -> Ju
 def judged_by(split: Path, params: Params) -> tuple[Marked, Rules]:
     """The test images with what is in them, and the rules."""
     wanted = params.detection.judge
+    test = marked(split, read_split(split), "test")
     rules = Rules(
         margin=wanted.margin, class_margin=wanted.class_margin, latency_ratio=wanted.latency_ratio,
-        resamples=wanted.resamples, seed=params.seed,
+        resamples=wanted.resamples, seed=params.seed, units=units_of(test.ids, params.detection.split.groups),
     )  # fmt: skip
-    return marked(split, read_split(split), "test"), rules
+    return test, rules
 
 
 def digests(split: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from tasks import latency
 from tasks.answers import Answers
 from tasks.params import Params
 from tasks.text import listed, percent
+from tutelage.data.groups import units_of
 from tutelage.metrics.classification import accuracy, confusion, expected_calibration_error, f1_score
 from tutelage.metrics.comparison import Comparison, Interval, f1_gain, paired_bootstrap
 from tutelage.models.files import Card
@@ -85,6 +86,7 @@ def _classes(new: Contender, old: Contender, params: Params) -> Check:
         place: f1_gain(
             labels, new.answers.predicted, old.answers.predicted, place,
             resamples=params.judge.resamples, seed=params.seed, confidence=1 - SIGNIFICANCE / len(names),
+            units=units_of(new.answers.ids, params.split.groups),
         )
         for place in range(len(names))
         if (labels == place).any()
@@ -144,8 +146,9 @@ def _size(new: Contender, old: Contender, params: Params) -> Check:
 
 def _compare(new: Contender, old: Contender, params: Params) -> Comparison:
     return paired_bootstrap(
-        new.answers.right[None], old.answers.right[None], resamples=params.judge.resamples, seed=params.seed
-    )
+        new.answers.right[None], old.answers.right[None], resamples=params.judge.resamples, seed=params.seed,
+        units=units_of(new.answers.ids, params.split.groups),
+    )  # fmt: skip
 
 
 def _accuracies(new: Contender, old: Contender) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from tasks.answers import Answers, read_answers
 from tasks.fair import uneven
 from tasks.io import read_json
 from tasks.params import Params
+from tutelage.data.groups import units_of
 from tutelage.data.manifest import read_truth
 from tutelage.data.pseudo_labels import read_table
 from tutelage.metrics.comparison import Interval, accuracy_interval
@@ -102,16 +103,16 @@ class Story:
 
 def read_story(work: Path, params: Params) -> Story:
     """All that the stages left in `work`."""
-    truth = read_truth(work / "split")
-    rounds = [read_round(work / "rounds" / str(number), number, truth) for number in sorted(params.rounds)]
+    truth, groups = read_truth(work / "split"), params.split.groups
+    rounds = [read_round(work / "rounds" / str(number), number, truth, groups) for number in sorted(params.rounds)]
     verdict = read_json(work / "judge" / "verdict.json")
     _same_models(work, verdict["digests"])
-    teacher = _model(work / "evaluation" / "teacher", "first teacher")
-    candidate = _model(work / "evaluation" / "candidate", "")
-    oracle = read_line(work / "evaluation" / "oracle", "all-labels oracle")
+    teacher = _model(work / "evaluation" / "teacher", "first teacher", groups)
+    candidate = _model(work / "evaluation" / "candidate", "", groups)
+    oracle = read_line(work / "evaluation" / "oracle", "all-labels oracle", groups)
     return Story(
         teacher=teacher,
-        baseline=_model(work / "evaluation" / "baseline", "supervised only"),
+        baseline=_model(work / "evaluation" / "baseline", "supervised only", groups),
         candidate=replace(candidate, title=candidate_title(candidate.model, teacher, rounds, verdict["promote"])),
         oracle=oracle,
         without_oracle="" if oracle else read_json(work / "evaluation" / "oracle" / "metrics.json")["reason"],
@@ -134,25 +135,26 @@ def _same_models(work: Path, judged: dict[str, str]) -> None:
             )
 
 
-def _model(folder: Path, title: str) -> Line:
-    line = read_line(folder, title)
+def _model(folder: Path, title: str, groups: str | None) -> Line:
+    line = read_line(folder, title, groups)
     assert line is not None, f"{folder} evaluated no model"
     return line
 
 
-def read_line(folder: Path, title: str) -> Line | None:
-    """None where the evaluation had no model."""
+def read_line(folder: Path, title: str, groups: str | None = None) -> Line | None:
+    """None where the evaluation had no model. `groups` as split.groups."""
     metrics = read_json(folder / "metrics.json")
     if not metrics.get("available", True):
         return None
     answers = read_answers(folder)
-    right = accuracy_interval(answers.right[None], resamples=RESAMPLES, seed=0)
+    units = units_of(answers.ids, groups)
+    right = accuracy_interval(answers.right[None], resamples=RESAMPLES, seed=0, units=units)
     error = Interval(1 - right.estimate, 1 - right.high, 1 - right.low)
     return Line(title, metrics["model"], metrics, answers, error)
 
 
-def read_round(folder: Path, number: int, truth: dict[str, int]) -> RoundRecord:
-    student = _model(folder / "evaluation", f"student of round {number}")
+def read_round(folder: Path, number: int, truth: dict[str, int], groups: str | None = None) -> RoundRecord:
+    student = _model(folder / "evaluation", f"student of round {number}", groups)
     note = folder / "student" / "passed.json"
     calibration = read_json(folder / "calibration" / "calibration.json")
     if not (folder / "labels" / "manifest.json").exists():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.groups import group_of, told, torn
+from tutelage.data.groups import group_of, told, torn, units_of
 from tutelage.data.manifest import MANIFEST, SPLIT, classes_of, describe, roots_of
 from tutelage.data.split import draw
 
@@ -198,6 +198,14 @@ def test_what_is_torn_and_what_is_near_is_told():
     assert any(note.startswith("1 image(s) of the pool are of groups that are tested on") for note in notes)
     assert next(torn(table, "x(y)")).startswith("split.groups (x(y)) finds nothing in the path of any labelled image")
     assert not [*torn(table, None), *told(table, None)]
+
+
+def test_what_is_drawn_together_is_numbered():
+    names = ["test/a/v2_1.png", "test/b/v2_2.png", "test/x.png", "test/y.png", "test/a/v1_1.png"]
+    units = units_of(names, "v[0-9]+")
+    assert units[0] == units[1]
+    assert sorted(set(units)) == [0, 1, 2, 3]
+    assert units_of(names, None) is None
 
 
 def test_the_group_is_what_stands_in_brackets():

@@ -190,6 +190,18 @@ def test_the_interval_is_that_of_copying_images(monkeypatch):
     assert bootstrap_ap(better, worse, resamples=40, seed=5) == gain
 
 
+def test_images_of_a_unit_are_drawn_together():
+    scenes, settings = random_scenes(3, images=12), {"resamples": 40, "seed": 5}
+    one, two = (matched(scenes, guesses(scenes, seed), CLASSES) for seed in (1, 2))
+    for interval in (bootstrap_ap, lambda *pair, **more: bootstrap_class_ap(*pair, **more)[0]):
+        alone = interval(one, two, **settings)
+        assert interval(one, two, **settings, units=np.arange(12)) == alone
+        pairs = interval(one, two, **settings, units=np.arange(12) // 2)
+        assert pairs.estimate == alone.estimate
+        assert pairs[1:] != alone[1:]
+        assert len(set(interval(one, two, **settings, units=np.zeros(12, int)))) == 1  # one unit: each draw is the set
+
+
 def test_equal_detectors_differ_by_nothing_and_half_of_the_boxes_are_worse():
     scenes = random_scenes(2)
     found_boxes = guesses(scenes, 1, noise=0.03, missed=0.0)

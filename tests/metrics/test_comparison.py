@@ -70,6 +70,33 @@ def test_pairing_narrows_the_interval():
     assert together.difference.low > 0 > opposed.difference.low
 
 
+def test_frames_of_a_video_are_drawn_together():
+    """Ten copies of each image hold no more evidence than the image itself; taken one by one they would."""
+    rng = np.random.default_rng(1)
+    baseline, candidate = rng.random(300) < 0.7, rng.random(300) < 0.8
+    labels, answers = rng.integers(0, 3, 300), rng.integers(0, 3, (2, 300))
+    frames, settings = np.repeat(np.arange(300), 10), {"resamples": 500, "seed": 0}
+    once, wrong = compare(candidate, baseline), compare(candidate[frames], baseline[frames])
+    assert compare(candidate[frames], baseline[frames], units=frames) == once
+    assert wrong.difference.high - wrong.difference.low < 0.5 * (once.difference.high - once.difference.low)
+    right = candidate[None]
+    assert accuracy_interval(right[:, frames], units=frames, **settings) == accuracy_interval(right, **settings)
+    several = f1_gain(labels[frames], *answers[:, frames], 1, units=frames, **settings)
+    assert several == pytest.approx(f1_gain(labels, *answers, 1, **settings))
+
+
+def test_units_of_unequal_size_are_those_of_drawing_them_one_by_one():
+    rng = np.random.default_rng(5)
+    units = np.repeat(np.arange(60), rng.integers(1, 12, 60))
+    hard = rng.random(60)[units]  # what is on a video decides
+    baseline, candidate = rng.random(len(units)) < hard, rng.random(len(units)) < hard + 0.1
+    found = compare(candidate, baseline, resamples=20_000, units=units)
+    a, b, size = (np.bincount(units, weights=x) for x in (~candidate, ~baseline, np.ones(len(units))))
+    drawn = np.random.default_rng(6).integers(0, 60, (20_000, 60))
+    by_hand = (b[drawn].sum(1) - a[drawn].sum(1)) / size[drawn].sum(1)
+    np.testing.assert_allclose(found.difference[1:], np.quantile(by_hand, [0.025, 0.975]), atol=0.004)
+
+
 def test_images_are_drawn_for_all_seeds_together():
     """Copies of one seed hold no more evidence than the seed itself."""
     rng = np.random.default_rng(1)

@@ -49,6 +49,14 @@ def test_where_nothing_is_in_production_the_baseline_is_to_beat(rivals):
     assert kept == verdict["digests"]["champion"] == verdict["digests"]["baseline"]
 
 
+def test_images_of_a_group_are_drawn_together(rivals):
+    params, folder = rivals
+    wanted = params.detection
+    one = dataclasses.replace(wanted, split=dataclasses.replace(wanted.split, groups="()"))
+    verdict, _ = judged(dataclasses.replace(params, detection=one), folder)
+    assert verdict["gain"]["low"] == verdict["gain"]["high"] == pytest.approx(verdict["gain"]["ap"])
+
+
 def test_what_is_in_production_is_to_beat_and_stays(rivals):
     params, folder = rivals
     (folder / "old").mkdir()

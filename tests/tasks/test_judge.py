@@ -261,3 +261,13 @@ def test_digest_of_the_test_split_changes_with_a_label(world, tmp_path):
         changed[place]["sha256"] = "0" * 64
         other = pa.Table.from_pylist(changed, table.schema)
         assert (digest_of_test(other) == digest_of_test(table)) is same
+
+
+def test_images_of_one_group_prove_no_more_than_one_image_would(world, tmp_path):
+    """All of the test as one group, by a pattern that finds the same in every path: each draw is the test itself."""
+    params = small_params()
+    verdict, _ = run(
+        world, tmp_path, candidate=range(10), baseline=range(30),
+        params=replace(params, split=replace(params.split, groups="()")),
+    )  # fmt: skip
+    assert verdict["gain"]["low"] == verdict["gain"]["high"] == pytest.approx(2 / 3)

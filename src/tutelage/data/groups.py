@@ -2,9 +2,11 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
+from jaxtyping import Int
 
 
 def group_of(name: str, pattern: str | None) -> str | None:
@@ -13,6 +15,15 @@ def group_of(name: str, pattern: str | None) -> str | None:
     """
     found = re.search(pattern, name.partition("/")[2]) if pattern else None
     return None if found is None else found[1 if found.re.groups else 0]
+
+
+def units_of(names: Sequence[str], pattern: str | None) -> Int[np.ndarray, " n"] | None:
+    """The number of each image's group, counted from 0; an image of none is one of its own. None without a pattern."""
+    if pattern is None:
+        return None
+    found = [group_of(name, pattern) for name in names]
+    keys = [f"image {name}" if group is None else f"group {group}" for name, group in zip(names, found, strict=True)]
+    return np.unique(keys, return_inverse=True)[1]
 
 
 def torn(table: pa.Table, pattern: str | None, param: str = "split.groups") -> Iterator[str]:

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from scipy.sparse import csr_array
 
 from tutelage.data.boxes import Found, Given
-from tutelage.metrics.comparison import Interval, interval
+from tutelage.metrics.comparison import Interval, Units, interval
 from tutelage.metrics.pycoco import evaluated, quietly
 from tutelage.types import BadInput
 
@@ -118,17 +118,19 @@ def bootstrap_ap(
     resamples: int,
     seed: int,
     confidence: float = 0.95,
+    units: Units | None = None,
 ) -> Interval:
     """How far the AP of detector `one` is above that of `two`, or above nothing, with a percentile interval.
 
     As `comparison.paired_bootstrap`: images are drawn with replacement, for both detectors and all their seeds
-    together, and an AP is the mean over seeds. A detector is what it found in n images, or a list of such, one a seed.
+    together, by their `units` where given, and an AP is the mean over seeds. A detector is what it found in n images,
+    or a list of such, one a seed.
     A draw counts each image as often as it was drawn. Draws without any object say nothing and are left out. Of what
     was matched at overlap 0.5 alone it is the AP50.
 
     Raises BadInput where the images hold no object, or detectors were matched in different ones.
     """
-    gain = _gain(one, two, _draws(one, resamples, seed))
+    gain = _gain(one, two, _draws(one, resamples, seed, units))
     gain = gain[~np.isnan(gain).all(axis=1)]
     return _interval(np.nanmean(gain, axis=1), confidence)
 
@@ -140,9 +142,10 @@ def bootstrap_class_ap(
     resamples: int,
     seed: int,
     confidence: float = 0.95,
+    units: Units | None = None,
 ) -> list[Interval | None]:
     """The same for the AP50 of each class alone; None for a class of which the images hold no object."""
-    gain = _gain(one, two, _draws(one, resamples, seed), overlaps=1)
+    gain = _gain(one, two, _draws(one, resamples, seed, units), overlaps=1)
     return [None if np.isnan(mine[0]) else _interval(mine, confidence) for mine in gain.T]
 
 
@@ -169,14 +172,15 @@ def _mean(values: np.ndarray) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def _draws(one: Matched | Sequence[Matched], resamples: int, seed: int) -> Int[np.ndarray, "r n"]:
+def _draws(one: Matched | Sequence[Matched], resamples: int, seed: int, units: Units | None) -> Int[np.ndarray, "r n"]:
     """How often each image comes: once in the first row, which is what was measured, then as drawn."""
     given = _seeds(one)[0].given
     if not any((~one.crowd).any() for one in given):
         raise BadInput("the images hold no object, so that AP is no number. Annotate objects, or use other images")
-    n = len(given)
+    units = np.arange(len(given)) if units is None else units
+    n = int(units.max()) + 1
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    return np.concatenate([np.ones((1, n), np.int64), drawn])
+    return np.concatenate([np.ones((1, len(given)), np.int64), drawn[:, units]])
 
 
 def _gain(
