@@ -293,6 +293,7 @@ def test_a_label_that_is_no_class_is_seen_before_it_is_on_a_gpu(part, engine, ba
         list(fit(method, start(method), [bad], SETTINGS, steps=1, accelerator=engine))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch 2.11's own parts
 def test_a_detector_behind_torch_compile_is_told_how_to_compile():
     student = torch.compile(create_detector(DetectorSpec(width=8, channels=8), 3))
     with pytest.raises(BadInput, match=r"hides that the student is a Fcos\. Compile it in place: student\.compile\(\)"):
