@@ -11,6 +11,7 @@ from tasks.params import Params
 from tasks.text import percent
 from tasks.text import table as markdown
 from tutelage.data.manifest import read_split
+from tutelage.methods.supervised import Supervised
 from tutelage.metrics.classification import accuracy
 from tutelage.metrics.validators import rank_correlation
 from tutelage.models.files import load_model
@@ -45,6 +46,7 @@ def adapt_report(
         "chosen": chosen["chosen"],
         "best": max(truth, key=lambda name: truth[name]),
         "gain": truth[chosen["chosen"]] - truth[SOURCE],
+        "fair": _fair(truth, chosen["chosen"], params),
         "rank_correlation": {key: rank_correlation(order, kept) for key, order in orders.items()},
         "turns": {name: _turns(folder) for name, folder in folders.items() if (folder / "turns.json").exists()},
     }
@@ -53,6 +55,19 @@ def adapt_report(
         (folder / "report.md").write_text(_markdown(content, chosen))
     print((out / "report.md").read_text())
     return out
+
+
+def _fair(truth: dict[str, float], chosen: str, params: Params) -> dict[str, Any] | None:
+    """What the source's labels alone give in more steps, the longest such run; None where no candidate is one."""
+    alone = {
+        name: wanted.steps
+        for name, wanted in params.adapt.candidates.items()
+        if isinstance(wanted.learn, Supervised) and wanted.start == "source" and not wanted.translated and name in truth
+    }
+    if not alone:
+        return None
+    name = max(alone, key=lambda each: alone[each])
+    return {"name": name, "steps": alone[name], "gain": truth[chosen] - truth[name]}
 
 
 def _line(folder: Path, right: float) -> dict[str, Any]:
@@ -77,8 +92,13 @@ def _markdown(content: dict[str, Any], chosen: dict[str, Any]) -> str:
         for name, share in sorted(content["accuracy"].items(), key=lambda item: -item[1])
     ]
     agree = [[key, "-" if value is None else f"{value:.2f}"] for key, value in content["rank_correlation"].items()]
-    gain = 100 * content["gain"]
-    said = f"Chosen without labels: **{content['chosen']}**, {gain:+.2f} points against the source alone."
+    gain, fair = 100 * content["gain"], content["fair"]
+    said = f"Chosen without labels: **{content['chosen']}**, {gain:+.2f} points against the source alone"
+    said += (
+        f", and {100 * fair['gain']:+.2f} against {fair['name']}, which has {fair['steps']:,} more steps of the source."
+        if fair
+        else ". What more steps of the source alone give is not known: no candidate learns by `supervised`."
+    )
     parts = ["# Adaptation", said, markdown(["model", "accuracy on the target's test", ""], rows)]
     lines = [
         [

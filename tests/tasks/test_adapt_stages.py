@@ -12,6 +12,7 @@ from interrupted import interrupted
 from project import ROOT, fill, make, run
 
 import tasks.adapt_choose as choosing
+from tasks.adapt_report import _fair, _markdown
 from tasks.params import load
 from tutelage.data.manifest import read_split, write_split
 from tutelage.models.files import load_model
@@ -114,6 +115,16 @@ def test_roles_follow_from_the_folders(done):
     assert all((role == "pool") == blank for _, role, blank in roles)
 
 
+def test_the_gain_is_read_against_more_steps_of_the_source_too(pytestconfig):
+    wanted = load(pytestconfig.rootpath / "params.yaml")
+    truth = {"source": 0.25, "source_longer": 0.5, "mic": 0.375}
+    fair = _fair(truth, "mic", wanted)
+    assert fair == {"name": "source_longer", "steps": 600, "gain": -0.125}
+    content = {"accuracy": truth, "rank_correlation": {}, "gain": 0.125, "rounds": [], "chosen": "mic", "turns": {}}
+    said = _markdown(content | {"fair": fair}, {"refused": []})
+    assert "+12.50 points against the source alone, and -12.50 against source_longer, which has 600 more steps" in said
+
+
 def test_it_ends_with_a_choice_and_a_row_for_each(done):
     choice = json.loads((done / "work/adapt/choice/choice.json").read_text())
     report = json.loads((done / "work/adapt/report/report.json").read_text())
@@ -122,6 +133,9 @@ def test_it_ends_with_a_choice_and_a_row_for_each(done):
     assert set(choice["ranking"]) | set(choice["refused"]) == known
     assert report["chosen"] == choice["chosen"] == choice["ranking"][0]
     assert report["gain"] == report["accuracy"][choice["chosen"]] - report["accuracy"]["source"]
+    assert report["fair"] is None  # `translated` has other images than the source's own
+    said = (done / "work/adapt/report/report.md").read_text()
+    assert "What more steps of the source alone give is not known: no candidate learns by `supervised`." in said
     made = weights(done)
     assert made["choice"] == made[choice["chosen"]]
     assert len(set(made.values())) == len(made) - 1  # all differ but the chosen from itself
