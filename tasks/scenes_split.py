@@ -44,7 +44,7 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     promised = calibrated and params.detection.calibrate.rule == "precision"
     torn = groups.torn(table, wanted.groups, "detection.split.groups")
     problems = [*_leaks(told["leaks"]), *_images(roles, promised=promised), *_classes(counts), *torn]
-    if calibrated and "test" in roles.values() and not any(each["test"] for each in counts.values()):
+    if calibrated and counts and "test" in roles.values() and not any(each["test"] for each in counts.values()):
         problems.append("No test image shows an object, so no detector could be measured. Check detection.ingest.test")
     if problems:
         shown = "\n".join(f"  {line}" for line in [*problems, *(f"note: {note}" for note in _told(told))])
