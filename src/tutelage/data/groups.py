@@ -17,13 +17,15 @@ def group_of(name: str, pattern: str | None) -> str | None:
     return None if found is None else found[1 if found.re.groups else 0]
 
 
+def unit_of(name: str, pattern: str | None) -> str:
+    """What an image goes to one side with: its group, or itself alone."""
+    group = group_of(name, pattern)
+    return f"image {name}" if group is None else f"group {group}"
+
+
 def units_of(names: Sequence[str], pattern: str | None) -> Int[np.ndarray, " n"] | None:
-    """The number of each image's group, counted from 0; an image of none is one of its own. None without a pattern."""
-    if pattern is None:
-        return None
-    found = [group_of(name, pattern) for name in names]
-    keys = [f"image {name}" if group is None else f"group {group}" for name, group in zip(names, found, strict=True)]
-    return np.unique(keys, return_inverse=True)[1]
+    """The number of each image's unit, counted from 0. None without a pattern."""
+    return None if pattern is None else np.unique([unit_of(name, pattern) for name in names], return_inverse=True)[1]
 
 
 def torn(table: pa.Table, pattern: str | None, param: str = "split.groups") -> Iterator[str]:

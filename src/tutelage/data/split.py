@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from tutelage.data.groups import group_of
+from tutelage.data.groups import unit_of
 from tutelage.data.manifest import SPLIT, TRUTH, classes_of, describe, roots_of
 
 ROLES = ("labelled", "holdout", "pool", "test")
@@ -49,9 +49,7 @@ def draw(
     by_class: dict[str | None, list[_Image]] = defaultdict(list)
     for name, source, digest, pixels, label in zip(*columns.values(), strict=True):
         if source == "labelled":
-            group = group_of(name, groups)
-            unit = f"image {name}" if group is None else f"group {group}"
-            by_class[label].append(_Image(name, digest, pixels, unit))
+            by_class[label].append(_Image(name, digest, pixels, unit_of(name, groups)))
     tested = set() if "test" in roots_of(manifest) else _test(by_class, seed, test_fraction)
     roles.update((image.id, "test") for images in by_class.values() for image in images if image.unit in tested)
     rest = {label: [image for image in images if image.unit not in tested] for label, images in by_class.items()}
