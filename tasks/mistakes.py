@@ -1,6 +1,7 @@
 """What pydantic takes without a word or names without a way out, found in params.yaml by the types of its entries."""
 
 import difflib
+import re
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
@@ -11,6 +12,9 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from pydantic import BeforeValidator
 
 FEW = 8  # names that are told beside the nearest
+# YAML 1.1, as PyYAML reads it, wants a dot and a sign: 5e-4 without quotes is text. What is meant is clear
+EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+SAID = {"true": ("true", "t", "yes", "y", "on", "1"), "false": ("false", "f", "no", "n", "off", "0")}  # as pydantic
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
@@ -23,7 +27,8 @@ def nearest(word: object, known: Iterable[str]) -> str:
 
 
 def mistakes(kind: Any, written: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted names of entries with what is wrong: there is no such entry, or yes stands for a number, or 1 for yes.
+    """Dotted names of entries with what is wrong: there is no such entry, or yes stands for a number, 1 for yes, or
+    text for either.
 
     What is parsed from a name and fields is left to `parse_named`, which asks again with the type of that name.
     """
@@ -45,16 +50,49 @@ def mistakes(kind: Any, written: Any, name: str = "") -> Iterator[tuple[str, str
 
 def check_changes(spec: Any, changes: dict[str, Any], section: str) -> None:
     """Raise ValueError where `section`, which changes fields of `spec`, names others or gives them wrong values."""
-    if found := dict(mistakes(type(spec), changes, section)):
+    kind: Any = type(spec)
+    found, kinds = dict(mistakes(kind, changes, section)), _fields(kind)
+    for key, value in changes.items():  # no pydantic sees them, which would make a number of a 5e-4
+        parts = list(_parts(kinds[key])) if key in kinds and isinstance(value, str) else []
+        if wanted := _number_or_truth(parts):
+            dot = "; YAML wants a dot and a sign in a number such as 5.0e-4" if EXPONENT.fullmatch(value) else ""
+            found.setdefault(
+                name := _below(section, key), f"{name} is the text {value!r}, where {wanted} is asked{dot}"
+            )
+    if found:
         raise ValueError("; ".join(found.values()))
 
 
 def _taken_for_another(written: Any, parts: list[Any]) -> str:
-    """A yes that pydantic would take for a number, or a number that it would take for a yes."""
+    """A yes that pydantic would take for a number, a number that it would take for a yes, or text for either."""
     number, truth = any(part in (int, float) for part in parts), bool in parts
+    if isinstance(written, str):
+        meant = _meant(written, parts)
+        return f"the text {written!r} (write {meant}, without quotes), where {_number_or_truth(parts)}" if meant else ""
     if isinstance(written, bool):
         return f"{str(written).lower()}, where a number" if number and not truth else ""
     return f"{written}, where true or false" if isinstance(written, int | float) and truth and not number else ""
+
+
+def _meant(text: str, parts: list[Any]) -> str:
+    """The number, or the true or false, that pydantic would take `text` for where one of `parts` is asked."""
+    word = text.strip().lower()
+    if bool in parts:
+        return next((truth for truth, words in SAID.items() if word in words), "")
+    if not _number_or_truth(parts) or (float in parts and EXPONENT.fullmatch(word)):
+        return ""
+    try:
+        number = float(word)
+    except ValueError:
+        return ""
+    return f"{number:.0f}" if int in parts and number.is_integer() else word
+
+
+def _number_or_truth(parts: list[Any]) -> str:
+    """What an entry asks for that may be no text; no entry of ours may be either."""
+    if int in parts or float in parts:
+        return "a number"
+    return "true or false" if bool in parts else ""
 
 
 def _parts(kind: Any) -> Iterator[Any]:

@@ -268,6 +268,48 @@ def test_yes_is_no_number_and_1_is_not_yes(change, name, value, said):
         load(change(name, value))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "teacher.steps",
+            "600",
+            "teacher.steps is the text '600' (write 600, without quotes), where a number is asked",
+        ),
+        ("teacher.steps", "6e2", "teacher.steps is the text '6e2' (write 600, without quotes), where a number"),
+        ("split.labels_per_class", "40", "split.labels_per_class is the text '40' (write 40, without"),
+        ("optimiser.lr", "0.03", "optimiser.lr is the text '0.03' (write 0.03, without quotes), where a number"),
+        ("optimiser.lr", "inf", "optimiser.lr is the text 'inf'"),
+        ("student.method", {"name": "adamatch", "pseudo": "1"}, "in adamatch, pseudo is the text '1' (write 1, "),
+        ("compare.seeds", [0, "1"], "compare.seeds.1 is the text '1'"),
+        ("rounds.1.network", {"width": "16"}, "rounds.1.network.width is the text '16' (write 16, without quotes)"),
+        ("rounds.1.network", {"width": "wide"}, "rounds.1.network.width is the text 'wide', where a number is asked"),
+        (
+            "detection.compress.network",
+            {"nms": "5e-1"},
+            "compress.network.nms is the text '5e-1', where a number is as",
+        ),
+        ("rounds.1.network", {"pretrained": "maybe"}, "pretrained is the text 'maybe', where true or false is asked"),
+        ("rounds.1.holdout", "yes", "rounds.1.holdout is the text 'yes' (write true, without quotes), where true or f"),
+        ("views.flip", "n", "views.flip is the text 'n' (write false, without quotes), where true or false is asked"),
+    ],
+)
+def test_text_is_no_number_and_no_yes(change, name, value, said):
+    with pytest.raises(BadInput) as caught:
+        load(change(name, value))
+    assert said in str(caught.value)
+
+
+def test_a_number_without_a_dot_is_a_number_and_digits_may_be_a_name(change):
+    """PyYAML reads 3e-2 as text, as YAML 1.1 has it; a folder of digits, in quotes, stays text."""
+    path = change("optimiser.lr", 7)
+    path.write_text(path.read_text().replace("lr: 7", "lr: 3e-2"))
+    assert yaml.safe_load(path.read_text())["optimiser"]["lr"] == "3e-2"
+    assert load(path).optimiser.lr == 0.03
+    assert load(change("ingest.root", "2024")).ingest.root == "2024"
+    assert load(change("detection.compress.network", {"config": ""})).detection.compress.network == {"config": ""}
+
+
 def test_all_mistakes_are_named_at_once(change, tmp_path):
     path = change("student.steps", 0)
     path.write_text(path.read_text().replace("seed: 0", "seed: -1\nsede: 0").replace("flip: true", "flip: 1"))
