@@ -113,6 +113,18 @@ def test_kept_boxes_of_no_number_are_refused(folder, column):
         store.read_boxes_of(folder, ["a", "b", "c", "d"])
 
 
+@pytest.mark.parametrize("column", ["weights", "place_weights", "weight"])
+def test_trust_below_0_is_refused(folder, column):
+    """It would teach a detector not to see what is there."""
+    path = folder / shard_name(2)
+    content = pq.read_table(path).to_pydict()
+    content[column] = [-0.5] if column == "weight" else [[-0.5]]
+    pq.write_table(pa.table(content, schema=store.SCHEMA), path)
+    store.write_manifest(folder, CLASSES, teacher="t", number=1)
+    with pytest.raises(BadInput, match=r"it has a weight of -0\.5, and trust is 0 or more"):
+        store.read_boxes_of(folder, ["a", "b", "c", "d"])
+
+
 def test_an_unlabelled_pool(tmp_path):
     assert len(store.read_boxes_of(tmp_path, [])) == 0
     with pytest.raises(BadInput):

@@ -92,6 +92,17 @@ def test_labels_of_other_classes_are_refused(folder):
         store.read(folder, ["a", "b", "c"], 2)
 
 
+@pytest.mark.parametrize("weight", [-1.0, float("nan")])
+def test_trust_below_0_is_refused(folder, weight):
+    """A student would learn the opposite of what it is shown."""
+    path = folder / "shard-00001.parquet"
+    rows = pq.read_table(path).to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**row, "weight": weight} for row in rows], schema=store.SCHEMA), path)
+    store.write_manifest(folder, ["x", "y", "z"], teacher="t", number=1)
+    with pytest.raises(BadInput, match=f"it has a weight of {weight:g}, and trust is 0 or more"):
+        store.read(folder, ["a", "b", "c"], 3)
+
+
 def test_an_empty_pool_has_no_labels(tmp_path):
     target, weight = store.read(tmp_path, [], 3).dense(np.zeros(0, np.int64))
     assert target.shape == (0, 3)

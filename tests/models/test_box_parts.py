@@ -64,6 +64,28 @@ def test_where_labels_cannot_be_looked_at_one_that_is_no_class_spoils_the_loss(d
     assert sum(detector(torch.rand(2, 3, 64, 64), [some_boxes(2), boxes]).values()).isnan()
 
 
+@pytest.mark.parametrize("name", ["weight", "place_weight"])
+def test_trust_below_0_is_refused(detector, name):
+    """It would teach a detector not to see what is there."""
+    boxes = some_boxes(2)
+    getattr(boxes, name)[1] = -0.5
+    with pytest.raises(BadInput, match=rf"{name} of image 1 holds -0\.5: trust is 0 or more"):
+        detector(torch.rand(2, 3, 64, 64), [some_boxes(2), boxes])
+
+
+def test_an_image_of_trust_below_0_is_refused(detector):
+    with pytest.raises(BadInput, match=r"`weight` holds -1: trust is 0 or more"):
+        detector(torch.rand(2, 3, 64, 64), [some_boxes(2)] * 2, torch.tensor([1.0, -1.0]))
+
+
+@pytest.mark.parametrize("name", ["weight", "place_weight", "image"])
+def test_where_trust_cannot_be_looked_at_less_than_none_spoils_the_loss(detector, name, monkeypatch):
+    monkeypatch.setattr(box_matching, "_check_weight", lambda *_: None)  # as of weights on a GPU
+    boxes, weight = some_boxes(2), torch.ones(2)
+    (weight if name == "image" else getattr(boxes, name))[1] = -0.5
+    assert sum(detector(torch.rand(2, 3, 64, 64), [some_boxes(2), boxes], weight).values()).isnan()
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

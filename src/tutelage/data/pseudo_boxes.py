@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from tutelage.data.boxes import Found
-from tutelage.data.pseudo_labels import check_classes, read_shards
+from tutelage.data.pseudo_labels import check_classes, check_weights, read_shards
 from tutelage.types import BadInput
 
 _NUMBERS = pa.list_(pa.float32())
@@ -200,6 +200,7 @@ def read_boxes_of(folder: Path, ids: list[str]) -> PseudoBoxes:
     if not all(np.isfinite(numbers).all() for numbers in (places, weight, place_weight)):
         raise BadInput(f"{folder} has kept boxes with a number that is not finite. Run `dvc repro` to label it again")
     counts, images = (np.concatenate(parts) for parts in zip(*(s[2] for s in shards), strict=True))
+    check_weights(folder, weight, place_weight, images)
     return PseudoBoxes(places, labels, weight, place_weight, np.concatenate([[0], np.cumsum(counts)]), images)
 
 

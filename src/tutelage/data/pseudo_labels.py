@@ -108,7 +108,9 @@ def read(folder: Path, ids: list[str], number: int) -> PseudoLabels:
     classes = np.array(table["classes"].combine_chunks().flatten(), np.int64).reshape(-1, width)
     check_classes(folder, classes, number)
     probabilities = np.array(table["probabilities"].combine_chunks().flatten(), np.float32).reshape(-1, width)
-    return PseudoLabels(classes, probabilities, table["weight"].to_numpy().astype(np.float32), number)
+    weight = table["weight"].to_numpy().astype(np.float32)
+    check_weights(folder, weight)
+    return PseudoLabels(classes, probabilities, weight, number)
 
 
 def read_table(folder: Path, columns: list[str]) -> pa.Table:
@@ -156,6 +158,13 @@ def check_classes(folder: Path, labels: Int[np.ndarray, "..."], number: int | No
         raise _unlike(
             folder, f"it has labels from {labels.min()} to {labels.max()}, where {known} classes have 0 to {known - 1}"
         )
+
+
+def check_weights(folder: Path, *weights: Float[np.ndarray, " _"]) -> None:
+    """Raises BadInput where a store trusts what it says less than not at all: a student would learn the opposite."""
+    for found in weights:
+        if found.size and not found.min() >= 0:  # nan too
+            raise _unlike(folder, f"it has a weight of {found.min():g}, and trust is 0 or more")
 
 
 def _unlike(folder: Path, what: str) -> BadInput:

@@ -58,8 +58,8 @@ def padded(
 ) -> Targets:
     """A batch's boxes in tensors. A box without area (a view cut it away) is no object.
 
-    Raises BadInput for a label that is none of `classes` classes; on a GPU, which is not waited for, its box weighs NaN
-    and so does every mean that it is in.
+    Raises BadInput for a label that is none of `classes` classes, or a weight below 0; on a GPU, which is not waited
+    for, its box weighs NaN and so does every mean that it is in.
     """
     check_boxes(boxes, classes)
 
@@ -69,9 +69,11 @@ def padded(
 
     places, labels, of_class, of_place = (column(list(values)) for values in zip(*boxes, strict=True))
     known = (labels >= 0) & (labels < classes)
-    labels, of_class = torch.where(known, labels, 0), torch.where(known, of_class, torch.nan)
+    labels, of_class = torch.where(known, labels, 0), torch.where(known & (of_class >= 0), of_class, torch.nan)
+    of_place = torch.where(of_place >= 0, of_place, torch.nan)
     valid = (places[..., 2:] > places[..., :2]).all(-1)  # padding is zeros: it has no area
     image = torch.ones(len(boxes), device=device) if weight is None else weight.to(device).float()
+    image = torch.where(image >= 0, image, torch.nan)
     return Targets(places.float(), labels.long(), of_class.float(), of_place.float(), valid, image)
 
 
@@ -92,10 +94,21 @@ def check_asked(
     for name, count in counts.items():
         if count != number:
             raise BadInput(f"`{name}` is of {count} images, and there are {number}: each has its own")
+    if weight is not None:
+        _check_weight("`weight`", weight)
+
+
+def _check_weight(whose: str, weight: Tensor) -> None:
+    """BadInput for trust below 0, which would teach the opposite. Not asked of a GPU."""
+    if weight.device.type == "cpu" and (weight < 0).any():
+        raise BadInput(
+            f"{whose} holds {weight.min().item():g}: trust is 0 or more. Of what nobody is sure of, write 0 or leave "
+            "the box out"
+        )
 
 
 def check_boxes(boxes: Sequence[Boxes], classes: int) -> None:
-    """BadInput for labels that are no whole numbers, or none of `classes` classes.
+    """BadInput for labels that are no whole numbers, or none of `classes` classes, and for weights below 0.
 
     So too for places that are not x1 y1 x2 y2, such as COCO's x y width height often are not. Which numbers they are
     only of those on the CPU: on a GPU each look would wait for all that was asked of it before.
@@ -105,6 +118,8 @@ def check_boxes(boxes: Sequence[Boxes], classes: int) -> None:
             raise BadInput(f"image {place} has labels of {each.labels.dtype}: a label is the number of a class, int64")
         if each.labels.device.type != "cpu" or not each.labels.numel():
             continue
+        for name in ("weight", "place_weight"):
+            _check_weight(f"{name} of image {place}", getattr(each, name))
         wrong = ~(each.places[:, 2:] >= each.places[:, :2]).all(1)
         if wrong.any():
             raise BadInput(

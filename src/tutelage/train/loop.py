@@ -86,7 +86,8 @@ def fit(
     """Train from `run.step` on, one optimizer step for each batch, under the cosine schedule of a run of `steps`.
 
     A step whose loss is not finite, or that makes a statistic of batch norm or a memory NaN, changes nothing; its
-    batch goes to `diary`. Raises Diverged after MAX_SKIPPED in a row, BadInput for boxes whose label is no class.
+    batch goes to `diary`. Raises Diverged after MAX_SKIPPED in a row, BadInput for boxes whose label is no class or
+    whose weight is below 0.
     """
     nets = _prepared(run.nets, accelerator)
     run.average.to(accelerator.device)
@@ -119,7 +120,7 @@ def fit(
 
 
 def _check_scenes(part: Any, student: Any) -> None:
-    """Labels of boxes, which are seen here without waiting for a GPU. Raises BadInput."""
+    """Labels and weights of boxes, which are seen here without waiting for a GPU. Raises BadInput."""
     if isinstance(part, tuple) and part and all(isinstance(each, Boxes) for each in part):
         check_boxes(part, student.classes)
     elif isinstance(part, tuple):
