@@ -1,7 +1,6 @@
 """The judge of detectors: proven better than what boxes alone give, and no worse than what is in production?"""
 
 import hashlib
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tasks.io import read_json, whole, write_json
 from tasks.judge import checks_table, same_classes
 from tasks.params import Params
 from tasks.text import change, points
+from tasks.training import copy_model
 from tutelage.data.boxes import Found
 from tutelage.data.groups import units_of
 from tutelage.data.manifest import classes_of, read_split
@@ -60,7 +60,7 @@ def box_judge(
     }
     with whole(out) as folder:
         winner = {"candidate": candidate, "baseline": baseline, "champion": champion}[str(content["winner"])]
-        shutil.copyfile(winner / "model.safetensors", folder / "model.safetensors")
+        copy_model(winner, folder)
         write_json(folder / "verdict.json", content)
         (folder / "report.md").write_text(_markdown(content))
     return out

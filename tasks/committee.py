@@ -12,7 +12,7 @@ from tasks.adapting import network_of
 from tasks.committee_params import Member
 from tasks.io import whole, write_json
 from tasks.params import Params
-from tasks.training import Job, every_label, fingerprint, labels_of, rows_of, run
+from tasks.training import NOTE, Job, every_label, fingerprint, labels_of, learned_from, rows_of, run
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.models.backbone import Backbone
 from tutelage.models.files import save_committee
@@ -23,9 +23,10 @@ FINISHED = Path(".tutelage/members")  # of a committee that was cut off
 
 def committee(split: Path, *, params: Params, out: Path) -> Path:
     """Train the members of `committee`, each from a seed of its own, on the labelled images, and bind them together:
-    model.safetensors, which any stage takes for a teacher's, and committee.json. The hold-out stays unseen.
+    model.safetensors, which any stage takes for a teacher's, committee.json, and learned_from.json, of all members.
 
-    A member that is finished is not trained again where this was cut off.
+    The hold-out stays unseen by those that are trained here. A member that is finished is not trained again where this
+    was cut off.
     """
     table, found, told = read_split(split), [], []
     for net, images, member, place in _members(table, params):
@@ -37,10 +38,20 @@ def committee(split: Path, *, params: Params, out: Path) -> Path:
             folder / "model.safetensors", nets, classes=classes_of(table), method=f"Committee of {len(nets)}"
         )
         write_json(folder / "committee.json", {"members": told, "disjoint": params.committee.disjoint})
+        if roles := _learned_from(params):
+            write_json(folder / NOTE, roles)
     for _, place in found:
         if place is not None:
             shutil.rmtree(place)
     return out
+
+
+def _learned_from(params: Params) -> list[str]:
+    """What all members together have learned from. [] where a member does not say, unless another has the hold-out."""
+    taken = [learned_from(Path(one.model)) for one in params.committee.every() if one.model is not None]
+    own = ["labelled"] if len(taken) < len(params.committee.every()) else []
+    roles = sorted({*own, *(role for roles in taken for role in roles)})
+    return roles if all(taken) or "holdout" in roles else []
 
 
 def _members(table: pa.Table, params: Params) -> Iterator[tuple[Backbone, int | None, Member, Path | None]]:

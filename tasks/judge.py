@@ -1,7 +1,6 @@
 """The judge: is the candidate proven better than what labels alone give, and no worse than what is in production?"""
 
 import hashlib
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.text import percent
 from tasks.text import table as markdown
-from tasks.training import rows_of
+from tasks.training import copy_model, rows_of
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.metrics.comparison import Interval
 from tutelage.models.files import load_model
@@ -63,7 +62,7 @@ def judge(
     }
     folder_of = {"candidate": candidate, "baseline": baseline, "champion": champion}
     with whole(out) as folder:
-        shutil.copyfile(folder_of[verdict.winner] / "model.safetensors", folder / "model.safetensors")
+        copy_model(folder_of[verdict.winner], folder)
         write_json(folder / "verdict.json", content)
         (folder / "report.md").write_text(_markdown(content))
     return out

@@ -20,6 +20,8 @@ from tasks.io import put_back, read_json, whole, write_json
 
 MODEL, RECORD = "model.safetensors", "production.json"
 SEEN = "seen.parquet"  # sha256 of each image of the pool that the model learned from
+LEARNED = "learned_from.json"  # tasks.training.NOTE, which comes with torch: kept by Git, where it is known
+FILES = (MODEL, RECORD, SEEN, LEARNED)
 OURS = ("**/dvc.lock", "**/*.dvc", "**/registry/**")  # what a flow that promotes changes in Git's eyes
 
 
@@ -31,9 +33,9 @@ def snapshot_champion(registry: Path) -> Path:
 def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
     """verdict.json, the winner's model -> registry/production: model.safetensors and production.json, both or neither.
 
-    With the split that it was trained on also seen.parquet, by which `watch` knows new images. Twice is once. Raises
-    BadInput, and leaves production as it was, unless the verdict promotes the model, the model is the one that was
-    judged, and it answers.
+    learned_from.json goes with them where the judge has it, and with the split that it was trained on seen.parquet, by
+    which `watch` knows new images. Twice is once. Raises BadInput, and leaves production as it was, unless the verdict
+    promotes the model, the model is the one that was judged, and it answers.
     """
     verdict = read_json(judged / "verdict.json")
     if not verdict["promote"]:
@@ -56,6 +58,9 @@ def _put(model: Path, record: dict[str, Any], registry: Path, split: Path | None
         return production
     with _changed(production) as folder:
         shutil.copyfile(model, folder / MODEL)
+        _remove(folder, LEARNED)
+        if (note := model.with_name(LEARNED)).exists():
+            shutil.copyfile(note, folder / LEARNED)
         if split is None:
             _remove(folder, SEEN)
         else:
@@ -112,8 +117,8 @@ def _become(target: Path, source: Path) -> Path:
     """`target` gets the model and the record of `source`, or loses its own."""
     record = _record(source)
     _recover(target)
-    kept = [name for name in (MODEL, RECORD, SEEN) if record and (source / name).exists()]
-    lost = [name for name in (MODEL, RECORD, SEEN) if name not in kept]
+    kept = [name for name in FILES if record and (source / name).exists()]
+    lost = [name for name in FILES if name not in kept]
     if _digests(target) != _digests(source) or any(_tracked(target / name).exists() for name in lost):
         with _changed(target) as folder:
             for name in kept:
@@ -178,7 +183,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {name: _sha256(folder / name) for name in (MODEL, RECORD, SEEN) if (folder / name).exists()}
+    return {name: _sha256(folder / name) for name in FILES if (folder / name).exists()}
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from tasks.box_judge import box_judge
 from tasks.box_report import box_report
 from tasks.detector import detector
 from tasks.io import read_json
+from tasks.training import learned_from
 from tutelage.models.files import load_detector, save_detector
 from tutelage.types import BadInput
 
@@ -47,6 +48,8 @@ def test_where_nothing_is_in_production_the_baseline_is_to_beat(rivals):
     assert [check["name"].partition(",")[0] for check in verdict["checks"]][:2] == ["gain on the baseline", "AP50"]
     assert verdict["reasons"][-1] == "So the supervised baseline is kept."
     assert kept == verdict["digests"]["champion"] == verdict["digests"]["baseline"]
+    folder = rivals[1]
+    assert learned_from(folder / "judge") == learned_from(folder / "baseline") == ["labelled", "holdout"]
 
 
 def test_images_of_a_group_are_drawn_together(rivals):

@@ -13,9 +13,9 @@ from tasks.committee_params import CommitteeParams, Member
 from tasks.compact import compact
 from tasks.compress_params import Link
 from tasks.evaluate import evaluate
-from tasks.io import read_json
+from tasks.io import read_json, write_json
 from tasks.pate import pate
-from tasks.training import rows_of
+from tasks.training import NOTE, learned_from, rows_of
 from tutelage.data.manifest import read_split, read_truth
 from tutelage.methods.multi_teacher_avg import MultiTeacherAvg
 from tutelage.models.backbone import NetworkSpec
@@ -60,6 +60,28 @@ def test_members_are_trained_or_taken_and_a_student_hears_them(split, tmp_path):
     starting = replace(params.compress, student=replace(student, start="teacher"), chain={1: replace(link, network={})})
     with pytest.raises(BadInput, match="the teacher is 4 networks, the first"):
         compact(split, out, params=replace(params, compress=starting), out=tmp_path / "other/1")
+
+
+@pytest.mark.parametrize(
+    ("notes", "trained", "known"),
+    [
+        ([], True, ["labelled"]),
+        ([["holdout", "labelled"]], True, ["holdout", "labelled"]),
+        ([["labelled"], ["pool"]], False, ["labelled", "pool"]),
+        ([["labelled"], None], True, []),  # nobody knows whether all have left the hold-out alone
+        ([["holdout"], None], False, ["holdout"]),  # but that one has not is known
+    ],
+)
+def test_a_committee_has_learned_from_all_that_its_members_have(split, tmp_path, notes, trained, known):
+    members = [Member()] * trained
+    for number, roles in enumerate(notes):
+        folder = save(tmp_path / f"there{number}", new_network(number))
+        if roles is not None:
+            write_json(folder / NOTE, roles)
+        members.append(Member(model=str(folder)))
+    out = committee(split, params=params_for(*members, steps=1), out=tmp_path / "committee")
+    assert learned_from(out) == known
+    assert (out / NOTE).exists() == bool(known)
 
 
 def test_what_was_cut_off_goes_on_with_the_member_that_was_being_trained(split, tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,11 @@ from torch import nn
 
 from tasks import latency
 from tasks.answers import read_answers, write_answers
+from tasks.calibrate import calibrate
+from tasks.io import write_json
 from tasks.judge import digest_of_test, judge
+from tasks.promote import by_hand
+from tasks.training import NOTE, learned_from
 from tutelage.data.manifest import read_split
 from tutelage.models.files import load_model
 from tutelage.train.settings import Compute
@@ -140,6 +145,19 @@ def test_a_candidate_that_beats_production_is_promoted(world, tmp_path):
     verdict, _ = run(world, tmp_path, candidate=range(10), baseline=range(30), champion=poor)
     assert (verdict["promote"], verdict["winner"], verdict["champion"]) == (True, "candidate", "production")
     assert "not inferior to the model in production" in verdict["reasons"][1]
+
+
+@pytest.mark.parametrize(("better", "winner"), [(range(10), "candidate"), (range(60), "baseline")])
+def test_what_the_winner_has_learned_from_goes_with_it_into_production(world, tmp_path, better, winner):
+    models = {name: tmp_path / name for name in ("candidate", "baseline")}
+    for name, folder in models.items():
+        shutil.copytree(world[name], folder)
+        write_json(folder / NOTE, ["holdout", name])
+    _, out = run({**world, **models}, tmp_path, candidate=better, baseline=range(30))
+    assert learned_from(out) == ["holdout", winner]
+    production = by_hand(out, tmp_path / "registry")
+    with pytest.raises(BadInput, match=r"production has learned from the hold-out.*Take a model trained without it"):
+        calibrate(world["split"], production, params=small_params(), out=tmp_path / "calibration")
 
 
 def test_production_stays_but_a_better_baseline_is_pointed_at(world, tmp_path):

@@ -11,6 +11,7 @@ from small_work import make_split
 
 from tasks.io import read_json, write_json
 from tasks.promote import MODEL, RECORD, SEEN, by_hand, main, promote, restore, snapshot_champion
+from tasks.training import NOTE, learned_from
 from tutelage.data.manifest import read_split
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.detectors import DetectorSpec, create_detector
@@ -86,6 +87,16 @@ def test_the_pool_that_a_model_learned_from_goes_with_it(tmp_path: Path, registr
     assert not (registry / "production" / SEEN).exists()
     restore(registry)
     assert pq.read_table(registry / "production" / SEEN)["sha256"].to_pylist() == pool
+
+
+def test_what_a_model_has_learned_from_goes_with_it(tmp_path: Path, registry: Path) -> None:
+    first = judged(tmp_path / "first", 1)
+    write_json(first / NOTE, ["holdout", "labelled"])
+    promote(first, registry)
+    assert learned_from(snapshot_champion(registry)) == ["holdout", "labelled"]
+    promote(judged(tmp_path / "second", 2), registry)  # of which that is not known
+    assert not (registry / "production" / NOTE).exists()
+    assert learned_from(restore(registry)) == ["holdout", "labelled"]
 
 
 def test_by_hand_no_verdict_is_asked(tmp_path: Path, registry: Path) -> None:
