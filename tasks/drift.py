@@ -16,7 +16,7 @@ from tasks.io import whole, write_json
 from tasks.params import Params
 from tasks.text import percent
 from tasks.text import table as markdown
-from tasks.training import rows_of
+from tasks.training import check_unlearned, rows_of
 from tutelage.data.appearance import appearance
 from tutelage.data.fourier import in_style
 from tutelage.data.images import Images
@@ -32,9 +32,11 @@ from tutelage.types import BadInput, Network
 def drift(split: Path, model: Path, new: Path | None = None, *, params: Params, out: Path) -> Path:
     """Hold-out and pool, and the pool of another split if given -> drift.json (kind of shift, tests), report.md.
 
-    Only labels of the hold-out are read. Images are drawn from the seed.
+    Only labels of the hold-out are read. Images are drawn from the seed. BadInput for a model that has learned from the
+    hold-out: it is surer of it than of any other image, which would look like a drift.
     """
     table, wanted = read_split(split), params.adapt.drift
+    check_unlearned(model)
     network, card = load_model(model / "model.safetensors")
     seen = Seen(table, network, card, params)
     rows, labels = rows_and_labels(table, card, "holdout")

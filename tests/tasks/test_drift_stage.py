@@ -1,10 +1,13 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 from small_work import darken, make_split, new_network, save, small_params, train
 
 from tasks.drift import drift
+from tasks.io import write_json
+from tasks.training import NOTE
 from tutelage.types import BadInput
 
 ROLES = {"labelled": 12, "holdout": 90, "pool": 90, "test": 3}
@@ -46,6 +49,14 @@ def test_a_split_without_a_pool_is_refused(tmp_path, world):
     split = make_split(tmp_path / "alone", ROLES | {"pool": 1})
     with pytest.raises(BadInput, match=r"pool has 1 image.*ingest.pool"):
         drift(split, world[1], params=small_params(), out=tmp_path / "drift")
+
+
+def test_a_model_that_has_learned_from_the_hold_out_is_refused(tmp_path, world):
+    split, model = world
+    learned = shutil.copytree(model, tmp_path / "model")
+    write_json(learned / NOTE, ["holdout", "labelled"])
+    with pytest.raises(BadInput, match="model has learned from the hold-out"):
+        drift(split, learned, params=small_params(), out=tmp_path / "drift")
 
 
 def test_too_few_draws_for_the_level_are_refused(tmp_path, world):
