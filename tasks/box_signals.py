@@ -14,10 +14,12 @@ from tasks.signals import FEW, Signal, class_divergence, empty, finite, named_of
 from tasks.text import percent
 from tasks.training import learned_from_holdout, rows_of
 from tutelage.data.boxes import Found, Given
+from tutelage.data.groups import units_of
 from tutelage.data.manifest import classes_of
 from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.metrics.box_matching import match
 from tutelage.metrics.coco import OVERLAPS, bootstrap_ap, matched, score
+from tutelage.metrics.comparison import Units
 from tutelage.models.files import load_detector
 
 SAMPLE = 300  # pool images in which a student's boxes are looked at
@@ -35,6 +37,7 @@ class BoxSight:
     pool_student: list[Found] | None  # [p]
     broken: int  # numbers among the student's weights that are not finite
     learned: bool = False  # the student was trained on the hold-out: its boxes there prove nothing
+    units: Units | None = None  # hold-out [h]: what each image is one of, where images come in groups
 
     def opinions(self, kept: Sequence[Found]) -> dict[int, Found]:
         """The student's surest boxes in the sample by place in the pool, of each class as many as the teacher kept."""
@@ -65,6 +68,7 @@ def look(
         truth=truth, holdout_teacher=old, holdout_student=None if new is None else new[: len(held)],
         sample=sample.tolist(), pool_student=None if new is None else new[len(held) :],
         broken=not_finite(load_detector(student / "model.safetensors")[0]), learned=learned_from_holdout(student),
+        units=units_of(table["id"].take(pa.array(held)).to_pylist(), params.detection.split.groups),
     )  # fmt: skip
 
 
@@ -143,7 +147,8 @@ def _flips(previous: Sequence[Found] | None, kept: Sequence[Found], limits: Guar
 
 
 def _drop(sight: BoxSight, classes: list[str], params: Params) -> Signal:
-    """A breach is a drop above the limit that chance does not explain: a few objects are no evidence."""
+    """A breach is a drop above the limit that chance does not explain: a few objects are no evidence, and no more are
+    many frames of one video."""
     limit, most = params.detection.guard.max_drop, params.detection.evaluate.max_detections
     objects = any((~one.crowd).any() for one in sight.truth)
     if sight.holdout_student is None or not objects or sight.learned:
@@ -154,7 +159,7 @@ def _drop(sight: BoxSight, classes: list[str], params: Params) -> Signal:
     assert before is not None
     assert after is not None
     now, then = (matched(sight.truth, said, classes, max_detections=most, overlaps=OVERLAPS[:1]) for said in (new, old))
-    gain = bootstrap_ap(now, then, resamples=RESAMPLES, seed=params.seed)
+    gain = bootstrap_ap(now, then, resamples=RESAMPLES, seed=params.seed, units=sight.units)
     detail = (
         f"on {len(sight.truth)} hold-out images the teacher's AP50 is {100 * before:.1f}, the student's "
         f"{100 * after:.1f} (a breach is a drop above {100 * limit:g} points with a 95 % interval below 0; it is "

@@ -20,7 +20,8 @@ from tasks.pictures import png, png_bytes
 from tasks.text import percent
 from tasks.text import table as markdown
 from tasks.trial import PLAIN, Arena, Trial, arena, entrants, finished, one
-from tutelage.metrics.comparison import Interval, paired_bootstrap
+from tutelage.data.groups import units_of
+from tutelage.metrics.comparison import Interval, Units, paired_bootstrap
 from tutelage.types import BadInput, Diverged
 
 
@@ -75,7 +76,8 @@ def tabulate(place: Arena, out: Path) -> Path:
     plain = [trial for trial in trials[PLAIN] if trial is not None]
     if len(plain) < len(seeds):
         raise BadInput(f"{out} has no result of {PLAIN!r} for every seed, which all others are compared with. Run it")
-    rows = [row(name, found, plain, place.params) for name, found in trials.items()]
+    units = units_of(place.measured, place.params.split.groups)
+    rows = [row(name, found, plain, place.params, units=units) for name, found in trials.items()]
     rows = [rows[0], *sorted(rows[1:], key=lambda row: -row.gain.estimate if row.gain else np.inf)]
     figure = gains_chart([Gained(r.name, *r.gain, r.cost or 0.0) for r in rows[1:] if r.gain])
     about = _about(place, plain)
@@ -87,8 +89,10 @@ def tabulate(place: Arena, out: Path) -> Path:
     return out
 
 
-def row(name: str, trials: list[Trial | None], plain: list[Trial], params: Params) -> Row:
-    """A method's line of the table, its seeds paired with those of plain training."""
+def row(
+    name: str, trials: list[Trial | None], plain: list[Trial], params: Params, *, units: Units | None = None
+) -> Row:
+    """A method's line of the table, its seeds paired with those of plain training; images are drawn by `units`."""
     found = [trial for trial in trials if trial is not None]
     method = found[0].method if found else ""
     failed = [f"seed {trial.seed}: {trial.failed}" for trial in found if trial.failed]
@@ -99,7 +103,7 @@ def row(name: str, trials: list[Trial | None], plain: list[Trial], params: Param
     seconds, reference = (np.median([trial.seconds_per_step or 0.0 for trial in group]) for group in (found, plain))
     gain = paired_bootstrap(
         np.stack([trial.answers for trial in found]), np.stack([trial.answers for trial in plain]),
-        resamples=params.judge.resamples, seed=params.seed,
+        resamples=params.judge.resamples, seed=params.seed, units=units,
     ).difference  # fmt: skip
     return Row(
         name, method, accuracy,

@@ -45,7 +45,7 @@ def guard(split: Path, teacher: Path, labels: Path, student: Path, *, params: Pa
     if (student / "passed.json").exists() or not answers.num_rows:
         decision = passed_on(before, student)
     else:
-        sight = look(table, teacher, student, params.compute)
+        sight = look(table, teacher, student, params.compute, groups=params.split.groups)
         previous = _previous(teacher, answers)
         signals = measure(table, answers, previous, sight, params.guard)
         decision = decide(signals, before["unsupervised_weight"], params.guard)

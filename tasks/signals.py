@@ -11,10 +11,11 @@ from torch import nn
 from tasks.params import Guard
 from tasks.text import percent
 from tasks.training import labels_of, learned_from_holdout, rows_of
+from tutelage.data.groups import units_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.metrics.classification import accuracy
-from tutelage.metrics.comparison import flip_share, jensen_shannon, sign_test
+from tutelage.metrics.comparison import Units, changes, flip_share, jensen_shannon, sign_test
 from tutelage.models.files import load_model
 from tutelage.train.predict import predict
 from tutelage.train.settings import Compute
@@ -48,6 +49,7 @@ class Sight:
     pool_student: np.ndarray | None  # [p]
     broken: int  # numbers among the student's weights and answers that are not finite
     learned: bool = False  # the student was trained on the hold-out: its answers there prove nothing
+    units: Units | None = None  # hold-out [h]: what each image is one of, where images come in groups
 
     @property
     def opinions(self) -> dict[str, int]:
@@ -57,8 +59,8 @@ class Sight:
         return dict(zip(self.pool_ids, self.pool_student.tolist(), strict=True))
 
 
-def look(table: pa.Table, teacher: Path, student: Path, compute: Compute) -> Sight:
-    """Ask both networks about the hold-out and an evenly spaced sample of the pool."""
+def look(table: pa.Table, teacher: Path, student: Path, compute: Compute, *, groups: str | None = None) -> Sight:
+    """Ask both networks about the hold-out and an evenly spaced sample of the pool. `groups` as split.groups."""
     holdout, pool = rows_of(table, "holdout"), rows_of(table, "pool")
     sample = pool[np.linspace(0, len(pool) - 1, min(SAMPLE, len(pool))).astype(np.int64)]
     rows = np.concatenate([holdout, sample])
@@ -87,6 +89,7 @@ def look(table: pa.Table, teacher: Path, student: Path, compute: Compute) -> Sig
         pool_student=None if new is None else new[cut:],
         broken=broken,
         learned=learned_from_holdout(student),
+        units=units_of(table["id"].take(pa.array(holdout)).to_pylist(), groups),
     )
 
 
@@ -143,19 +146,21 @@ def _flips(previous: np.ndarray | None, label: np.ndarray, limits: Guard) -> Sig
 
 
 def _drop(sight: Sight, limits: Guard) -> Signal:
-    """A breach is a drop above the limit that chance does not explain: of 100 images, one is no evidence."""
+    """A breach is a drop above the limit that chance does not explain: of 100 images, one is no evidence, and no more
+    are 100 frames of one video."""
     limit = limits.max_drop
     if sight.holdout_student is None or not len(sight.truth) or sight.learned:
         why = "the student has learned from the hold-out" if sight.learned else "the student cannot answer"
         why = why if len(sight.truth) else "the split has no hold-out"
         return Signal(None, limit, False, f"{why}, so student and teacher were not compared")
     old, new = sight.holdout_teacher == sight.truth, sight.holdout_student == sight.truth
-    lost, gained = int((old & ~new).sum()), int((new & ~old).sum())
+    (lost, gained), (fewer, more) = changes(old, new), changes(old, new, units=sight.units)
     before, after = (accuracy(sight.truth, said) for said in (sight.holdout_teacher, sight.holdout_student))
-    chance = sign_test(lost, gained)
+    chance = sign_test(fewer, more)
+    grouped = "" if sight.units is None else f", by groups {fewer} lost, {more} gained"
     detail = (
         f"on {_counted(len(old), 'hold-out image')} the teacher is right on {percent(before)}, the student "
-        f"on {percent(after)}: {lost} lost, {gained} gained (a breach is a drop above {percent(limit)} "
+        f"on {percent(after)}: {lost} lost, {gained} gained{grouped} (a breach is a drop above {percent(limit)} "
         f"with a sign test below {SIGNIFICANCE:g}; it is {chance:.3f})"
     )
     value = before - after

@@ -43,6 +43,14 @@ class Arena:
     pseudo: PseudoLabels  # of the pool
     params: Params
 
+    @property
+    def measured(self) -> list[str]:
+        """Ids of the images that answers are of, in their order."""
+        ids: list[str] = (
+            self.table["id"].take(pa.array(rows_of(self.table, self.params.compare.measured_on))).to_pylist()
+        )
+        return ids
+
 
 @dataclass(frozen=True)
 class Trial:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tutelage.metrics.comparison import (
     accuracy_interval,
+    changes,
     f1_gain,
     flip_share,
     jensen_shannon,
@@ -149,6 +150,15 @@ def test_accuracy_interval_is_the_binomial_one():
 )
 def test_sign_test_counts_the_tosses(lost, gained, chance):
     assert sign_test(lost, gained) == pytest.approx(chance)
+
+
+def test_a_group_is_one_toss():
+    before, after = (np.array(right, bool) for right in ([1, 1, 1, 0, 1, 0], [0, 0, 1, 1, 1, 0]))
+    assert changes(before, after) == (2, 1)
+    assert changes(before, after, units=np.array([0, 0, 1, 1, 2, 2])) == (1, 1)  # the third changes nothing
+    assert changes(before, after, units=np.array([0, 1, 0, 1, 0, 1])) == (1, 0)  # the second loses one and gains one
+    frames = np.repeat(np.arange(6), 10)
+    assert changes(before[frames], after[frames], units=frames) == changes(before, after)
 
 
 def test_f1_by_hand():

@@ -12,7 +12,7 @@ import tasks.box_student as students
 from tasks.box_answers import kept_boxes, marked, read_found, read_store
 from tasks.box_guard import ANSWERS, OPINIONS
 from tasks.box_params import BoxRound
-from tasks.box_signals import BoxSight, as_many, changed_share, measure
+from tasks.box_signals import BoxSight, as_many, changed_share, look, measure
 from tasks.io import read_json
 from tutelage.data.boxes import Found, nothing_found
 from tutelage.data.manifest import read_split
@@ -98,6 +98,33 @@ def test_a_student_that_lost_the_objects_of_the_holdout_is_a_breach_unless_it_le
     assert lost.value == pytest.approx(1.0)
     assert lost.breached
     assert signals(world, [found(A, B)] * 7, student=found(C, C), learned=True)["drop"].value is None
+
+
+def test_images_of_a_group_are_drawn_together(world):
+    """Lost objects in most of the hold-out are a breach, and none where all of that is one video."""
+    params, folder = world
+    table = read_split(folder / "split")
+    right, lost = found(A, B), found(C, C)
+    truth = marked(folder / "split", table, "holdout").given[:1] * 8
+    sight = BoxSight(
+        truth=truth, holdout_teacher=[right] * 8, holdout_student=[lost] * 6 + [right] * 2, sample=[0],
+        pool_student=[right], broken=0,
+    )  # fmt: skip
+    for units, breached in ((None, True), (np.arange(8), True), (np.array([0] * 6 + [1, 2]), False)):
+        said = measure(folder / "split", table, ([right] * 7, None), dataclasses.replace(sight, units=units), params)[
+            "drop"
+        ]
+        assert said.value > 0.5
+        assert said.breached == breached
+
+
+def test_the_groups_of_the_split_are_those_of_the_guard(world):
+    params, folder = world
+    split = dataclasses.replace(params.detection.split, groups="()")
+    params = dataclasses.replace(params, detection=dataclasses.replace(params.detection, split=split))
+    table, teacher = read_split(folder / "split"), folder / "teacher"
+    sight = look(folder / "split", table, (teacher, teacher), [nothing_found()] * 7, params)
+    assert sight.units.tolist() == [0] * len(sight.truth)
 
 
 def test_a_collapsed_student_names_few_classes(world):

@@ -210,6 +210,24 @@ def test_gain_and_cost_by_hand():
     assert row("kd", [better[0], None], plain, settings()).note == "1 of 2 seeds are finished"
 
 
+def test_images_of_a_group_are_drawn_together(world, tmp_path):
+    """Ten frames of each image prove no more than the image; all of the test as one group is drawn as it is."""
+    plain, better = [1, 0, 0, 0, 1, 1, 0, 1], [1, 1, 1, 0, 0, 1, 1, 1]
+    frames, params = np.repeat(np.arange(8), 10), settings()
+
+    def gain(places, units):
+        said = ([trial(name, np.array(right)[places])] for name, right in (("kd", better), (PLAIN, plain)))
+        return row("kd", *said, params, units=units).gain
+
+    once = gain(np.arange(8), None)
+    assert gain(frames, frames) == once
+    assert gain(frames, None).low > once.low
+    params = settings(seeds=[0], steps=1)
+    compare(*world, params=replace(params, split=replace(params.split, groups="()")), out=tmp_path / "out")
+    found = rows_of(tmp_path / "out")["kd"]["gain"]
+    assert found["low"] == found["high"] == pytest.approx(found["estimate"])
+
+
 def test_every_method_takes_part_where_none_is_named():
     params = small_params()
     assert params.compare.methods is None

@@ -242,6 +242,30 @@ def test_a_drop_must_be_large_and_beyond_chance(world, lost, gained, both, breac
     assert f"{lost} lost, {gained} gained" in found.detail
 
 
+def test_a_group_of_the_hold_out_is_one_toss(world):
+    """Five lost images are once in thirty-two; frames of one video would be once in two."""
+    seen = sight(5, 0, 95)
+    assert "groups" not in signals(world, seen=seen)["drop"].detail
+    alone = signals(world, seen=replace(seen, units=np.arange(100)))["drop"]
+    assert alone.breached
+    found = signals(world, seen=replace(seen, units=np.maximum(np.arange(100) - 4, 0)))["drop"]
+    assert not found.breached
+    assert found.value == alone.value
+    assert "5 lost, 0 gained, by groups 1 lost, 0 gained (a breach" in found.detail
+    assert found.detail.endswith("it is 0.500)")
+
+
+def test_the_groups_of_the_split_are_those_of_the_guard(world, tmp_path):
+    """All of the hold-out as one group, by a pattern that finds the same in every path: one toss is no evidence."""
+    params = small_params()
+    paths = (world[name] for name in ("split", "teacher", "labels", "bad"))
+    guard(*paths, params=replace(params, split=replace(params.split, groups="()")), out=tmp_path / "guard")
+    found = json.loads((tmp_path / "guard" / "guard.json").read_text())["signals"]["drop"]
+    assert found["value"] > found["limit"]
+    assert not found["breached"]
+    assert "by groups 1 lost, 0 gained" in found["detail"]
+
+
 def test_share_without_label(world):
     assert not signals(world, label=[0] * 100, kept=[1] * 2 + [0] * 98)["empty"].breached  # 98 % is the limit
     assert signals(world, label=[0] * 100, kept=[1] + [0] * 99)["empty"].breached

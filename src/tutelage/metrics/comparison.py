@@ -71,10 +71,25 @@ def accuracy_interval(
     return interval(measured[:, 0] / measured[:, 1], drawn[:, 0] / drawn[:, 1], confidence)
 
 
+def changes(
+    before: Bool[np.ndarray, " n"], after: Bool[np.ndarray, " n"], *, units: Units | None = None
+) -> tuple[int, int]:
+    """How many images are lost, right before and wrong after, and how many gained: what `sign_test` is asked about.
+
+    With `units`, how many of these lost more images than they gained, and gained more than they lost: images that
+    resemble each other are no tosses of their own.
+    """
+    net = after.astype(np.int64) - before.astype(np.int64)
+    if units is not None:
+        net = np.bincount(units, weights=net)
+    return int((net < 0).sum()), int((net > 0).sum())
+
+
 def sign_test(lost: int, gained: int) -> float:
     """Chance that a coin explains at least `lost` of `lost + gained` changed answers: small when losing is real.
 
     The exact one-sided McNemar test: only images that one classifier gets right and the other wrong speak.
+    Of images that resemble each other `changes` counts units.
     """
     return float(bdtrc(lost - 1, lost + gained, 0.5)) if lost > 0 else 1.0
 
