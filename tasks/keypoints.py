@@ -105,7 +105,8 @@ def _check_alike(data: Path, train: Poses, test: Poses) -> None:
 
 def _key(params: Params, train: Poses) -> str:
     """A name for checkpoints that no other data or params share."""
-    digest = hashlib.sha256(f"{params.keypoints} {params.seed} {train.joints}".encode())
+    told = f"{params.keypoints} {params.seed} {params.compute.arithmetic} {train.joints}"
+    digest = hashlib.sha256(told.encode())
     for found in train.objects:
         for array in (found.pixels, found.points, found.visible):
             digest.update(np.ascontiguousarray(array).tobytes())

@@ -9,10 +9,10 @@ from interrupted import interrupted
 from small_work import contents, make_split, small_params
 
 from tasks.io import read_json
-from tasks.keypoints import keypoints
+from tasks.keypoints import _key, keypoints
 from tasks.keypoints_params import KeypointsParams
 from tasks.params import load
-from tutelage.data.keypoints import EXTREMES
+from tutelage.data.keypoints import EXTREMES, Found, Poses
 from tutelage.models.poses import PoseSpec, load_poses
 from tutelage.train.okdhp import OKDHP
 from tutelage.train.settings import Optimiser
@@ -47,6 +47,20 @@ def test_networks_are_the_same_where_a_run_was_cut(tmp_path, monkeypatch):
     assert sizes[0] == sizes[1] < sizes[2]
     student = load_poses(tmp_path / "whole/student.safetensors")
     assert (student.spec, student.joints) == (params.keypoints.network, [*EXTREMES])
+
+
+@pytest.mark.parametrize("change", [{"threads": 2}, {"precision": "bf16"}, {"device": "auto"}])
+def test_a_checkpoint_of_other_arithmetic_is_not_continued_and_one_of_other_workers_is(change):
+    params, train = (
+        params_for(),
+        Poses([Found(np.zeros((8, 8, 3), np.uint8), np.ones((1, 2), np.float32), np.array([True]), 8.0)], ("top",)),
+    )
+
+    def key(**changes):
+        return _key(replace(params, compute=replace(params.compute, **changes)), train)
+
+    assert key(**change) != key()
+    assert key(workers=3, checkpoint_seconds=1.0) == key()
 
 
 def coco(folder, name, grey, **marked):
