@@ -2,6 +2,7 @@ import copy
 import json
 from dataclasses import asdict, replace
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save
@@ -211,3 +212,17 @@ def test_a_stem_that_torch_writes_beyond_memory_for_is_not_laid_out_so():
     net = create(NetworkSpec(name="repvgg_a0", image_size=32), 3, download=False)
     assert copy.deepcopy(net).layout == torch.contiguous_format
     net(torch.rand(2, 3, 32, 32)).logits.sum().backward()
+
+
+def test_weights_that_cannot_be_downloaded_are_told_with_the_way_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    published = NetworkSpec(name="test_resnet", image_size=64, pretrained=True)
+    with pytest.raises(BadInput, match=r"weights of test_resnet could not be downloaded \(.*Set it to false, or copy"):
+        create(published, 3)
+    assert create(published, 3, download=False).widths == create(replace(published, pretrained=False), 3).widths
+
+
+def test_a_network_without_published_weights_is_told():
+    with pytest.raises(BadInput, match=r"timm .* has no weights of coatnet_0_224\. Set it to false"):
+        create(NetworkSpec(name="coatnet_0_224", image_size=224, pretrained=True), 3)

@@ -138,11 +138,22 @@ def small_resnet(width: int, classes: int) -> nn.Module:
 
 
 def from_timm(name: str, classes: int, download: bool) -> nn.Module:
-    """Raises BadInput where timm does not know the network, or cannot say what it sees on the way."""
+    """Raises BadInput where timm does not know the network, cannot say what it sees on the way, or cannot download its
+    published weights."""
     import timm
 
     _check_known(name)
-    net: nn.Module = timm.create_model(name, pretrained=download, num_classes=classes)
+    if download and not timm.is_model_pretrained(name):
+        raise BadInput(
+            f"network.pretrained is true, but timm {timm.__version__} has no weights of {name}. Set it to false"
+        )
+    try:
+        net: nn.Module = timm.create_model(name, pretrained=download, num_classes=classes)
+    except OSError as error:  # as those of huggingface_hub and urllib are
+        raise BadInput(
+            f"network.pretrained is true, but the published weights of {name} could not be downloaded ({error}). Set "
+            "it to false, or copy ~/.cache/huggingface from a machine that has downloaded them"
+        ) from error
     if not hasattr(net, "forward_intermediates"):
         raise BadInput(f"network.name is {name!r}, which has no forward_intermediates in timm {timm.__version__}")
     return net
