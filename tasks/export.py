@@ -15,7 +15,7 @@ from tasks.params import Params
 from tasks.text import percent, table
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_split
-from tutelage.models.export import FILES, Session, write_fp16, write_fp32, write_int8
+from tutelage.models.export import FILES, CannotRun, Session, write_fp16, write_fp32, write_int8
 from tutelage.models.files import Card, load_model
 from tutelage.types import BadInput, Network
 
@@ -37,23 +37,23 @@ def export(split: Path, model: Path, *, params: Params, out: Path) -> Path:
     """A model's folder -> model.onnx for any number of images, its half precision and 8-bit copies, export.json,
     report.md, and latency.json, which DVC does not track: it says what this machine took.
 
-    Fails when the float32 file answers otherwise than PyTorch. Where a copy cannot be made, `out` has the others, and
-    it fails at its end.
+    Fails when the float32 file answers otherwise than PyTorch. Where a copy cannot be made, or not be run, `out` has
+    the others, and it fails at its end.
     """
     network, card = load_model(model / "model.safetensors")
     data = read_split(split)
     rows, labels = rows_and_labels(data, card, "test")
     images = Images.open(data, card.image_size)
     torch.set_num_threads(params.compute.threads)
-    truth = _ask(_exact(network), images, rows, params.evaluate.batch)
+    ask = partial(_ask, images=images, rows=rows, batch=params.evaluate.batch)
+    truth = ask(_exact(network))
     with whole(out) as folder:
         files = {name: folder / file for name, file in FILES.items()}
         write_fp32(network, files["fp32"], size=card.image_size)
         failed = _convert(files)
-        sessions = {name: Session(path, threads=params.compute.threads) for name, path in files.items()}
+        sessions, answers = _run(files, ask, failed, threads=params.compute.threads)
         found = {}
-        for name, session in sessions.items():
-            said = _ask(session, images, rows, params.evaluate.batch)
+        for name, said in answers.items():
             apart, right = float(np.abs(said - truth).max()), float((said.argmax(1) == labels).mean())
             found[name] = Variant(FILES[name], files[name].stat().st_size, apart, right)
         _check(found["fp32"], model)
@@ -79,10 +79,38 @@ def _convert(files: dict[str, Path]) -> list[str]:
         except BadInput:
             raise  # of what is not installed
         except (ValueError, RuntimeError) as error:
-            path = files.pop(name)
-            path.unlink(missing_ok=True)
-            failed.append(f"{path.name} cannot be made of this network ({error})")
+            failed.append(_left_out(files, name, f"cannot be made of this network ({error})"))
     return failed
+
+
+def _run(
+    files: dict[str, Path], ask: Callable[[Answer], np.ndarray], failed: list[str], *, threads: int
+) -> tuple[dict[str, Session], dict[str, np.ndarray]]:
+    """The sessions of `files` and what they answer. A smaller copy without answers, or whose numbers were too large for
+    it, is left out, and told in `failed`.
+
+    Raises BadInput where the float32 file cannot be run.
+    """
+    sessions, answers = {}, {}
+    for name in list(files):
+        try:
+            sessions[name] = Session(files[name], threads=threads)
+            answers[name] = ask(sessions[name])
+            if name != "fp32" and not np.isfinite(answers[name]).all():
+                raise CannotRun("it answers with numbers that are not finite")
+        except CannotRun as error:
+            if name == "fp32":
+                raise BadInput(f"onnxruntime cannot run this network ({error}). Choose another network.name") from error
+            sessions.pop(name, None), answers.pop(name, None)
+            failed.append(_left_out(files, name, f"cannot be run ({error})"))
+    return sessions, answers
+
+
+def _left_out(files: dict[str, Path], name: str, why: str) -> str:
+    """Takes a file away; what to tell of it."""
+    path = files.pop(name)
+    path.unlink(missing_ok=True)
+    return f"{path.name} {why}"
 
 
 def _exact(network: Network) -> Answer:

@@ -1,8 +1,10 @@
 import json
 import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import onnx
 import pytest
 from small_work import CLASSES, SPEC, contents, make_split, new_network, save, small_params, train
 
@@ -97,6 +99,49 @@ def test_a_copy_that_cannot_be_made_costs_none_of_the_others(world, tmp_path, mo
     assert {path.name for path in out.iterdir()} == names
     assert set(json.loads((out / "export.json").read_text())["variants"]) == {"fp32", "fp16"}
     assert "model.int8.onnx cannot be made" in (out / "report.md").read_text()
+
+
+def unknown(fp32, path):
+    """A graph with an operator that there is not."""
+    graph = onnx.load(fp32)
+    graph.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(graph, path)
+
+
+def ending_in(operator, constant, fp32, path):
+    """The graph, and behind it one more operator with a constant."""
+    graph = onnx.load(fp32)
+    last = graph.graph.node[-1].output
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(constant, "constant"))
+    graph.graph.node.append(onnx.helper.make_node(operator, ["before", "constant"], [last[0]]))
+    last[0] = "before"
+    onnx.save(graph, path)
+
+
+stumbling = partial(ending_in, "Reshape", np.array([-1, 7]))  # it can be opened, and wants 7 numbers of an image
+flooded = partial(ending_in, "Div", np.float32([0]))
+
+
+@pytest.mark.parametrize("write", [lambda fp32, path: path.write_bytes(b"half"), unknown, stumbling, flooded])
+def test_a_copy_that_onnxruntime_cannot_run_costs_none_of_the_others(world, tmp_path, monkeypatch, write):
+    monkeypatch.setattr(tasks.export, "write_fp16", write)
+    out = tmp_path / "export"
+    with pytest.raises(BadInput, match=r"(?s)model\.fp16\.onnx cannot be run \(.*The other files are in"):
+        export(world["split"], world["model"], params=small_params(), out=out)
+    assert {path.name for path in out.glob("*.onnx")} == {"model.onnx", "model.int8.onnx"}
+    assert set(json.loads((out / "export.json").read_text())["variants"]) == {"fp32", "int8"}
+    assert set(json.loads((out / "latency.json").read_text())["milliseconds_per_image"]) == {"fp32", "int8"}
+    assert "model.fp16.onnx cannot be run" in (out / "report.md").read_text()
+
+
+def test_a_network_that_onnxruntime_cannot_run_is_refused(world, tmp_path, monkeypatch):
+    real = tasks.export.write_fp32
+    monkeypatch.setattr(
+        tasks.export, "write_fp32", lambda net, path, size: (real(net, path, size=size), stumbling(path, path))
+    )
+    with pytest.raises(BadInput, match=r"(?s)onnxruntime cannot run this network.*Choose another network\.name"):
+        export(world["split"], world["model"], params=small_params(), out=tmp_path / "export")
+    assert not (tmp_path / "export").exists()
 
 
 def test_precision_auto_still_compares_in_float32(world, tmp_path):

@@ -70,18 +70,37 @@ def write_int8(fp32: Path, path: Path) -> None:
         logging.disable(logging.NOTSET)
 
 
+class CannotRun(RuntimeError):
+    """onnxruntime refuses a file, or fails on it: an operator, say, that it does not have at this precision."""
+
+
 class Session:
-    """An ONNX file on the CPU, for images as arrays."""
+    """An ONNX file on the CPU, for images as arrays. Raises CannotRun where it is made, or asked."""
 
     def __init__(self, path: Path, *, threads: int):
         runtime = _import("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self._run = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run
+        with _told():
+            self._run = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run
 
     def __call__(self, images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, "n c"]:
-        logits: np.ndarray = self._run(["logits"], {"images": images})[0]
+        with _told():
+            logits: np.ndarray = self._run(["logits"], {"images": images})[0]
         return logits
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """onnxruntime's errors, which have nothing in common but Exception, as CannotRun."""
+    errors = _import("onnxruntime.capi.onnxruntime_pybind11_state")
+    names = (
+        "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException",
+    )  # fmt: skip
+    try:
+        yield
+    except tuple(getattr(errors, name) for name in names) as error:
+        raise CannotRun(f"{error}") from error
 
 
 @contextmanager
