@@ -61,6 +61,15 @@ class Looped:
             pixels = torch.from_numpy(self.source.images.many(rows[first : first + batch]))
             yield pixels.permute(0, 3, 1, 2).to(self.device).float().div(255)
 
+    def blank(self) -> torch.Tensor:
+        """Labels [m, s, s] of the target before anything is named: 0, and IGNORED around an image. int16."""
+        blank = np.zeros((len(self.source.pool), self.size, self.size), np.int16)
+        for place, labels in enumerate(blank):
+            nobody = self.unlabelled(place).segmentation
+            assert nobody is not None
+            labels[nobody.weight == 0] = IGNORED
+        return torch.from_numpy(blank)
+
 
 @dataclass(frozen=True)
 class Said:
@@ -116,10 +125,7 @@ def _critics(learner: AdaptSegNet, looped: Looped, student: MapLevels) -> Begun:
 def _both_ways(learner: BDL, looped: Looped, student: MapLevels) -> Begun:
     """The candidate's steps are those of all phases of all rounds."""
     each, settings = learner.sharing(looped.wanted.steps), looped.params.multitask.optimiser
-    blank = torch.zeros(
-        len(looped.source.pool), looped.size, looped.size, dtype=torch.int16, device=looped.device
-    )  # fmt: skip
-    state = bdl.begin(each, student, blank, settings, size=looped.size)
+    state = bdl.begin(each, student, looped.blank().to(looped.device), settings, size=looped.size)
 
     def feed(start: int, stop: int, pseudo: torch.Tensor) -> Iterator[Pair]:
         return looped.pairs(start, stop, Said(looped.unlabelled, pseudo.cpu().numpy().copy()))

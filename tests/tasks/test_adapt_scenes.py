@@ -206,6 +206,8 @@ def test_what_a_network_named_moves_with_the_view_and_frames_stay_unnamed(params
         assert (known.target[0] == IGNORE).all()
         assert (known.target[~inside] == IGNORE).all()
         assert (known.target[1:][inside[1:]] == place % 3).all()
+        around = dataclasses.replace(looped, unlabelled=low).blank()[place]
+        assert torch.equal(around == IGNORED, torch.from_numpy(~inside))
     (pair,) = looped.pairs(0, 1, said)
     (blank,) = looped.pairs(0, 1)
     assert torch.equal(pair.target, blank.target)

@@ -33,11 +33,26 @@ def test_thresholds_by_hand():
     assert class_thresholds(*sure(0.99, 0.99, 0.99).max(1), 2, cap=0.9).tolist() == pytest.approx([0.9, 0.0])
 
 
+def labelled(said, own=None):
+    top, guess = said.max(1)
+    return pseudo_labels(top, guess, 2, cap=0.9, own=torch.ones_like(guess, dtype=torch.bool) if own is None else own)
+
+
 def test_what_lies_below_its_class_is_ignored():
     said = torch.cat([sure(0.6, 0.7, 0.8), sure(0.4, 0.3, 0.2)])
-    assert pseudo_labels(*said.max(1), 2, cap=0.9).tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
+    assert labelled(said).tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
     maps = said.T[None, :, :, None]  # the same as pixels of one image
-    assert pseudo_labels(*maps.max(1), 2, cap=0.9)[0, :, 0].tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
+    assert labelled(maps)[0, :, 0].tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
+
+
+def test_what_surrounds_an_image_is_not_named_and_moves_no_threshold():
+    """Three pixels are the image's, whose element at round(3 / 2) = 2 is 0.8; with those around it, of six, 0.85."""
+    maps = sure(0.6, 0.7, 0.8, 0.85, 0.9, 0.95).T[None, :, :, None]
+    own = (torch.arange(6) < 3)[None, :, None]
+    assert labelled(maps)[0, :, 0].tolist() == [IGNORED] * 3 + [0] * 3
+    assert labelled(maps, own)[0, :, 0].tolist() == [IGNORED, IGNORED, 0] + [IGNORED] * 3
+    blank = torch.where(own, 0, IGNORED)
+    assert torch.equal(begin(SMALL, Levels(Tiny(4)), blank, SETTINGS, size=8).own, own)
 
 
 def start(student=None):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tutelage.methods.method import check
@@ -69,13 +69,13 @@ def class_thresholds(
 
 
 def pseudo_labels(
-    top: Float[Tensor, "n ..."], guess: Int[Tensor, "n ..."], classes: int, *, cap: float
+    top: Float[Tensor, "n ..."], guess: Int[Tensor, "n ..."], classes: int, *, cap: float, own: Bool[Tensor, "n ..."]
 ) -> Int[Tensor, "n ..."]:  # fmt: skip
     """Predicted class of each image or pixel, of whose probability is `top`; IGNORED strictly below its class's
-    threshold over all of them.
+    threshold over all of them. What is not `own`, as what surrounds an image, is IGNORED and moves no threshold.
     """
-    thresholds = class_thresholds(top.flatten(), guess.flatten(), classes, cap=cap)
-    return torch.where(top < thresholds[guess], IGNORED, guess)
+    thresholds = class_thresholds(top[own], guess[own], classes, cap=cap)
+    return torch.where((top < thresholds[guess]) | ~own, IGNORED, guess)
 
 
 @dataclass
@@ -85,6 +85,7 @@ class Run:
     translator: cyclegan.Run
     aligner: adaptsegnet.Run
     pseudo: Int[Tensor, "m ..."]  # of the whole target, in its order
+    own: Bool[Tensor, "m ..."]  # what is to be named: pixels that are an image's
     size: int  # pixels of an image's side
     step: int = 0
 
@@ -104,14 +105,14 @@ class Run:
 def begin(method: BDL, student: nn.Module, blank: Int[Tensor, "m ..."], settings: Optimiser, *, size: int) -> Run:
     """A run at step 0 from a network of the source that answers with a tuple of logits, as adaptsegnet's.
 
-    `blank` has the shape of the labels of the whole target; what it holds is not read.
+    `blank` has the shape of the labels of the whole target, and holds IGNORED where a pixel is no image's.
     """
     device = next(student.parameters()).device
     images = torch.zeros(2, 3, size, size, device=device)
     aligner = adaptsegnet.begin(method.align, student, images, settings)
     aligner.average.load_state_dict(student.state_dict())
     translator = cyclegan.begin(method.translate, size=size, device=device)
-    return Run(translator, aligner, torch.full_like(blank, IGNORED), size)
+    return Run(translator, aligner, torch.full_like(blank, IGNORED), blank != IGNORED, size)
 
 
 def fit(
@@ -149,7 +150,7 @@ def _enter(
         with torch.no_grad():
             said = [run.aligner.average(images)[0].softmax(1).max(1) for images in target()]
         top, guess = (torch.cat(part) for part in zip(*said, strict=True))
-        run.pseudo.copy_(pseudo_labels(top, guess, int(guess.max()) + 1, cap=method.cap))
+        run.pseudo.copy_(pseudo_labels(top, guess, int(guess.max()) + 1, cap=method.cap, own=run.own))
 
 
 def _steps(
