@@ -189,7 +189,7 @@ def test_with_a_test_of_ones_own_only_the_holdout_is_drawn_by_videos():
 
 
 def test_what_is_torn_and_what_is_near_is_told():
-    labels = videos(4, 2) | videos(1, 2, source="test", start=3) | many(1) | {"pool/v003_9.png": None}
+    labels = videos(4, 2) | videos(2, 2, source="test", start=3) | many(1) | {"pool/v003_9.png": None}
     table, _ = draw(make(labels), seed=0, labels_per_class=None, holdout=0.25, test_fraction=0.2, groups="v[0-9]+")
     [problem] = torn(table, "v[0-9]+")
     assert problem.startswith("1 group(s) have images to train on and to test on, such as labelled/cat/v003_0.png and")
@@ -198,6 +198,20 @@ def test_what_is_torn_and_what_is_near_is_told():
     assert any(note.startswith("1 image(s) of the pool are of groups that are tested on") for note in notes)
     assert next(torn(table, "x(y)")).startswith("split.groups (x(y)) finds nothing in the path of any labelled image")
     assert not [*torn(table, None), *told(table, None)]
+
+
+def test_a_test_of_one_group_proves_nothing_and_one_of_few_is_told():
+    def tested(number):
+        labels = videos(30, 2) | videos(number, 4, source="test", start=40)
+        return draw(make(labels), seed=0, labels_per_class=None, holdout=0.25, test_fraction=0.2, groups="v[0-9]+")[0]
+
+    [problem] = torn(tested(1), "v[0-9]+", "detection.split.groups")
+    assert problem.startswith(
+        "all 4 test images are of one group, such as test/cat/v040_0.png, by detection.split.groups"
+    )
+    assert not [*torn(tested(2), "v[0-9]+")]
+    assert any(note.startswith("The 8 test images are 2 by groups") for note in told(tested(2), "v[0-9]+"))
+    assert not any("by groups:" in note for note in told(tested(10), "v[0-9]+"))
 
 
 def test_what_is_drawn_together_is_numbered():

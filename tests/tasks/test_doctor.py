@@ -201,7 +201,7 @@ def test_a_split_of_other_roles(root):
 
 def test_groups_are_told(root):
     """The images of each class are 0.png to 7.png: a name is a group of two classes."""
-    notes = " ".join(examine(root, test=None, split={"groups": "[0-9]+"})["notes"])
+    notes = " ".join(examine(root, test=None, split={"groups": "[0-9]+", "test_fraction": 0.4})["notes"])
     assert "Groups of images: " in notes
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
+FEW = 10  # units of a test below which an interval drawn from them is told to be too narrow
+
 
 def group_of(name: str, pattern: str | None) -> str | None:
     """What `pattern`, a regular expression, finds in an image's path inside its source: its first group in brackets, or
@@ -44,6 +46,13 @@ def torn(table: pa.Table, pattern: str | None, param: str = "split.groups") -> I
             f"{members['test'][both[0]][0]} (both {both[0]!r}). Move each group to one side, or give no test of your "
             "own: it is then drawn by groups"
         )
+    names = _tested(table)
+    if len(names) > 1 and len({unit_of(name, pattern) for name in names}) == 1:
+        yield (
+            f"all {len(names)} test images are of one group, such as {names[0]}, by {param} ({pattern}): drawn "
+            "anew it is always the same, so any gain would look proven. Raise "
+            f"{param.rpartition('.')[0]}.test_fraction, or give a test of several groups"
+        )
 
 
 def told(table: pa.Table, pattern: str | None) -> Iterator[str]:
@@ -56,6 +65,13 @@ def told(table: pa.Table, pattern: str | None) -> Iterator[str]:
     alone = [name for name in table["id"].to_pylist() if group_of(name, pattern) is None]
     if alone:
         yield f"{len(alone)} image(s) are of no group and were drawn one by one, such as {alone[0]}"
+    names = _tested(table)
+    units = len({unit_of(name, pattern) for name in names})
+    if units < min(FEW, len(names)):
+        yield (
+            f"The {len(names)} test images are {units} by groups: what so few differ by says little of others, and "
+            f"intervals come out too narrow. Test on {FEW} groups or more"
+        )
     near = [
         name for group in sorted(members["pool"].keys() & members["test"].keys()) for name in members["pool"][group]
     ]
@@ -64,6 +80,11 @@ def told(table: pa.Table, pattern: str | None) -> Iterator[str]:
             f"{len(near)} image(s) of the pool are of groups that are tested on, such as {near[0]}: a student learns "
             "from them, though without labels. Take them out if they show nearly the same"
         )
+
+
+def _tested(table: pa.Table) -> list[str]:
+    pairs = zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True)
+    return [name for name, role in pairs if role == "test"]
 
 
 def _members(table: pa.Table, pattern: str) -> dict[str, dict[str, list[str]]]:
