@@ -2,11 +2,13 @@
 
 A task's positional paths are its inputs, in the order of its signature; the last path is what it writes.
 `python -m tasks` lists the verbs, `python -m tasks VERB --help` says what is in the files.
-`python -m tasks check` only validates params.yaml; `python -m tasks init FOLDER` writes your own images into it.
+`python -m tasks check` only validates params.yaml; `python -m tasks init FOLDER` writes your own images into it;
+`python -m tasks answer FOLDER` adds what people have labelled in a folder of `ask` to your labelled images.
 
 Exit codes: 0 done, 1 failed, 2 bad input or params.
 """
 
+import argparse
 import importlib
 import inspect
 import os
@@ -26,7 +28,7 @@ from tasks.warm import handed_over
 VERBS = (
     "fetch", "ingest", "split", "doctor", "teacher", "baseline", "oracle", "calibrate", "pseudo_label", "student",
     "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare", "lesson",
-    "committee", "pate", "strings", "keypoints",
+    "committee", "pate", "ask", "strings", "keypoints",
     "compose", "compose_domains", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label",
     "box_crops", "box_names", "box_student", "box_guard",
     "box_evaluate", "box_fuse", "box_judge", "box_report", "box_compact", "box_compact_judge",
@@ -94,7 +96,21 @@ def _init(paths: list[str]) -> list[str]:
     return init(Path(paths[0]))
 
 
-OTHERS = {"check": _check, "init": _init}  # not tasks: they read and write params.yaml
+def _answer(paths: list[str]) -> list[str]:
+    from tasks.answer import answer
+    from tasks.params import load
+
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks answer", description=inspect.getdoc(answer), formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="what `python -m tasks ask` wrote")
+    parser.add_argument("domain", nargs="?", metavar="DOMAIN", help="of ingest.labelled, where it names several")
+    parser.add_argument("--new", action="append", default=[], metavar="CLASS", help="a class from now on; repeat it")
+    given = parser.parse_args(paths)
+    return answer(given.folder, params=load(), domain=given.domain, new=given.new)
+
+
+OTHERS = {"check": _check, "init": _init, "answer": _answer}  # not tasks: they write params.yaml, or what it names
 
 
 def usage(verb: str) -> str:

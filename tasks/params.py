@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from tasks.adapt_params import Adapt
 from tasks.adapt_scenes_params import AdaptScenes
+from tasks.ask_params import AskParams
 from tasks.box_params import Detection
 from tasks.committee_params import CommitteeParams
 from tasks.compact_depth_params import CompactDepth
@@ -187,6 +188,7 @@ class Params:
     lesson: LessonParams
     committee: CommitteeParams
     pate: PATE = field(default_factory=PATE)
+    ask: AskParams = field(default_factory=AskParams)
     strings: StringsParams
     keypoints: KeypointsParams
     detection: Detection

@@ -33,7 +33,7 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
 
     A shard that is finished is never labelled again: a run that was killed goes on with the next one.
     """
-    table, rules = read_split(split), _rules(calibration / "calibration.json")
+    table, rules = read_split(split), rules_of(calibration / "calibration.json")
     network, card = load_model(teacher / "model.safetensors")
     if rules["teacher"] != card.sha256:
         raise BadInput(f"{calibration} was made for another teacher than {teacher}. Run `dvc repro` to calibrate again")
@@ -57,7 +57,7 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
     return out
 
 
-def _rules(path: Path) -> dict[str, Any]:
+def rules_of(path: Path) -> dict[str, Any]:
     """What calibrate wrote. Raises BadInput for anything else."""
     again = "Run `dvc repro` to calibrate again"
     try:
@@ -73,6 +73,12 @@ def _rules(path: Path) -> dict[str, Any]:
             f"or, of the temperature, 0. {again}"
         )
     return dict(rules)
+
+
+def soft(said: np.ndarray, rules: dict[str, Any]) -> np.ndarray:
+    """Logits as the probabilities that a calibration makes of them, float32."""
+    probabilities = calibrated(said, rules["temperature"])
+    return probabilities if rules["alignment"] is None else aligned(probabilities, np.array(rules["alignment"]))
 
 
 def shards(
@@ -94,9 +100,7 @@ def shards(
 
 def _table(names: pa.Array, said: np.ndarray, rules: dict[str, Any], settings: PseudoLabel, number: int) -> pa.Table:
     """One shard: every image of the pool has a row, kept or not."""
-    probabilities = calibrated(said, rules["temperature"])
-    if rules["alignment"] is not None:
-        probabilities = aligned(probabilities, np.array(rules["alignment"]))
+    probabilities = soft(said, rules)
     label, sure = probabilities.argmax(1), probabilities.max(1)
     limits = [row["threshold"] for row in rules["classes"]]
     closed = np.array([limit is None for limit in limits])[label]

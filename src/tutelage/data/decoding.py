@@ -46,6 +46,10 @@ _READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"BM", BmpImageFile),
     *((b"P%d%c" % (kind, space), PpmImageFile) for kind in range(1, 7) for space in b"\n\r\t "),
 )
+_SUFFIX = {
+    PngImageFile: ".png", JpegImageFile: ".jpg", GifImageFile: ".gif", WebPImageFile: ".webp", TiffImageFile: ".tif",
+    BmpImageFile: ".bmp", PpmImageFile: ".ppm",
+}  # fmt: skip
 _LAST = {PngImageFile: b"IEND", JpegImageFile: b"\xff\xd9", GifImageFile: b";"}  # what a whole file ends with
 # What Pillow's readers raise on hostile bytes. A warning is here for callers that turn warnings into errors.
 _BROKEN = (
@@ -68,9 +72,7 @@ def examine(data: bytes, *, max_pixels: int) -> Pixels:
     16-bit grey keeps its upper byte, as OpenCV and Pillow do with 16-bit colour; transparency is dropped; of several
     frames the first counts. Raises Unusable.
     """
-    reader = next((kind for magic, kind in _READERS if data.startswith(magic)), None)
-    if reader is None:
-        raise _stranger(data)
+    reader = _reader(data)
     try:
         with reader(io.BytesIO(data)) as picture:
             width, height = picture.size
@@ -106,9 +108,13 @@ def is_turned(data: bytes) -> bool:
     """Whether `examine` turns or mirrors a file that it has accepted, since its EXIF says that it is stored so."""
     if not data.startswith((b"II*\0", b"MM\0*")) and not any(mark in data for mark in _MAY_TURN):
         return False
-    reader = next(kind for magic, kind in _READERS if data.startswith(magic))
-    with reader(io.BytesIO(data)) as picture:
+    with _reader(data)(io.BytesIO(data)) as picture:
         return picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+
+
+def suffix_of(data: bytes) -> str:
+    """What the name of a file ends with by its content, whatever it is called: ".png". Raises Unusable."""
+    return _SUFFIX[_reader(data)]
 
 
 def resize(image: Pixels, size: int) -> UInt8[np.ndarray, "size size 3"]:
@@ -167,6 +173,13 @@ def _rgb(picture: ImageFile.ImageFile) -> Pixels:
         raise Unusable("unreadable", "32-bit grey has no known range; save it with 8 or 16 bits")
     upright.info.pop("transparency", None)  # Pillow would warn that it is lost
     return np.asarray(upright.convert("RGB"))
+
+
+def _reader(data: bytes) -> type[ImageFile.ImageFile]:
+    reader = next((kind for magic, kind in _READERS if data.startswith(magic)), None)
+    if reader is None:
+        raise _stranger(data)
+    return reader
 
 
 def _stranger(data: bytes) -> Unusable:

@@ -74,6 +74,10 @@ class Images:
         """A row as large as it is, never cached. Raises BadInput when the file is not what was ingested."""
         return self._original(row, self._reader)
 
+    def encoded(self, row: int) -> bytes:
+        """The bytes of a row's file, or member of a tar. Raises BadInput when they are not what was ingested."""
+        return self._encoded(row, self._reader)
+
     def many(self, rows: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
         """Several rows at once. Raises BadInput when a file is not what was ingested."""
         if not self.cached:
@@ -107,26 +111,33 @@ class Images:
         return (letterbox if self.letterbox else resize)(self._original(row, reader), self.size)
 
     def _original(self, row: int, reader: Reader) -> UInt8[np.ndarray, "h w 3"]:
-        path = os.path.join(self.roots[self._text("source", row)], self._text("path", row))
+        try:
+            return decode(self._encoded(row, reader))
+        except Unusable as error:
+            raise self._changed(row, str(error)) from error
+
+    def _encoded(self, row: int, reader: Reader) -> bytes:
         offset, length = map(int, self.places[row])
         try:
-            data = reader.read(path, offset, length)
+            data = reader.read(self._file(row), offset, length)
         except OSError as error:
-            raise self._changed(row, path, error.strerror or str(error)) from error
+            raise self._changed(row, error.strerror or str(error)) from error
         if hashlib.sha256(data).digest() != self.digests[row].tobytes():
-            raise self._changed(row, path, "other bytes than were ingested")
-        try:
-            return decode(data)
-        except Unusable as error:
-            raise self._changed(row, path, str(error)) from error
+            raise self._changed(row, "other bytes than were ingested")
+        return data
+
+    def _file(self, row: int) -> str:
+        return os.path.join(self.roots[self._text("source", row)], self._text("path", row))
 
     def _text(self, column: str, row: int) -> str:
         text: str = self.columns[column][row].as_py()
         return text
 
-    def _changed(self, row: int, path: str, what: str) -> BadInput:
+    def _changed(self, row: int, what: str) -> BadInput:
         name = self._text("id", row)
-        return BadInput(f"{name}: {path}: {what}. The images changed since they were ingested: `dvc repro ingest`")
+        return BadInput(
+            f"{name}: {self._file(row)}: {what}. The images changed since they were ingested: `dvc repro ingest`"
+        )
 
 
 def _shared(*shape: int) -> np.ndarray:

@@ -1,0 +1,158 @@
+"""What people have answered, back into the labelled images."""
+
+import hashlib
+import posixpath
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.answer_places import Addition, add
+from tasks.asked import read_asked
+from tasks.mistakes import nearest
+from tasks.params import Ingest, Params
+from tutelage.data.folders import class_name
+from tutelage.data.records import Scan
+from tutelage.data.sources import scan
+from tutelage.data.tables import read_sheet, rows_of
+from tutelage.types import BadInput
+
+SHOWN = 20  # problems that are told at once
+SKIP = "skip"
+
+
+@dataclass
+class Read:
+    """What the lines of a sheet come to."""
+
+    labels: dict[str, tuple[int, str]] = field(default_factory=dict)  # image -> line, class
+    empty: int = 0
+    skipped: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def answer(folder: Path, *, params: Params, domain: str | None = None, new: Sequence[str] = ()) -> list[str]:
+    """Add the images that people have labelled in ask.csv of `folder` to the labelled ones, `ingest.labelled`.
+
+    Into class folders they are copied, of a CSV they become rows and files in asked/ beside it, among tar shards one
+    more shard. No file is written over. A label that is no class is refused with its line; `new` names classes that are
+    to be one from now on. `skip`, or no label, leaves an image out. All lines are checked before anything is written,
+    and the same answers again add nothing. `domain`: which of several places, where ingest.labelled names them.
+    """
+    asked, place = read_asked(folder), place_of(params.ingest, domain)
+    if given := [about["id"] for about in asked["images"].values() if not about["id"].startswith("pool/")]:
+        raise BadInput(
+            f"{given[0]} is labelled already, and its label hidden by split.labels_per_class. Raise that number; only "
+            "images of ingest.pool can be answered"
+        )
+    root = Path(params.ingest.root)
+    there = scan(root, place, "labelled")
+    known = {*asked["classes"], *there.classes, *(image.label for image in there.found if image.label)}
+    named = {class_name(name.strip()) for name in new}
+    read = _read(folder / asked["sheet"], asked["images"], known | named)
+    additions = list(_additions(folder, asked["images"], read))
+    fresh = list(_fresh(additions, there, read, folder / asked["sheet"]))
+    if read.problems:
+        more = len(read.problems) - SHOWN
+        shown = [*read.problems[:SHOWN], *([f"... and {more} more"] if more > 0 else [])]
+        raise BadInput("\n  ".join([f"{len(read.problems)} problem(s), so nothing was added:", *shown]))
+    add(root / place, fresh, domain=domain or "")
+    return list(_told(additions, fresh, read, root / place, params, named & {one.label for one in fresh}))
+
+
+def place_of(ingest: Ingest, domain: str | None) -> str:
+    """The name inside `ingest.root` that answers belong to. Raises BadInput."""
+    if isinstance(ingest.labelled, str):
+        if domain is not None:
+            raise BadInput(f"ingest.labelled is one place, {ingest.labelled}. Leave {domain!r} out")
+        return ingest.labelled
+    if domain not in ingest.labelled:
+        said = "which the answers belong to is not said" if domain is None else f"{domain!r} is none of them"
+        names = ", ".join(ingest.labelled)
+        raise BadInput(f"ingest.labelled has the domains {names}, and {said}. Write one behind the folder")
+    return ingest.labelled[domain]
+
+
+def _read(sheet: Path, images: Mapping[str, Any], classes: Collection[str]) -> Read:
+    if not sheet.exists():
+        raise BadInput(f"{sheet} does not exist. Put the filled-in file there")
+    read = Read()
+    for line, row in rows_of(sheet, read_sheet(sheet), ("image", "label"), ("id",)):
+        image, label = row["image"], class_name(row["label"])
+        where, about = f"{sheet}, line {line}", images.get(image)
+        if about is None or row.get("id", about["id"]) != about["id"]:
+            read.problems.append(f"{where}: {image or 'no image'} is not what was asked about. Take the line out")
+        elif not label:
+            read.empty += 1
+        elif label.casefold() == SKIP and label not in classes:
+            read.skipped += 1
+        elif label not in classes:
+            how = f"--new {label!r} makes it a class on purpose"
+            read.problems.append(f"{where}: {label!r} is no class{nearest(label, classes)}. {how}")
+        elif read.labels.setdefault(image, (line, label))[1] != label:
+            first, other = read.labels[image]
+            read.problems.append(f"{where}: {image} is {label!r} here and {other!r} in line {first}. Decide for one")
+    return read
+
+
+def _additions(folder: Path, images: Mapping[str, Any], read: Read) -> Iterator[Addition]:
+    """The answered images, whose bytes are those that were asked about."""
+    for image, (_, label) in sorted(read.labels.items()):
+        path, digest = folder / image, images[image]["sha256"]
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            read.problems.append(f"{path} is not the image that was asked about. Ask anew, into another folder")
+        else:
+            yield Addition(path, own_name(images[image]["id"], digest, path.suffix), label)
+
+
+def own_name(name: str, digest: str, suffix: str) -> str:
+    """A path for the image `name` of the pool among the labelled ones: its own, so that `split.groups` finds in it what
+    it found before, with a part of its hash, so that it is nobody else's. No part is hidden, and a dot is the suffix's.
+    """
+    folder, _, file = name.partition("/")[2].rpartition("/")
+    stem = posixpath.splitext(file)[0].replace(".", "_")
+    parts = [part.lstrip(".") or "_" for part in folder.split("/") if part]
+    return "/".join([*parts, f"{stem}-{digest[:12]}{suffix}"])
+
+
+def _fresh(additions: Sequence[Addition], there: Scan, read: Read, sheet: Path) -> Iterator[Addition]:
+    """Those that are not there yet; of those that are there with another label the sheet is told."""
+    labels = {posixpath.basename(image.id): (image.id, image.label) for image in there.found}
+    for one in additions:
+        name, label = labels.get(posixpath.basename(one.name), ("", one.label))
+        if label != one.label:
+            read.problems.append(
+                f"{sheet}: {one.image.name} is {one.label!r}, and was answered before as {label!r} ({name}). Take that "
+                "one out of the labelled images, or this label"
+            )
+        elif not name:
+            yield one
+
+
+def _told(
+    additions: Sequence[Addition], fresh: Sequence[Addition], read: Read, place: Path, params: Params, new: set[str]
+) -> Iterator[str]:
+    """What a person should know."""
+    counts = ", ".join(f"{label} {number}" for label, number in sorted(Counter(one.label for one in fresh).items()))
+    yield f"{len(fresh)} image(s) added to {place}{f': {counts}' if counts else ''}"
+    yield (
+        f"{len(additions) - len(fresh)} were there already; left out: {read.empty} without a label, {read.skipped} "
+        f"called {SKIP}"
+    )
+    split = params.split
+    if not fresh:
+        return
+    if new:
+        yield f"New: {', '.join(sorted(new))}. Models that were made before do not know it; dvc repro trains all again"
+    if split.labels_per_class is not None:
+        yield (
+            f"split.labels_per_class is {split.labels_per_class}: of a class that has more images the answers may lose "
+            "their label and join the pool again. Write null, so that none is lost"
+        )
+    if params.ingest.test is None:
+        yield (
+            f"ingest.test is null: of the answers, too, a share of {split.test_fraction} (split.test_fraction) becomes "
+            "the test, which was drawn by chance until now"
+        )
+    yield "Next: dvc repro report"

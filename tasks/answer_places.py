@@ -1,0 +1,139 @@
+"""Images with labels, added to class folders, a CSV or shards: each file appears whole, and none is written over."""
+
+import csv
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.io import sync, write_whole
+from tutelage.data.folders import class_name
+from tutelage.data.tables import header_of, read_sheet
+from tutelage.types import BadInput
+
+BESIDE = "asked"  # the folder beside a CSV that copies go to
+
+
+@dataclass(frozen=True)
+class Addition:
+    """An image that becomes a labelled one."""
+
+    image: Path  # the copy that people saw
+    name: str  # relative path that no other image has
+    label: str
+
+
+def add(place: Path, additions: Sequence[Addition], *, domain: str) -> None:
+    """Add images to the source `place`. Raises BadInput, or OSError, where nothing was added."""
+    if additions:
+        _way(place)(place.resolve(), additions, domain)
+
+
+def _way(place: Path) -> Callable[[Path, Sequence[Addition], str], None]:
+    if place.suffix.lower() == ".tar":
+        raise BadInput(
+            f"{place} is one shard, beside which no other is read. Move it into a folder of its own and name that "
+            "folder as ingest.labelled; the answers then become one more shard in it"
+        )
+    if place.is_file():
+        return _into_table
+    return _into_shards if any(path.is_file() for path in place.rglob("*.tar")) else _into_folders
+
+
+def _into_folders(place: Path, additions: Sequence[Addition], domain: str) -> None:
+    """`domain` is the place itself."""
+    folders = {class_name(entry.name): entry.name for entry in os.scandir(place) if entry.is_dir()}
+    for label in {one.label for one in additions} - folders.keys():
+        if label.startswith(".") or "/" in label or "\\" in label:
+            raise BadInput(f"a class called {label!r} cannot be a folder in {place}. Give it another name")
+    copied = [(one.image, place / folders.get(one.label, one.label) / one.name) for one in additions]
+    with _copies(place, copied):
+        pass
+
+
+def _into_table(path: Path, additions: Sequence[Addition], domain: str) -> None:
+    """Killed between the copies and the rows, it leaves files that no row names; the next call takes them."""
+    sheet, text = read_sheet(path), io.StringIO()
+    columns = header_of(sheet)
+    line_end = "\r\n" if "\r\n" in sheet.text else "\n"
+    writer = csv.writer(text, delimiter=sheet.delimiter, lineterminator=line_end)
+    for one in additions:
+        cells = {"image": f"{BESIDE}/{one.name}", "label": one.label, "domain": domain}
+        writer.writerow([cells.get(column, "") for column in columns])
+    before = sheet.text if sheet.text.endswith("\n") else sheet.text + line_end
+    with _copies(path.parent, [(one.image, path.parent / BESIDE / one.name) for one in additions]):
+        write_whole(path, (before + text.getvalue()).encode(sheet.encoding))
+
+
+def _into_shards(place: Path, additions: Sequence[Addition], domain: str) -> None:
+    """One more shard, named by what is in it; just before it appears `classes.txt` gets what it lacks."""
+    ordered, said = sorted(additions, key=lambda one: one.name), hashlib.sha256()
+    for one in ordered:
+        said.update(f"{one.name}\0{one.label}\0".encode())
+    path = place / f"asked-{said.hexdigest()[:12]}.tar"
+    part, classes = path.with_name(f".{path.name}.part"), _class_list(place / "classes.txt", ordered)
+    try:
+        with tarfile.open(part, "w") as tar:
+            for one in ordered:
+                _member(tar, one.name, one.image.read_bytes())
+                _member(tar, os.path.splitext(one.name)[0] + ".cls", one.label.encode())
+        sync(part)
+        if classes is not None:
+            write_whole(place / "classes.txt", classes)
+        os.replace(part, path)
+        sync(place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _class_list(path: Path, additions: Sequence[Addition]) -> bytes | None:
+    """A longer list of classes; None where it has all, or where shards name classes without one."""
+    if not path.is_file():
+        return None
+    text = path.read_text("utf-8-sig")
+    missing = {one.label for one in additions} - {class_name(line.strip()) for line in text.splitlines()}
+    if numbers := sorted(label for label in missing if label.isdecimal()):
+        raise BadInput(f"a class called {numbers[0]} would be read as a line of {path}. Give it a name")
+    return ("\n".join([text.rstrip(), *sorted(missing)]) + "\n").encode() if missing else None
+
+
+def _member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+@contextmanager
+def _copies(place: Path, pairs: Sequence[tuple[Path, Path]]) -> Iterator[None]:
+    """Copies of files under other names, on the disk before any has its name. An error, in the block too, takes back
+    those that are new. Raises BadInput where another file is there.
+    """
+    taken = [there for image, there in pairs if there.exists() and there.read_bytes() != image.read_bytes()]
+    if taken:
+        raise BadInput(f"{taken[0]} is there with other bytes and is not written over. Move it away")
+    pairs = [(image, there) for image, there in pairs if not there.exists()]
+    part, made = place / ".tutelage.part", list[Path]()  # hidden, so that nobody reads it, and on the same disk
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir()
+        for number, (image, _) in enumerate(pairs):
+            shutil.copyfile(image, part / str(number))
+            sync(part / str(number))
+        for number, (_, there) in enumerate(pairs):
+            there.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(part / str(number), there)
+            made.append(there)
+        for folder in {there.parent for _, there in pairs}:
+            sync(folder)
+        yield
+    except OSError:
+        for there in made:
+            there.unlink()
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

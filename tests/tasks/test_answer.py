@@ -1,0 +1,392 @@
+"""What people have answered comes back as labels: into folders, a CSV or shards, and through ingest and split."""
+
+import csv
+import io
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from data.pictures import shard
+from own_images import class_folders, params, save
+from small_work import contents
+
+import tasks.answer_places
+from tasks.__main__ import main
+from tasks.answer import answer, own_name
+from tasks.ask import ask
+from tasks.ask_params import AskParams
+from tasks.ingest import ingest
+from tasks.split import split
+from tutelage.data.manifest import classes_of, read_split
+from tutelage.models.backbone import NetworkSpec, create
+from tutelage.models.files import save_model
+from tutelage.train.settings import Compute
+from tutelage.types import BadInput
+
+SPEC = NetworkSpec(name="small_resnet", width=4, image_size=12)
+
+
+class World:
+    """Images of cats and dogs and a pool, as a user has them, and a model that asks about four of the pool."""
+
+    def __init__(self, root, **ingested):
+        self.root, self.work = root, root.parent
+        wanted = params(**{"pool": "pool", "test": "test"} | ingested)
+        self.params = replace(
+            wanted, ingest=replace(wanted.ingest, root=str(root)), ask=AskParams(images=4), network=SPEC,
+            compute=Compute(threads=1, workers=0, precision="fp32", device="cpu"),
+        )  # fmt: skip
+        self.out = self.work / "ask"
+
+    def split(self):
+        """Rows of the split by their id."""
+        ingested = ingest(self.root, params=self.params, out=self.work / "ingest")
+        self.table = read_split(split(ingested, params=self.params, out=self.work / "split"))
+        return {row["id"]: row for row in self.table.to_pylist()}
+
+    def ask(self):
+        self.split()
+        classes = classes_of(self.table)
+        (self.work / "model").mkdir(exist_ok=True)
+        save_model(self.work / "model/model.safetensors", create(SPEC, len(classes)), classes=classes, method="")
+        ask(self.work / "split", self.work / "model", params=self.params, out=self.out)
+        return self
+
+    def rows(self):
+        return list(csv.DictReader((self.out / "ask.csv").read_text("utf-8-sig").splitlines()))
+
+    def fill(self, *labels, **style):
+        """Labels of the images from the first on, saved as `style` wants it."""
+        rows, text = self.rows(), io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), delimiter=style.get("delimiter", ","))
+        writer.writeheader()
+        for row, label in zip(rows, [*labels, *[""] * len(rows)], strict=False):
+            writer.writerow(row | {"label": label})
+        (self.out / "ask.csv").write_bytes(text.getvalue().encode(style.get("encoding", "utf-8")))
+        return [row["id"] for row in rows]
+
+    def answer(self, **more):
+        return answer(self.out, params=self.params, **more)
+
+
+def pool(root):
+    for place in range(6):
+        save(root / f"pool/video{place // 2}/shot.{place}.{'jpg' if place % 2 else 'png'}", 5000 + place)
+
+
+@pytest.fixture
+def world(tmp_path):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    return World(root).ask()
+
+
+def test_an_answered_image_is_labelled_in_the_next_split_and_no_longer_of_the_pool(world):
+    before = world.split()
+    ids = world.fill("cat", "dog", "", "skip")
+    said = world.answer()
+    assert said[0] == f"2 image(s) added to {world.root}/train: cat 1, dog 1"
+    assert said[1] == "0 were there already; left out: 1 without a label, 1 called skip"
+    after = world.split()
+    assert {name for name in before if name not in after} == set(ids[:2])
+    new = {name: row for name, row in after.items() if name not in before}
+    assert sorted((name.split("/")[1], classes_of(world.table)[row["label"]]) for name, row in new.items()) == [
+        ("cat", "cat"), ("dog", "dog")
+    ]  # fmt: skip
+    assert {row["sha256"] for row in new.values()} == {before[name]["sha256"] for name in ids[:2]}
+    assert {row["role"] for row in new.values()} <= {"labelled", "holdout"}
+    assert {after[name]["role"] for name in ids[2:]} == {"pool"}
+    assert {name.split("/")[2] for name in new} == {name.split("/")[1] for name in ids[:2]}  # the video it is of
+
+
+def test_the_same_answers_again_add_nothing(world):
+    world.fill("cat", "dog")
+    world.answer()
+    before = contents(world.root)
+    said = world.answer()
+    assert said == [f"0 image(s) added to {world.root}/train", "2 were there already; left out: 2 without a label, "
+                    "0 called skip"]  # fmt: skip
+    assert contents(world.root) == before
+    world.fill("cat", "dog", "dog")
+    assert world.answer()[0].startswith("1 image(s) added")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (("catt",), r"ask\.csv, line 2: 'catt' is no class\. Did you mean 'cat'\?.* --new 'catt'"),
+        (("cat", "cow"), r"line 3: 'cow' is no class; there are: cat, dog\. --new 'cow' makes it a class on purpose"),
+    ],
+)
+def test_a_label_that_is_no_class_is_told_with_its_line_and_nothing_is_added(world, labels, words):
+    before = contents(world.root)
+    world.fill(*labels)
+    with pytest.raises(BadInput, match=words):
+        world.answer()
+    assert contents(world.root) == before
+
+
+def test_a_new_class_is_one_on_purpose(world):
+    world.fill("cow")
+    assert "New: cow. Models that were made before do not know it; dvc repro trains all again" in world.answer(
+        new=["cow"]
+    )
+    world.split()
+    assert classes_of(world.table) == ["cat", "cow", "dog"]
+    world.fill("cow", "cow")
+    assert world.answer()[0].endswith("cow 1")  # by now it is one
+
+
+@pytest.mark.parametrize("name", ["../cow", ".cow", "a/b"])
+def test_a_class_that_cannot_be_a_folder_is_refused(world, name):
+    before = contents(world.work)
+    world.fill(name)
+    with pytest.raises(BadInput, match="cannot be a folder"):
+        world.answer(new=[name])
+    assert contents(world.root) == {
+        key.removeprefix("mine/"): data for key, data in before.items() if key.startswith("mine/")
+    }
+
+
+def test_an_answer_that_was_another_before_is_told(world):
+    world.fill("cat")
+    world.answer()
+    world.fill("dog")
+    with pytest.raises(BadInput, match=r"0001\.\w+ is 'dog', and was answered before as 'cat' \(labelled/cat/video"):
+        world.answer()
+
+
+def test_lines_that_are_not_of_this_page_are_told(world):
+    world.fill("cat", "dog")
+    text = (world.out / "ask.csv").read_text()
+    (world.out / "ask.csv").write_text(
+        text.replace("images/0002", "../0002") + text.splitlines()[1].replace(",cat,", ",dog,")
+    )
+    with pytest.raises(BadInput) as told:
+        world.answer()
+    assert "2 problem(s), so nothing was added" in str(told.value)
+    assert "line 3: ../0002" in str(told.value)
+    assert "is 'dog' here and 'cat' in line 2. Decide for one" in str(told.value)
+
+
+def test_an_image_that_was_exchanged_is_told(world):
+    world.fill("cat")
+    first = world.out / world.rows()[0]["image"]
+    first.write_bytes((world.out / world.rows()[1]["image"]).read_bytes())
+    with pytest.raises(BadInput, match="is not the image that was asked about"):
+        world.answer()
+
+
+@pytest.mark.parametrize(
+    "style", [{"delimiter": ";", "encoding": "utf-16"}, {"delimiter": "\t", "encoding": "utf-8-sig"}]
+)
+def test_what_spreadsheets_save_is_read(world, style):
+    world.fill("cat", "dog", **style)
+    assert world.answer()[0].startswith("2 image(s) added")
+
+
+def test_what_goes_wrong_on_the_way_leaves_nothing(world, monkeypatch):
+    world.fill("cat", "dog", "cow")
+    before, moved = contents(world.root), []
+
+    def full(source, target):
+        if len(moved) == 2:
+            raise OSError(28, "No space left on device", str(target))
+        moved.append(target)
+        os.rename(source, target)
+
+    monkeypatch.setattr(tasks.answer_places.os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        world.answer(new=["cow"])
+    assert contents(world.root) == before
+    monkeypatch.undo()
+    assert world.answer(new=["cow"])[0].startswith("3 image(s) added")
+
+
+def test_a_budget_of_labels_and_a_test_of_the_same_images_are_told(tmp_path):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    world = World(root, test=None, split={"labels_per_class": 6}).ask()
+    world.fill("cat")
+    said = world.answer()
+    assert any(
+        "split.labels_per_class is 6: of a class that has more images the answers may lose" in line for line in said
+    )
+    assert any("a share of 0.2 (split.test_fraction) becomes the test" in line for line in said)
+
+
+def table_of(root, encoding="utf-8", text=None):
+    """train.csv beside the images instead of class folders."""
+    files = sorted((root / "train").rglob("*.png"))
+    lines = [f"{path.relative_to(root).as_posix()};{path.parent.name};x" for path in files]
+    text = "\r\n".join(["Image;LABEL;note", *lines])  # no end of its last line
+    (root / "train.csv").write_bytes(text.encode(encoding))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig"])
+def test_a_table_gets_rows_as_its_own_and_copies_beside_it(tmp_path, encoding):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    table_of(root, encoding)
+    world = World(root, labelled="train.csv").ask()
+    ids = world.fill("cat", "dog")
+    before = (root / "train.csv").read_bytes().decode(encoding)
+    world.answer()
+    after = (root / "train.csv").read_bytes().decode(encoding)
+    assert after.startswith(before + "\r\n")
+    names = [line.split(";") for line in after.removeprefix(before).split("\r\n")[1:-1]]
+    assert [label for _, label, note in names if note == ""] == ["cat", "dog"]
+    rows = world.split()
+    assert all(rows[f"labelled/{name}"]["role"] in ("labelled", "holdout") for name, *_ in names)
+    assert not set(ids[:2]) & set(rows)
+    world.answer()
+    assert (root / "train.csv").read_bytes().decode(encoding) == after
+
+
+def test_no_file_is_written_over(tmp_path):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    table_of(root)
+    world = World(root, labelled="train.csv").ask()
+    (name, *_), row = world.fill("cat"), world.rows()[0]
+    digest = world.split()[name]["sha256"]
+    theirs = root / "asked" / own_name(name, digest, os.path.splitext(row["image"])[1])
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"of somebody else")
+    before = contents(root)
+    with pytest.raises(BadInput, match="is there with other bytes and is not written over"):
+        world.answer()
+    assert contents(root) == before
+
+
+def test_rows_that_a_kill_kept_from_the_table_come_with_the_next_call(tmp_path, monkeypatch):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    table_of(root)
+    world = World(root, labelled="train.csv").ask()
+    world.fill("cat", "dog")
+    before = (root / "train.csv").read_bytes()
+    monkeypatch.setattr(tasks.answer_places, "write_whole", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        world.answer()
+    assert (root / "train.csv").read_bytes() == before
+    assert len(list((root / "asked").rglob("*.*"))) == 2
+    monkeypatch.undo()
+    assert world.answer()[0].startswith("2 image(s) added")
+    assert len((root / "train.csv").read_bytes().splitlines()) == len(before.splitlines()) + 2
+
+
+def shards_of(root, classes="cat\ndog"):
+    """Shards in train/ instead of class folders."""
+    members = {}
+    for path in sorted((root / "train").rglob("*.png")):
+        members |= {
+            f"{path.parent.name}{path.name}": path.read_bytes(),
+            f"{path.parent.name}{path.stem}.cls": path.parent.name,
+        }
+        path.unlink()
+    for folder in ("cat", "dog"):
+        (root / "train" / folder).rmdir()
+    shard(root / "train/shard-0.tar", members)
+    if classes:
+        (root / "train/classes.txt").write_text(classes)
+
+
+@pytest.mark.parametrize("classes", ["cat\ndog", ""])
+def test_shards_become_one_more(tmp_path, classes):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    shards_of(root, classes)
+    world = World(root).ask()
+    ids = world.fill("cat", "cow")
+    world.answer(new=["cow"])
+    assert len(list((root / "train").glob("*.tar"))) == 2
+    if classes:
+        assert (root / "train/classes.txt").read_text() == "cat\ndog\ncow\n"
+    rows = world.split()
+    assert classes_of(world.table) == ["cat", "cow", "dog"]
+    new = [row for name, row in rows.items() if name.startswith("labelled/asked-")]
+    assert sorted(classes_of(world.table)[row["label"]] for row in new) == ["cat", "cow"]
+    assert not set(ids[:2]) & set(rows)
+    before = contents(root)
+    world.answer()
+    assert contents(root) == before
+
+
+def test_a_pool_of_shards_is_asked_and_answered(tmp_path):
+    root = class_folders(tmp_path / "mine")
+    images = {f"a/{n}.png": save(tmp_path / f"{n}.png", 6000 + n).read_bytes() for n in range(5)}
+    shard(root / "pool/shard-0.tar", images)
+    world = World(root).ask()
+    ids = world.fill("cat", "dog")
+    assert all((world.out / row["image"]).read_bytes() in images.values() for row in world.rows())
+    world.answer()
+    rows = world.split()
+    assert not set(ids[:2]) & set(rows)
+    assert len([name for name in rows if "/shard-0.tar/a/" in name and name.startswith("labelled/")]) == 2
+    world.answer()  # a folder that is called as a shard is none
+    assert world.split() == rows
+
+
+def test_one_shard_is_told_where_to_lie(tmp_path):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    shards_of(root)
+    world = World(root, labelled="train/shard-0.tar").ask()
+    world.fill("cat")
+    with pytest.raises(BadInput, match="is one shard, beside which no other is read"):
+        world.answer()
+
+
+def test_of_several_domains_one_is_named(tmp_path):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    (root / "night").mkdir()
+    for kind in ("cat", "dog"):
+        save(root / f"night/{kind}/9.png", 7000 + ord(kind[0]))
+    world = World(root, labelled={"day": "train", "night": "night"}).ask()
+    world.fill("cat")
+    with pytest.raises(BadInput, match="the domains day, night, and which the answers belong to is not said"):
+        world.answer()
+    assert world.answer(domain="night")[0] == f"1 image(s) added to {root}/night: cat 1"
+    assert [row["domain"] for row in world.split().values() if "shot" in row["id"] and row["source"] == "labelled"] == [
+        "night"
+    ]
+
+
+def test_labels_that_were_only_hidden_cannot_be_answered(tmp_path):
+    world = World(class_folders(tmp_path / "mine"), pool=None, split={"labels_per_class": 2}).ask()
+    world.fill("cat")
+    with pytest.raises(BadInput, match=r"is labelled already, and its label hidden by split\.labels_per_class"):
+        world.answer()
+
+
+def test_the_command_line(world, tmp_path, monkeypatch, pytestconfig, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (pytestconfig.rootpath / "params.yaml").read_text()
+    text = text.replace("root: data/fetched", f"root: {world.root}").replace("  pool: null", "  pool: pool", 1)
+    Path("params.yaml").write_text(text)
+    world.fill("cow")
+    assert main(["answer", "ask"]) == 2
+    assert "'cow' is no class" in capsys.readouterr().err
+    assert main(["answer", "ask", "--new", "cow"]) == 0
+    assert "split.labels_per_class is 40" in capsys.readouterr().out
+    assert main(["answer", "nowhere"]) == 2
+    assert "is no folder that `python -m tasks ask` wrote" in capsys.readouterr().err
+
+
+def test_a_shard_is_read_by_its_own_names(tmp_path):
+    """Keys of WebDataset end at the first dot, and shots of the pool have one more."""
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    shards_of(root)
+    world = World(root).ask()
+    world.fill("cat")
+    world.answer()
+    (path,) = (root / "train").glob("asked-*.tar")
+    with tarfile.open(path) as tar:
+        image, label = tar.getnames()
+    assert os.path.splitext(image)[0] == os.path.splitext(label)[0]
+    assert image.count(".") == label.count(".") == 1
