@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.answer_places import Addition, add
-from tasks.asked import read_asked
+from tasks.answer_places import Addition, add, own_name, refused
+from tasks.asked import BOXES, read_asked
+from tasks.box_answer import box_answer
 from tasks.mistakes import nearest
 from tasks.params import Ingest, Params
 from tutelage.data.folders import class_name
@@ -18,7 +19,6 @@ from tutelage.data.sources import scan
 from tutelage.data.tables import read_sheet, rows_of
 from tutelage.types import BadInput
 
-SHOWN = 20  # problems that are told at once
 SKIP = "skip"
 
 
@@ -38,9 +38,15 @@ def answer(folder: Path, *, params: Params, domain: str | None = None, new: Sequ
     Into class folders they are copied, of a CSV they become rows and files in asked/ beside it, among tar shards one
     more shard. No file is written over. A label that is no class is refused with its line; `new` names classes that are
     to be one from now on. `skip`, or no label, leaves an image out. All lines are checked before anything is written,
-    and the same answers again add nothing. `domain`: which of several places, where ingest.labelled names them.
+    and the same answers again add nothing. `domain`: which of several places, where ingest.labelled names them. Of a
+    folder that `box_ask` wrote, the corrected ask.json goes into the COCO JSON of `detection.ingest`.
     """
-    asked, place = read_asked(folder), place_of(params.ingest, domain)
+    asked = read_asked(folder)
+    if asked["sheet"] == BOXES:
+        if domain is not None:
+            raise BadInput(f"boxes are of one place, {params.detection.ingest.labelled}. Leave {domain!r} out")
+        return box_answer(folder, asked, params=params, new=new)
+    place = place_of(params.ingest, domain)
     if given := [about["id"] for about in asked["images"].values() if not about["id"].startswith("pool/")]:
         raise BadInput(
             f"{given[0]} is labelled already, and its label hidden by split.labels_per_class. Raise that number; only "
@@ -54,9 +60,7 @@ def answer(folder: Path, *, params: Params, domain: str | None = None, new: Sequ
     additions = list(_additions(folder, asked["images"], read))
     fresh = list(_fresh(additions, there, read, folder / asked["sheet"]))
     if read.problems:
-        more = len(read.problems) - SHOWN
-        shown = [*read.problems[:SHOWN], *([f"... and {more} more"] if more > 0 else [])]
-        raise BadInput("\n  ".join([f"{len(read.problems)} problem(s), so nothing was added:", *shown]))
+        raise refused(read.problems)
     add(root / place, fresh, domain=domain or "")
     return list(_told(additions, fresh, read, root / place, params, named & {one.label for one in fresh}))
 
@@ -104,16 +108,6 @@ def _additions(folder: Path, images: Mapping[str, Any], read: Read) -> Iterator[
             read.problems.append(f"{path} is not the image that was asked about. Ask anew, into another folder")
         else:
             yield Addition(path, own_name(images[image]["id"], digest, path.suffix), label)
-
-
-def own_name(name: str, digest: str, suffix: str) -> str:
-    """A path for the image `name` of the pool among the labelled ones: its own, so that `split.groups` finds in it what
-    it found before, with a part of its hash, so that it is nobody else's. No part is hidden, and a dot is the suffix's.
-    """
-    folder, _, file = name.partition("/")[2].rpartition("/")
-    stem = posixpath.splitext(file)[0].replace(".", "_")
-    parts = [part.lstrip(".") or "_" for part in folder.split("/") if part]
-    return "/".join([*parts, f"{stem}-{digest[:12]}{suffix}"])
 
 
 def _fresh(additions: Sequence[Addition], there: Scan, read: Read, sheet: Path) -> Iterator[Addition]:

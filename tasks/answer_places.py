@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import os
+import posixpath
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from tutelage.data.folders import class_name
 from tutelage.data.tables import header_of, read_sheet
 from tutelage.types import BadInput
 
+SHOWN = 20  # problems that are told at once
 BESIDE = "asked"  # the folder beside a CSV that copies go to
 
 
@@ -26,6 +28,23 @@ class Addition:
     image: Path  # the copy that people saw
     name: str  # relative path that no other image has
     label: str
+
+
+def own_name(name: str, digest: str, suffix: str) -> str:
+    """A path for the image `name` of the pool among the labelled ones: its own, so that `split.groups` finds in it what
+    it found before, with a part of its hash, so that it is nobody else's. No part is hidden, and a dot is the suffix's.
+    """
+    folder, _, file = name.partition("/")[2].rpartition("/")
+    stem = posixpath.splitext(file)[0].replace(".", "_")
+    parts = [part.lstrip(".") or "_" for part in folder.split("/") if part]
+    return "/".join([*parts, f"{stem}-{digest[:12]}{suffix}"])
+
+
+def refused(problems: Sequence[str]) -> BadInput:
+    """All that is wrong with what people have written, or the first of it."""
+    more = len(problems) - SHOWN
+    shown = [*problems[:SHOWN], *([f"... and {more} more"] if more > 0 else [])]
+    return BadInput("\n  ".join([f"{len(problems)} problem(s), so nothing was added:", *shown]))
 
 
 def add(place: Path, additions: Sequence[Addition], *, domain: str) -> None:
@@ -51,8 +70,8 @@ def _into_folders(place: Path, additions: Sequence[Addition], domain: str) -> No
     for label in {one.label for one in additions} - folders.keys():
         if label.startswith(".") or "/" in label or "\\" in label:
             raise BadInput(f"a class called {label!r} cannot be a folder in {place}. Give it another name")
-    copied = [(one.image, place / folders.get(one.label, one.label) / one.name) for one in additions]
-    with _copies(place, copied):
+    pairs = [(one.image, place / folders.get(one.label, one.label) / one.name) for one in additions]
+    with copied(place, pairs):
         pass
 
 
@@ -66,7 +85,7 @@ def _into_table(path: Path, additions: Sequence[Addition], domain: str) -> None:
         cells = {"image": f"{BESIDE}/{one.name}", "label": one.label, "domain": domain}
         writer.writerow([cells.get(column, "") for column in columns])
     before = sheet.text if sheet.text.endswith("\n") else sheet.text + line_end
-    with _copies(path.parent, [(one.image, path.parent / BESIDE / one.name) for one in additions]):
+    with copied(path.parent, [(one.image, path.parent / BESIDE / one.name) for one in additions]):
         write_whole(path, (before + text.getvalue()).encode(sheet.encoding))
 
 
@@ -109,7 +128,7 @@ def _member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 @contextmanager
-def _copies(place: Path, pairs: Sequence[tuple[Path, Path]]) -> Iterator[None]:
+def copied(place: Path, pairs: Sequence[tuple[Path, Path]]) -> Iterator[None]:
     """Copies of files under other names, on the disk before any has its name. An error, in the block too, takes back
     those that are new. Raises BadInput where another file is there.
     """

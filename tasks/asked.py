@@ -8,7 +8,8 @@ from tasks.io import read_json
 from tutelage.types import BadInput
 
 ASKED = "asked.json"
-SHEET = "ask.csv"
+SHEET = "ask.csv"  # of classes
+BOXES = "ask.json"  # of boxes
 
 
 def read_asked(folder: Path) -> dict[str, Any]:

@@ -204,7 +204,7 @@ def test_a_page_that_people_have_worked_on_is_not_written_over(world, tmp_path):
 def test_hidden_labels_are_told(tmp_path, capsys):
     split = make_split(tmp_path)
     ask(split, save(tmp_path / "model", new_network(1)), params=wanted(images=3), out=tmp_path / "ask")
-    assert "labels split.labels_per_class hides. Ask nobody" in capsys.readouterr().out
+    assert "split.labels_per_class hides their labels. Ask nobody" in capsys.readouterr().out
 
 
 def test_without_a_pool_there_is_nothing_to_ask_about(tmp_path):

@@ -71,7 +71,7 @@ def read_coco(
     """
     scan = Scan(source, folder.as_posix(), table=True)
     coco = Coco(scan, path.name)
-    content = _load(path, lone_images=source == "pool")
+    content = load_coco(path, lone_images=source == "pool")
     coco.silent = source == "pool" and not content["annotations"]
     numbers = _categories(coco, content, classes)
     names = _images(coco, content, folder, os.path.realpath(boundary))
@@ -87,7 +87,10 @@ def read_coco(
     return coco
 
 
-def _load(path: Path, *, lone_images: bool) -> dict[str, Any]:
+def load_coco(path: Path, *, lone_images: bool = False) -> dict[str, Any]:
+    """The content of a COCO JSON, whose records may be anything; `lone_images`: it needs neither annotations nor
+    categories. Raises BadInput.
+    """
     try:
         content = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
@@ -113,7 +116,7 @@ def _categories(coco: Coco, content: dict[str, Any], classes: list[str] | None) 
     names: dict[Key, str] = {}
     firsts: dict[str, Key] = {}
     for where, record in _records(coco, content, "categories"):
-        key, name = _key(record.get("id")), record.get("name")
+        key, name = key_of(record.get("id")), record.get("name")
         if key is None or not isinstance(name, str) or not name.strip() or not is_utf8(name):
             coco.refuse(f"{where} lacks an id or a name; its annotations are left out. Give it both")
             continue
@@ -142,7 +145,7 @@ def _images(coco: Coco, content: dict[str, Any], folder: Path, boundary: str) ->
     """The image of each image id; None where it cannot be used."""
     names: dict[Key, str | None] = {}
     for where, record in _records(coco, content, "images"):
-        key, written = _key(record.get("id")), record.get("file_name")
+        key, written = key_of(record.get("id")), record.get("file_name")
         if key is None or not isinstance(written, str) or not written.strip():
             coco.scan.refuse(where, "unreadable", "it has no id or no file_name; give it both")
             continue
@@ -179,7 +182,7 @@ def _drop(coco: Coco, key: Key, names: dict[Key, str | None], image: str) -> Non
 
 def _annotations(coco: Coco, content: dict[str, Any], images: dict[Key, str | None], labels: dict[Key, int]) -> None:
     for where, record in _records(coco, content, "annotations"):
-        image, category = _key(record.get("image_id")), _key(record.get("category_id"))
+        image, category = key_of(record.get("image_id")), key_of(record.get("category_id"))
         crowd = _crowd(coco, where, record.get("iscrowd", 0))
         if image is None or image not in images:
             coco.refuse(
@@ -226,8 +229,8 @@ def _records(coco: Coco, content: dict[str, Any], part: str) -> Iterator[tuple[s
             coco.refuse(f"{where} is {_shown(record)}, no object. Remove it")
 
 
-def _key(value: Any) -> Key | None:
-    """12, 12.0 and "12" are one id."""
+def key_of(value: Any) -> Key | None:
+    """An id as it is compared, None where it is none: 12, 12.0 and "12" are one id."""
     if isinstance(value, str) and value.strip():
         text = value.strip()
         return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else text

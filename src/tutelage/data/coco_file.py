@@ -53,6 +53,17 @@ def as_text(content: dict[str, Any]) -> str:
     return "{\n" + "\n],\n".join(lists) + "\n]\n}\n"
 
 
+def as_lines(content: dict[str, Any]) -> str:
+    """Somebody's COCO JSON with all that is in it, in its order, a record a line."""
+    parts = []
+    for name, part in content.items():
+        text = json.dumps(part, ensure_ascii=False)
+        if isinstance(part, list) and part:
+            text = "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in part) + "\n]"
+        parts.append(f"{json.dumps(name, ensure_ascii=False)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
 def _annotation(row: dict[str, Any], number: int, image: int, width: int, height: int) -> dict[str, Any]:
     annotation = {
         "id": number, "image_id": image, "category_id": row["label"] + 1, "iscrowd": int(row["crowd"]),
