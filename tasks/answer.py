@@ -42,16 +42,12 @@ def answer(folder: Path, *, params: Params, domain: str | None = None, new: Sequ
     folder that `box_ask` wrote, the corrected ask.json goes into the COCO JSON of `detection.ingest`.
     """
     asked = read_asked(folder)
+    _see_that_nobody_knew(asked)
     if asked["sheet"] == BOXES:
         if domain is not None:
             raise BadInput(f"boxes are of one place, {params.detection.ingest.labelled}. Leave {domain!r} out")
         return box_answer(folder, asked, params=params, new=new)
     place = place_of(params.ingest, domain)
-    if given := [about["id"] for about in asked["images"].values() if not about["id"].startswith("pool/")]:
-        raise BadInput(
-            f"{given[0]} is labelled already, and its label hidden by split.labels_per_class. Raise that number; only "
-            "images of ingest.pool can be answered"
-        )
     root = Path(params.ingest.root)
     there = scan(root, place, "labelled")
     known = {*asked["classes"], *there.classes, *(image.label for image in there.found if image.label)}
@@ -63,6 +59,17 @@ def answer(folder: Path, *, params: Params, domain: str | None = None, new: Sequ
         raise refused(read.problems)
     add(root / place, fresh, domain=domain or "")
     return list(_told(additions, fresh, read, root / place, params, named & {one.label for one in fresh}))
+
+
+def _see_that_nobody_knew(asked: Mapping[str, Any]) -> None:
+    """A second label of a labelled image would contradict the first, and ingest refuse both."""
+    if given := [about["id"] for about in asked["images"].values() if not about["id"].startswith("pool/")]:
+        which = "detection.split.images" if asked["sheet"] == BOXES else "split.labels_per_class"
+        pool = "detection.ingest.pool" if asked["sheet"] == BOXES else "ingest.pool"
+        raise BadInput(
+            f"{given[0]} is labelled already, and its label hidden by {which}. Raise that number; only images of "
+            f"{pool} can be answered"
+        )
 
 
 def place_of(ingest: Ingest, domain: str | None) -> str:

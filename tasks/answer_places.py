@@ -50,7 +50,7 @@ def refused(problems: Sequence[str]) -> BadInput:
 def add(place: Path, additions: Sequence[Addition], *, domain: str) -> None:
     """Add images to the source `place`. Raises BadInput, or OSError, where nothing was added."""
     if additions:
-        _way(place)(place.resolve(), additions, domain)
+        _way(place)(place, additions, domain)
 
 
 def _way(place: Path) -> Callable[[Path, Sequence[Addition], str], None]:
@@ -76,7 +76,9 @@ def _into_folders(place: Path, additions: Sequence[Addition], domain: str) -> No
 
 
 def _into_table(path: Path, additions: Sequence[Addition], domain: str) -> None:
-    """Killed between the copies and the rows, it leaves files that no row names; the next call takes them."""
+    """Killed between the copies and the rows, it leaves files that no row names; the next call takes them. Of a link,
+    what it leads to gets the rows, and names stay relative to the link.
+    """
     sheet, text = read_sheet(path), io.StringIO()
     columns = header_of(sheet)
     line_end = "\r\n" if "\r\n" in sheet.text else "\n"
@@ -86,7 +88,7 @@ def _into_table(path: Path, additions: Sequence[Addition], domain: str) -> None:
         writer.writerow([cells.get(column, "") for column in columns])
     before = sheet.text if sheet.text.endswith("\n") else sheet.text + line_end
     with copied(path.parent, [(one.image, path.parent / BESIDE / one.name) for one in additions]):
-        write_whole(path, (before + text.getvalue()).encode(sheet.encoding))
+        write_whole(path.resolve(), (before + text.getvalue()).encode(sheet.encoding))
 
 
 def _into_shards(place: Path, additions: Sequence[Addition], domain: str) -> None:

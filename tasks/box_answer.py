@@ -40,8 +40,8 @@ def box_answer(folder: Path, asked: Mapping[str, Any], *, params: Params, new: S
     wanted, sheet = params.detection.ingest, folder / asked["sheet"]
     root = Path(wanted.root)
     check(root, wanted.labelled, "labelled")
-    path = (root / wanted.labelled).resolve()
-    beside = path.parent if wanted.labelled_images is None else (root / wanted.labelled_images).resolve()
+    path = root / wanted.labelled
+    beside = path.parent if wanted.labelled_images is None else root / wanted.labelled_images
     content = _sound(path)
     numbers = {class_name(str(one["name"]).strip()): one["id"] for one in content["categories"]}
     read = _read(sheet, asked, numbers.keys() | {class_name(name.strip()) for name in new})
@@ -61,8 +61,8 @@ def box_answer(folder: Path, asked: Mapping[str, Any], *, params: Params, new: S
         if content.get("info") == json.loads(OURS[:-1] + b"}")["info"]:
             del content["info"]  # `init` would write the file again, without what people have drawn
         with copied(beside, [(one.image, beside / BESIDE / one.name) for _, one in fresh]):
-            write_whole(path, as_lines(content).encode())
-    return list(_told(fresh, read, root / wanted.labelled, params))
+            write_whole(path.resolve(), as_lines(content).encode())
+    return list(_told(fresh, read, path, params))
 
 
 def _read(sheet: Path, asked: Mapping[str, Any], classes: Collection[str]) -> Corrected:

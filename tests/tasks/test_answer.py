@@ -262,6 +262,22 @@ def test_no_file_is_written_over(tmp_path):
     assert contents(root) == before
 
 
+def test_a_link_to_a_table_stays_one_and_names_are_relative_to_it(tmp_path):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    table_of(root)
+    (root / "kept").mkdir()
+    (root / "train.csv").rename(root / "kept/1.csv")
+    (root / "train.csv").symlink_to("kept/1.csv")
+    world = World(root, labelled="train.csv").ask()
+    ids = world.fill("cat")
+    world.answer()
+    assert (root / "train.csv").is_symlink()
+    rows = world.split()
+    assert ids[0] not in rows
+    assert len([name for name in rows if name.startswith("labelled/asked/")]) == 1
+
+
 def test_rows_that_a_kill_kept_from_the_table_come_with_the_next_call(tmp_path, monkeypatch):
     root = class_folders(tmp_path / "mine")
     pool(root)

@@ -239,3 +239,14 @@ def test_near_copies_are_corrected_once(world, monkeypatch):
     out = asked(params, monkeypatch, ((0.52,), (0.51,), (0.53,), (0.6,), (0.7,), (0.8,), (0.9,)))
     assert ids(out)[0] == "pool/pool/01.png"
     assert not {"pool/pool/00.png", "pool/pool/02.png"} & set(ids(out))
+
+
+def test_scenes_whose_boxes_were_only_hidden_cannot_be_answered(world, monkeypatch):
+    out = asked(world, monkeypatch)
+    told = load("ask/asked.json")
+    for about in told["images"].values():
+        about["id"] = about["id"].replace("pool/", "labelled/", 1)
+    (out / "asked.json").write_text(json.dumps(told))
+    save(load() | {"annotations": []})
+    with pytest.raises(BadInput, match=r"is labelled already, and its label hidden by detection\.split\.images"):
+        answer(out, params=world)
