@@ -4,63 +4,15 @@ A stage whose outputs are there is not run again, whatever has changed: unlike `
 """
 
 import os
-import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Semaphore
-from typing import Any
 
-import yaml
-
-NAMED = re.compile(r"\$\{([^}]+)\}")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One command, and what it reads and writes."""
-
-    name: str  # of several with one definition: definition@key
-    command: str
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-
-
-def stages(folder: Path) -> list[Stage]:
-    """Those of `folder`'s dvc.yaml, with what its params.yaml says in place of the names in braces.
-
-    Raises KeyError for a name that params.yaml does not have.
-    """
-    known = yaml.safe_load((folder / "params.yaml").read_text())
-    found = []
-    for name, written in yaml.safe_load((folder / "dvc.yaml").read_text())["stages"].items():
-        if "foreach" not in written:
-            found.append(_stage(name, written, known))
-            continue
-        each = _filled(written["foreach"], known)
-        entries = each.items() if isinstance(each, Mapping) else ((item, item) for item in each)
-        found += [_stage(f"{name}@{key}", written["do"], known | {"key": key, "item": item}) for key, item in entries]
-    return found
-
-
-def needed(every: Sequence[Stage], target: str) -> dict[Stage, list[Stage]]:
-    """The stages `target` (of that name or that definition) and all that they need, each with what it reads from.
-
-    Raises ValueError where there is no such stage.
-    """
-    open_ = [stage for stage in every if target in (stage.name, stage.name.partition("@")[0])]
-    if not open_:
-        raise ValueError(f"dvc.yaml has no stage {target!r}")
-    found: dict[Stage, list[Stage]] = {}
-    while open_:
-        stage = open_.pop()
-        found[stage] = [one for one in every if any(_within(a, b) for a in stage.reads for b in one.writes)]
-        open_ += [one for one in found[stage] if one not in found]
-    return found
+from tasks.graph import Stage, needed, stages
 
 
 def run(folders: Sequence[Path], target: str, *, parallel: int) -> None:
@@ -100,32 +52,3 @@ def _carry_out(folder: Path, stage: Stage, before: list[Future[None]], slots: Se
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TUTELAGE_FLOW": str(os.getpid())}  # ends with us
     with slots:
         subprocess.run([program, *arguments], cwd=folder, env=env, check=True)
-
-
-def _stage(name: str, written: dict[str, Any], known: dict[str, Any]) -> Stage:
-    told = _filled({part: written.get(part, []) for part in ("cmd", "deps", "outs")}, known)
-    return Stage(name, told["cmd"], tuple(told["deps"]), tuple(told["outs"]))
-
-
-def _filled(part: Any, known: dict[str, Any]) -> Any:
-    """The same with the values of names in place of `${name}`; where that is all of a text, of whatever kind it is."""
-    if isinstance(part, Mapping):
-        return {key: _filled(value, known) for key, value in part.items()}
-    if isinstance(part, list):
-        return [_filled(value, known) for value in part]
-    if not isinstance(part, str):
-        return part
-    if whole := NAMED.fullmatch(part):
-        return _named(whole[1], known)
-    return NAMED.sub(lambda found: str(_named(found[1], known)), part)
-
-
-def _named(name: str, known: Any) -> Any:
-    for step in name.split("."):
-        known = known[step]
-    return known
-
-
-def _within(path: str, other: str) -> bool:
-    """Whether one is the other or lies in it."""
-    return f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/")

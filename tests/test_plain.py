@@ -4,6 +4,7 @@ import subprocess
 import pytest
 
 from benchmarks import folds, plain, runs
+from tasks import graph
 
 DVC = """
 stages:
@@ -90,15 +91,15 @@ def test_a_stage_knows_whom_it_must_not_outlive(folder, with_dvc):
 
 def test_unknown_stages_and_names_are_refused(folder):
     with pytest.raises(ValueError, match="no stage 'jugde'"):
-        plain.needed(plain.stages(folder), "jugde")
+        graph.needed(graph.stages(folder), "jugde")
     (folder / "params.yaml").write_text("round: 1")
     with pytest.raises(KeyError, match="rounds"):
-        plain.stages(folder)
+        graph.stages(folder)
 
 
 def test_the_stages_of_a_fold_are_those_that_its_table_needs(tmp_path):
     folds.furnish(tmp_path, folds.params(folds.ROOT / "docs/recipes/bccd.yaml", 0), dvc=False)
-    order = plain.needed(plain.stages(tmp_path), "box_evaluate")
+    order = graph.needed(graph.stages(tmp_path), "box_evaluate")
     commands = {stage.name: stage.command for stage in order}
     assert not (tmp_path / ".dvc").exists()
     assert commands["scenes_ingest"] == 'python -m tasks scenes_ingest "scenes" work/detection/ingest'
