@@ -51,7 +51,7 @@ def train_detector(
             "the labelled JSON has no category, so there is nothing to find. Name the classes in `categories`"
         )
     state, scratch = _start(job, table, params), CHECKPOINTS / fingerprint(job, table, params)
-    made, stop = _source(job, table, params), job.train.steps
+    made, stop = source(job, table, params), job.train.steps
     carry_out(
         job.name, job.train.method, state,
         lambda step: scene_batches(made, start=step, stop=stop, workers=params.compute.workers),
@@ -122,7 +122,7 @@ def _detectors(job: BoxJob, classes: list[str]) -> tuple[Detector, Detector | No
     return student, teacher
 
 
-def _source(job: BoxJob, table: pa.Table, params: Params) -> SceneSource:
+def source(job: BoxJob, table: pa.Table, params: Params) -> SceneSource:
     size, views = job.network.image_size, params.detection.views
     return SceneSource(
         images=Images.open(table, size, letterbox=True), sizes=sizes_of(table), annotations=job.annotations,

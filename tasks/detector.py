@@ -6,13 +6,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tasks.box_training import every_box, train_detector
+from tasks.box_training import BoxJob, every_box, train_detector
 from tasks.io import whole, write_json
 from tasks.params import Params
 from tasks.training import NOTE, rows_of
 from tutelage.data.manifest import read_split
 from tutelage.data.scenes import Annotations, read_boxes, read_known
 from tutelage.types import BadInput
+
+ROLES = {
+    "teacher": ("labelled",),
+    "baseline": ("labelled", "holdout"),
+    "oracle": ("labelled", "holdout", "pool"),
+}  # whose boxes each learns from
 
 
 def detector(split: Path, *, params: Params, out: Path) -> Path:
@@ -21,29 +27,33 @@ def detector(split: Path, *, params: Params, out: Path) -> Path:
     `teacher` leaves the hold-out for its calibration; `baseline`, what a student must beat, has every box there is, for
     it needs none; `oracle` has the pool's hidden boxes too, and unavailable.json where there are none or none is asked.
     """
-    table, wanted, roles = read_split(split), params.detection, ["labelled", "holdout"]
-    match out.name:
-        case "teacher":
-            roles = ["labelled"]
-            job = every_box("teacher", wanted.teacher, wanted.network, split, table, roles=tuple(roles))
-        case "baseline":
-            job = every_box("baseline", wanted.baseline, wanted.network, split, table)
-        case "oracle":
-            known = rows_of(table, "pool")[_known(table, split)]
-            if wanted.oracle is None or not len(known):
-                reason = "detection.oracle is null" if wanted.oracle is None else "the pool has no hidden boxes"
-                with whole(out) as folder:
-                    write_json(folder / "unavailable.json", {"reason": reason})
-                return out
-            roles = [*roles, "pool"]
-            job = every_box("oracle", wanted.oracle, wanted.network, split, table)
-            every = pa.concat_tables([read_boxes(split), read_boxes(split, "truth.parquet")])
-            job = dataclasses.replace(
-                job, annotations=Annotations.of(table, every), labeled=np.sort(np.concatenate([job.labeled, known]))
-            )
-        case _:
-            raise BadInput(f"{out} names no detector: write work/detection/teacher, baseline or oracle")
-    return train_detector(job, table, params, out, notes={NOTE: roles})
+    table = read_split(split)
+    if out.name not in ROLES:
+        raise BadInput(f"{out} names no detector: write work/detection/teacher, baseline or oracle")
+    job = detector_job(out.name, split, table, params)
+    if isinstance(job, str):
+        with whole(out) as folder:
+            write_json(folder / "unavailable.json", {"reason": job})
+        return out
+    return train_detector(job, table, params, out, notes={NOTE: list(ROLES[out.name])})
+
+
+def detector_job(name: str, split: Path, table: pa.Table, params: Params) -> BoxJob | str:
+    """What the detector of that name is trained on; of an oracle that there is none for, why."""
+    train = getattr(params.detection, name)
+    if train is None:
+        return f"detection.{name} is null"
+    given = tuple(role for role in ROLES[name] if role != "pool")
+    job = every_box(name, train, params.detection.network, split, table, roles=given)
+    if "pool" not in ROLES[name]:
+        return job
+    known = job.pool[_known(table, split)]
+    if not len(known):
+        return "the pool has no hidden boxes"
+    every = pa.concat_tables([read_boxes(split), read_boxes(split, "truth.parquet")])
+    return dataclasses.replace(
+        job, annotations=Annotations.of(table, every), labeled=np.sort(np.concatenate([job.labeled, known]))
+    )
 
 
 def _known(table: pa.Table, split: Path) -> np.ndarray:

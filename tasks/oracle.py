@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from tasks.io import whole, write_json
 from tasks.params import Params
@@ -21,14 +22,19 @@ def oracle(split: Path, doctor: Path, *, params: Params, out: Path) -> Path:
         with whole(out) as folder:
             write_json(folder / "unavailable.json", {"reason": "the pool has no hidden labels"})
         return out
+    job = oracle_job(table, truth, params)
+    return run(job, table, params, out, notes={NOTE: ["labelled", "holdout", "pool"]})
+
+
+def oracle_job(table: pa.Table, truth: dict[str, int], params: Params) -> Job:
+    """What the oracle is trained on; `truth` is the class of each image of the pool that has a hidden one."""
     given = np.concatenate([rows_of(table, "labelled"), rows_of(table, "holdout")])
     pool = rows_of(table, "pool")
     ids = table["id"].to_pylist()
     known = np.array([row for row in pool if ids[row] in truth], np.int64)
     rows = np.concatenate([given, known])
     labels = np.concatenate([labels_of(table, given), np.array([truth[ids[row]] for row in known], np.int64)])
-    job = Job(
+    return Job(
         name="oracle", train=params.oracle, network=params.network, labeled=rows, labels=labels,
         pool=np.zeros(0, np.int64), pseudo=PseudoLabels.none(0, len(classes_of(table))),
     )  # fmt: skip
-    return run(job, table, params, out, notes={NOTE: ["labelled", "holdout", "pool"]})

@@ -147,10 +147,16 @@ def check_unlearned(model: Path) -> None:
 def supervised(name: str, train: Train, roles: tuple[str, ...], split: Path, params: Params, out: Path) -> Path:
     """A run on given labels alone."""
     table = read_split(split)
-    job = every_label(name, train, params.network, table, roles=roles)
-    nothing = PseudoLabels.none(0, len(classes_of(table)))
-    job = replace(job, pool=np.zeros(0, np.int64), pseudo=nothing)
+    job = labels_alone(name, train, params.network, table, roles=roles)
     return run(job, table, params, out, notes={NOTE: list(roles)})
+
+
+def labels_alone(
+    name: str, train: Train, network: NetworkSpec, table: pa.Table, *, roles: tuple[str, ...] = ("labelled", "holdout")
+) -> Job:
+    """A run on all given labels of `roles`, without a pool."""
+    job = every_label(name, train, network, table, roles=roles)
+    return replace(job, pool=np.zeros(0, np.int64), pseudo=PseudoLabels.none(0, len(classes_of(table))))
 
 
 def every_label(

@@ -5,8 +5,6 @@ import hashlib
 import json
 import re
 import statistics
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +23,10 @@ from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_labels import PseudoLabels, read
 from tutelage.methods import METHODS, Method
 from tutelage.models.files import Card, load_model
-from tutelage.train.cost import kept_for_backward
+from tutelage.train.cost import Timed, kept_for_backward, timed
 from tutelage.train.device import accelerator
 from tutelage.train.loop import Run, fit
-from tutelage.types import BadInput, Batch, Diverged, Nets, Network
+from tutelage.types import BadInput, Diverged, Nets, Network
 
 PLAIN = "supervised"  # training without a teacher and without a pool: what every gain is measured against
 
@@ -184,30 +182,10 @@ def _train(job: Job, place: Arena, params: Params) -> tuple[Run[Network, Nets], 
             next(steps)
         memory = kept.count(state)
         bar.update(1)
-        began, waited = time.perf_counter(), feed.waited
-        for _ in steps:
-            now = time.perf_counter()
-            took.append(now - began - (feed.waited - waited))
-            began, waited = now, feed.waited
+        for step in timed(steps, feed):
+            took.append(step.seconds - step.waited)
             bar.update(1)
     return state, statistics.median(took[len(took) // 10 :]) if took else 0.0, memory  # the first tenth warms up
-
-
-class Timed:
-    """Batches, and how long they were waited for."""
-
-    def __init__(self, feed: Iterator[Batch]) -> None:
-        self.feed, self.waited = feed, 0.0
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self
-
-    def __next__(self) -> Batch:
-        began = time.perf_counter()
-        try:
-            return next(self.feed)
-        finally:
-            self.waited += time.perf_counter() - began
 
 
 def _same_teacher(labels: Path, card: Card) -> None:

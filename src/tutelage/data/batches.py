@@ -122,7 +122,7 @@ def ahead(source: Dataset[Any], *, start: int, stop: int, workers: int) -> Itera
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else a loader draws from torch's own, and a run that goes on draws once more
-        worker_init_fn=partial(_end_with, os.getpid()),
+        worker_init_fn=partial(end_with, os.getpid()),
     )
     yield from loader
 
@@ -132,8 +132,11 @@ def shared_out(source: Dataset[Any], number: int, *, many: int) -> Iterator[Any]
     return ahead(source, start=0, stop=number, workers=(os.cpu_count() or 1) if number >= many else 0)
 
 
-def _end_with(parent: int, worker: int) -> None:
-    """A worker of torch looks for its parent only while it waits for work, and may wait for ever to hand some over."""
+def end_with(parent: int, worker: int = 0) -> None:
+    """This process, `worker` of the process `parent`, ends when that has.
+
+    A worker of torch looks for its parent only while it waits for work, and may wait for ever to hand some over.
+    """
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 

@@ -19,6 +19,7 @@ from tutelage.data.reading import Reader
 from tutelage.types import BadInput
 
 __all__ = ["Images", "letterbox_factor"]
+CACHE = 1 << 30  # bytes
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Images:
     _reader: Reader = field(default_factory=Reader)
 
     @classmethod
-    def open(cls, table: pa.Table, size: int, cache_bytes: int = 1 << 30, *, letterbox: bool = False) -> "Images":
+    def open(cls, table: pa.Table, size: int, cache_bytes: int = CACHE, *, letterbox: bool = False) -> "Images":
         """Rows of a manifest or split. `cache_bytes=0`: memory does not grow with the number of images."""
         cv2.setNumThreads(0)  # threads inside a loader's process only fight with the training, and die in a fork
         columns = {name: table[name].combine_chunks() for name in ("id", "source", "path")}
@@ -50,7 +51,7 @@ class Images:
         for row, digest in enumerate(table["sha256"]):  # as a list of strings they would take ten times the memory
             digests[row] = np.frombuffer(bytes.fromhex(digest.as_py()), np.uint8)
         roots = {source: os.path.abspath(folder) for source, folder in roots_of(table).items()}
-        cached = table.num_rows * size * size * 3 <= cache_bytes
+        cached = fits(table.num_rows, size, cache_bytes)
         return cls(size, cached, letterbox, roots, columns, places, digests)
 
     def __post_init__(self) -> None:
@@ -60,6 +61,11 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.places)
+
+    @property
+    def kept(self) -> int:
+        """Bytes of images that are decoded and stay in memory so far."""
+        return int(self._filled.sum()) * 3 * self.size**2 if self.cached else 0
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "size size 3"]:
         """Raises BadInput when the file is not what was ingested."""
@@ -138,6 +144,11 @@ class Images:
         return BadInput(
             f"{name}: {self._file(row)}: {what}. The images changed since they were ingested: `dvc repro ingest`"
         )
+
+
+def fits(rows: int, size: int, cache_bytes: int = CACHE) -> bool:
+    """Whether so many images stay in memory once they are decoded."""
+    return rows * size * size * 3 <= cache_bytes
 
 
 def _shared(*shape: int) -> np.ndarray:

@@ -1,14 +1,51 @@
 """What a step takes."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from tutelage.train.loop import Run
+
+T = TypeVar("T")
+
+
+class Timed(Generic[T]):
+    """Batches, and how many seconds they were waited for."""
+
+    def __init__(self, feed: Iterable[T]) -> None:
+        self.feed, self.waited = iter(feed), 0.0
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        began = time.perf_counter()
+        try:
+            return next(self.feed)
+        finally:
+            self.waited += time.perf_counter() - began
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds of one step, and how many of them it waited for its batch."""
+
+    seconds: float
+    waited: float = 0.0
+
+
+def timed(steps: Iterable[Any], feed: Timed[Any]) -> Iterator[Took]:
+    """What each of the steps on `feed` takes. The loop reads its loss each time, so a GPU has done its work by then."""
+    began, waited = time.perf_counter(), feed.waited
+    for _ in steps:
+        yield Took(time.perf_counter() - began, feed.waited - waited)
+        began, waited = time.perf_counter(), feed.waited
 
 
 class Memory:
