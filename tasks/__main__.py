@@ -4,6 +4,7 @@ A task's positional paths are its inputs, in the order of its signature; the las
 `python -m tasks` lists the verbs, `python -m tasks VERB --help` says what is in the files.
 `python -m tasks check` only validates params.yaml; `python -m tasks init FOLDER` writes your own images into it;
 `python -m tasks answer FOLDER` adds what people have labelled in a folder of `ask` to your labelled images.
+`python -m tasks estimate [TARGET]` says how long `dvc repro TARGET` will take here.
 
 Exit codes: 0 done, 1 failed, 2 bad input or params.
 """
@@ -45,7 +46,7 @@ VERBS = (
 def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
-        print("\n".join(f"  {verb:14}{_first_line(_task(verb))}" for verb in VERBS))
+        print("\n".join(f"  {verb:21}{_first_line(_task(verb))}" for verb in VERBS))
         return 0
     verb, *paths = arguments
     from tasks.mistakes import nearest
@@ -110,7 +111,13 @@ def _answer(paths: list[str]) -> list[str]:
     return answer(given.folder, params=load(), domain=given.domain, new=given.new)
 
 
-OTHERS = {"check": _check, "init": _init, "answer": _answer}  # not tasks: they write params.yaml, or what it names
+def _estimate(arguments: list[str]) -> list[str]:
+    from tasks.estimate import main
+
+    return main(arguments)
+
+
+OTHERS = {"check": _check, "init": _init, "answer": _answer, "estimate": _estimate}  # not tasks: none has an OUT
 
 
 def usage(verb: str) -> str:

@@ -9,6 +9,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
+def aligned(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for a terminal: columns as wide as their longest cell, two blanks between them."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """0.125 -> "12.5 %"; "-" where there is no number."""
     return "-" if share is None else f"{100 * share:z.{digits}f} %"
@@ -22,6 +29,17 @@ def points(share: float | None, *, digits: int = 1) -> str:
 def change(share: float) -> str:
     """A difference of AP in points, with its sign: 0.125 -> "+12.5"."""
     return f"{100 * share:+z.1f}"
+
+
+def duration(seconds: float) -> str:
+    """0.42 -> "0.4 s", 83 -> "1 min 23 s", 7_500 -> "2 h 5 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def listed(names: Sequence[str]) -> str:
