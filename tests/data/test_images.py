@@ -68,6 +68,7 @@ def test_the_cache_is_bounded_and_cannot_be_drawn_into(table):
 def test_a_cached_picture_is_read_once(root, table):
     images = Images.open(table, 16)
     images.many(np.arange(7))
+    assert (images.kept, Images.open(table, 16, 0).kept) == (7 * 16 * 16 * 3, 0)
     for path in (root / "train").rglob("*.png"):
         path.unlink()
     np.testing.assert_array_equal(images[1], picture(2, 16, 16))

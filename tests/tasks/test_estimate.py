@@ -10,7 +10,7 @@ from itertools import count, repeat
 
 import pytest
 from project import ROOT
-from small_work import contents, make_split, make_work, small_params
+from small_work import contents, make_split, new_network, plant_labels, save, small_params
 
 import tutelage.train.cost as cost
 import tutelage.train.predict as predicting
@@ -71,11 +71,13 @@ def test_steps_and_images_of_each_stage(place):
 
 
 def test_steps_that_meet_new_images_and_what_of_them_is_kept(place):
-    """Of 32 a step, 102 images with labels are met after 4 steps; of 32 + 96, 42 and 60 after 2."""
-    found = works(small_params(1), "oracle", "student@1", "pseudo_label@1")
+    """Of 32 a step, 102 images with labels are met after 4 steps; of 32 + 16, 12 after 1 and 60 of the pool after 4."""
+    params = small_params(1)
+    params = replace(params, student=replace(params.student, pool_batch=16))
+    found = works(params, "oracle", "student@1", "pseudo_label@1")
     (oracle,), (student,), (labelling,) = found.values()
     assert (oracle.first, oracle.kept) == (4, 102 * 12 * 12 * 3)
-    assert (student.first, student.kept) == (1, 72 * 12 * 12 * 3)  # the hold-out is not trained on
+    assert (student.first, student.kept) == (4, 72 * 12 * 12 * 3)  # the hold-out is not trained on
     assert (labelling.first, labelling.kept) == (60, 0)  # each image is read once, and none is kept
 
 
@@ -87,10 +89,8 @@ def test_what_has_nothing_to_learn_from_takes_nothing(place):
     assert found == {**{name: [] for name in found}, "calibrate@1": [("image", 30)]}
 
 
-def test_stages_ask_about_as_many_images_as_was_said(tmp_path, monkeypatch):
+def test_stages_ask_about_as_many_images_as_was_said(place, monkeypatch):
     """The real stages, counted."""
-    make_work(tmp_path, rounds=1)
-    monkeypatch.chdir(tmp_path)
     params, read = small_params(1), []
     real = predicting.batches_of
 
@@ -99,12 +99,12 @@ def test_stages_ask_about_as_many_images_as_was_said(tmp_path, monkeypatch):
         return real(images, chunks, **kwargs)
 
     monkeypatch.setattr(predicting, "batches_of", counted)
-    split, teacher, out = workload.SPLIT, tmp_path / "work/teacher", tmp_path / "out/1"
+    split, out = workload.SPLIT, place / "out/1"
+    teacher, student = (save(place / name, new_network(seed)) for seed, name in enumerate(("teacher", "student")))
     calibrate(split, teacher, params=params, out=out / "calibration")
     pseudo_label(split, teacher, out / "calibration", params=params, out=out / "labels")
     evaluate(split, teacher, params=params, out=out / "evaluation")
-    labels = tmp_path / "work/rounds/1/labels"
-    guard(split, teacher, labels, tmp_path / "work/rounds/1/student", params=params, out=out / "guard")
+    guard(split, teacher, plant_labels(place / "labels", split), student, params=params, out=out / "guard")
     told = amounts(params, "calibrate@1", "pseudo_label@1", "evaluate@1", "guard@1")
     assert sum(read) == sum(amount for each in told.values() for _, amount in each)
     assert read[2:] == [amount for each in list(told.values())[1:] for _, amount in each]  # calibrate asks twice
