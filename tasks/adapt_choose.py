@@ -81,9 +81,17 @@ def _report(content: dict[str, Any]) -> str:
     rows = []
     for name in [*content["ranking"], *content["refused"]]:
         each, rank = content["candidates"][name], content["mean_rank"].get(name)
-        numbers = [f"{each[key]:.3f}" for key in ("information", "neighbourhood", "clusters")]
+        numbers = [f"{each[key]:.3f}" for key in ("information", "clusters", "agreement", "neighbourhood")]
         rows.append([name, "refused" if rank is None else f"{rank:.2f}", *numbers, percent(each["source_accuracy"])])
-    head = ["candidate", "mean rank", "information", "neighbourhood density", "clusters", "held-out source"]
+    head = [
+        "candidate",
+        "mean rank",
+        "information",
+        "clusters",
+        "agreement",
+        "neighbourhood density (no vote)",
+        "held-out source",
+    ]
     said = f"Taken: **{content['chosen']}**. No label of the target was read; the guard refuses who forgot the source."
     proven = "Accuracy on the held-out source proves nothing of who has learned from it: "
     warned = [f"{proven}{listed(content['learned_holdout'])}."] if content["learned_holdout"] else []

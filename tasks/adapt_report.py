@@ -1,6 +1,7 @@
 """What adaptation was worth, and whether the choice was right."""
 
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from tasks.text import table as markdown
 from tutelage.data.manifest import read_split
 from tutelage.methods.supervised import Supervised
 from tutelage.metrics.classification import accuracy
-from tutelage.metrics.validators import rank_correlation
+from tutelage.metrics.validators import Scores, rank_correlation
 from tutelage.models.files import load_model
 
-VALIDATORS = ("information", "neighbourhood", "clusters")
+VALIDATORS = tuple(field.name for field in fields(Scores))
 
 
 def adapt_report(

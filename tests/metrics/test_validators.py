@@ -1,11 +1,15 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 
 from tutelage.metrics.validators import (
+    VOTERS,
     Scores,
+    adjusted_mutual_information,
     choose,
+    class_cluster_agreement,
     class_cluster_distance,
     information_maximisation,
     rank_correlation,
@@ -65,11 +69,50 @@ def test_clusters_do_not_see_place_size_or_direction():
     )
 
 
+def information(first, second):
+    """Nats, and the mean of both entropies."""
+    pairs = [*zip(first, second, strict=True)]
+    shares = [[part.count(each) / len(pairs) for each in set(part)] for part in (pairs, list(first), list(second))]
+    joint, one, two = (-sum(p * math.log(p) for p in part) for part in shares)
+    return one + two - joint, (one + two) / 2
+
+
+def test_mutual_information_is_adjusted_by_its_mean_over_all_orders():
+    first, second = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 2]
+    orders = [information(first, order)[0] for order in itertools.permutations(second)]
+    by_chance = sum(orders) / len(orders)
+    said, most = information(first, second)
+    expected = (said - by_chance) / (most - by_chance)
+    assert adjusted_mutual_information(np.array(first), np.array(second)) == pytest.approx(expected)
+    assert adjusted_mutual_information(np.array(second), np.array(first)) == pytest.approx(expected)
+    assert adjusted_mutual_information(np.array([3, 3, 5, 7]), np.array([1, 1, 0, 2])) == pytest.approx(1)
+    assert adjusted_mutual_information(np.zeros(4, int), np.arange(4)) == 0
+    assert adjusted_mutual_information(np.zeros(4, int), np.zeros(4, int)) == 0
+
+
+def test_agreement_of_classes_with_clusters():
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(3), 100)
+    points = 5 * np.eye(3)[truth] + rng.normal(size=(300, 3))
+    assert class_cluster_agreement(points, truth, classes=3) > 0.95
+    longer = points * rng.choice([1, 50], (300, 1))
+    assert class_cluster_agreement(longer, (truth + 1) % 3, classes=3) > 0.95  # neither lengths nor names count
+    assert class_cluster_agreement(points, rng.permutation(truth), classes=3) == pytest.approx(0, abs=0.02)
+    assert class_cluster_agreement(points, np.zeros(300, int), classes=3) == 0
+    assert class_cluster_agreement(np.ones((5, 2)), np.array([0, 1, 0, 1, 0]), classes=2) == 0  # one point
+    assert class_cluster_agreement(np.zeros((5, 2)), np.array([0, 1, 0, 1, 0]), classes=2) == 0
+    assert class_cluster_agreement(points[[0, 150]], np.array([0, 1]), classes=3) == 0  # two images agree by chance
+
+
+def ranked(voters, density=0.0):
+    return Scores(information=voters[0], neighbourhood=density, clusters=voters[1], agreement=voters[2])
+
+
 SCORES = {
-    "source": Scores(1.0, 1.0, 1.0),
-    "good": Scores(3.0, 3.0, 2.0),
-    "odd": Scores(2.0, 2.0, 3.0),
-    "forgot": Scores(4.0, 4.0, 4.0),
+    "source": ranked((1.0, 1.0, 1.0), density=9.0),
+    "good": ranked((3.0, 2.0, 3.0)),
+    "odd": ranked((2.0, 3.0, 2.0)),
+    "forgot": ranked((4.0, 4.0, 4.0)),
 }
 SOURCE = {"source": 0.98, "good": 0.97, "odd": 0.96, "forgot": 0.5}
 
@@ -84,16 +127,15 @@ def test_the_vote_and_the_guard():
 
 
 def test_only_order_counts():
-    stretched = {
-        name: Scores(s.information**3, math.exp(s.neighbourhood), s.clusters - 9) for name, s in SCORES.items()
-    }
+    assert VOTERS == ("information", "clusters", "agreement")
+    stretched = {name: ranked((s.information**3, s.clusters - 9, math.exp(s.agreement))) for name, s in SCORES.items()}
     assert choose(stretched, SOURCE, reference="source", margin=0.05) == choose(
         SCORES, SOURCE, reference="source", margin=0.05
     )
 
 
 def test_equal_candidates_keep_their_order():
-    same = dict.fromkeys(("b", "a", "c"), Scores(1.0, 1.0, 1.0))
+    same = dict.fromkeys(("b", "a", "c"), ranked((1.0, 1.0, 1.0)))
     assert choose(same, dict.fromkeys(same, 1.0), reference="a", margin=0.0).ranking == ["b", "a", "c"]
 
 
