@@ -76,7 +76,8 @@ def main(arguments: list[str]) -> int:
 def _unread_or_failed(verb: str, error: OSError) -> int:
     if isinstance(error, BrokenPipeError) and reader_left():
         raise error
-    print(f"{verb}: {error.strerror or error}: {error.filename or ''}\nNothing was written.", file=sys.stderr)
+    where = error.filename2 or error.filename or ""  # of two, the one that was to be written
+    print(f"{verb}: {error.strerror or error}: {where}\nNothing was written.", file=sys.stderr)
     return 1
 
 

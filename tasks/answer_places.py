@@ -146,15 +146,17 @@ def copied(place: Path, pairs: Sequence[tuple[Path, Path]]) -> Iterator[None]:
             shutil.copyfile(image, part / str(number))
             sync(part / str(number))
         for number, (_, there) in enumerate(pairs):
-            there.parent.mkdir(parents=True, exist_ok=True)
+            for folder in [above for above in reversed(there.parents) if not above.exists()]:
+                folder.mkdir()
+                made.append(folder)
             os.replace(part / str(number), there)
             made.append(there)
         for folder in {there.parent for _, there in pairs}:
             sync(folder)
         yield
     except OSError:
-        for there in made:
-            there.unlink()
+        for path in reversed(made):  # an empty folder would be a class
+            path.rmdir() if path.is_dir() else path.unlink()
         raise
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -194,7 +194,7 @@ def test_what_goes_wrong_on_the_way_leaves_nothing(world, monkeypatch):
 
     def full(source, target):
         if len(moved) == 2:
-            raise OSError(28, "No space left on device", str(target))
+            raise OSError(28, "No space left on device", str(source), None, str(target))
         moved.append(target)
         os.rename(source, target)
 
@@ -202,8 +202,22 @@ def test_what_goes_wrong_on_the_way_leaves_nothing(world, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         world.answer(new=["cow"])
     assert contents(world.root) == before
+    assert sorted(os.listdir(world.root / "train")) == ["cat", "dog"]  # an empty folder would be a class
     monkeypatch.undo()
     assert world.answer(new=["cow"])[0].startswith("3 image(s) added")
+
+
+def test_a_full_disk_is_told_by_the_place_that_was_to_be_written(world, monkeypatch, capsys):
+    world.fill("cat")
+
+    def full(source, target):
+        raise OSError(28, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr(tasks.answer_places.shutil, "copyfile", full)
+    monkeypatch.setattr("tasks.params.load", lambda: world.params)
+    assert main(["answer", str(world.out)]) == 1
+    said = f"answer: No space left on device: {world.root}/train/.tutelage.part/0\nNothing was written.\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_budget_of_labels_and_a_test_of_the_same_images_are_told(tmp_path):
