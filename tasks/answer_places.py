@@ -117,7 +117,7 @@ def _class_list(path: Path, additions: Sequence[Addition]) -> bytes | None:
     if not path.is_file():
         return None
     text = path.read_text("utf-8-sig")
-    missing = {one.label for one in additions} - {class_name(line.strip()) for line in text.splitlines()}
+    missing = {one.label for one in additions} - {class_name(line) for line in text.splitlines()}
     if numbers := sorted(label for label in missing if label.isdecimal()):
         raise BadInput(f"a class called {numbers[0]} would be read as a line of {path}. Give it a name")
     return ("\n".join([text.rstrip(), *sorted(missing)]) + "\n").encode() if missing else None

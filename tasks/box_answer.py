@@ -43,8 +43,8 @@ def box_answer(folder: Path, asked: Mapping[str, Any], *, params: Params, new: S
     path = root / wanted.labelled
     beside = path.parent if wanted.labelled_images is None else root / wanted.labelled_images
     content = _sound(path)
-    numbers = {class_name(str(one["name"]).strip()): one["id"] for one in content["categories"]}
-    read = _read(sheet, asked, numbers.keys() | {class_name(name.strip()) for name in new})
+    numbers = {class_name(str(one["name"])): one["id"] for one in content["categories"]}
+    read = _read(sheet, asked, numbers.keys() | {class_name(name) for name in new})
     there = {posixpath.basename(str(one["file_name"])) for one in content["images"]}
     fresh = []
     for image in sorted(read.images):
@@ -72,7 +72,7 @@ def _read(sheet: Path, asked: Mapping[str, Any], classes: Collection[str]) -> Co
             "nobody has looked at out of it"
         )
     content, read = _sound(sheet), Corrected()
-    names = {key_of(one.get("id")): class_name(str(one.get("name")).strip()) for one in content["categories"]}
+    names = {key_of(one.get("id")): class_name(str(one.get("name"))) for one in content["categories"]}
     by_file = {posixpath.basename(image): image for image in asked["images"]}
     ids: dict[Key | None, str] = {}
     for number, one in enumerate(content["images"]):

@@ -72,6 +72,14 @@ class TestFolders:
             assert set(found(scanned).values()) == {one}
             assert scanned.classes <= {one, "dog"}
 
+    def test_a_space_at_the_end_of_a_folders_name_makes_no_other_class(self, tmp_path):
+        for name in ("cat/1.png", "cat /2.png", " /3.png"):
+            save(tmp_path / "train" / name, PNG)
+        scanned = scan(tmp_path, "train", "labelled")
+        assert found(scanned) == {"labelled/cat/1.png": "cat", "labelled/cat /2.png": "cat"}
+        assert scanned.classes == {"cat"}
+        assert [each.detail for each in scanned.refused] == ["it lies in no class folder"]
+
     def test_links_may_not_leave_the_root(self, tmp_path):
         secret = save(tmp_path / "secret/1.png", PNG)
         shared = save(tmp_path / "root/all/2.png", PNG)

@@ -207,6 +207,15 @@ def test_what_goes_wrong_on_the_way_leaves_nothing(world, monkeypatch):
     assert world.answer(new=["cow"])[0].startswith("3 image(s) added")
 
 
+def test_a_space_that_nobody_sees_makes_no_second_class(world):
+    (world.root / "train/cat").rename(world.root / "train/cat ")
+    ids = world.fill("cat")
+    assert world.answer()[0].endswith("cat 1")
+    assert sorted(os.listdir(world.root / "train")) == ["cat ", "dog"]
+    assert ids[0] not in world.split()
+    assert classes_of(world.table) == ["cat", "dog"]
+
+
 def test_a_full_disk_is_told_by_the_place_that_was_to_be_written(world, monkeypatch, capsys):
     world.fill("cat")
 

@@ -120,7 +120,7 @@ def _categories(coco: Coco, content: dict[str, Any], classes: list[str] | None) 
         if key is None or not isinstance(name, str) or not name.strip() or not is_utf8(name):
             coco.refuse(f"{where} lacks an id or a name; its annotations are left out. Give it both")
             continue
-        name = class_name(name.strip())
+        name = class_name(name)
         if names.get(key, name) != name:
             raise BadInput(f"{coco.name}: two categories have the id {key}: {names[key]!r} and {name!r}. Number them")
         if firsts.setdefault(name, key) != key:

@@ -27,7 +27,7 @@ def scan_folders(folder: Path, files: list[str], scan: Scan) -> None:
     if not scan.loose_labels:
         scan.classes |= {
             class_name(entry.name) for entry in os.scandir(folder) if entry.is_dir() and not _ignored(entry.name)
-        }
+        } - {""}
         if not scan.classes:
             tables = sorted(name for name in files if name.lower().endswith((".csv", ".tsv")))
             hint = f"Did you mean ingest.{scan.source}: {folder.name}/{tables[0]}?" if tables else (
@@ -36,15 +36,14 @@ def scan_folders(folder: Path, files: list[str], scan: Scan) -> None:
             raise BadInput(f"{folder} has no class folder and no tar shard. {hint}")
     for name in files:
         head, _, rest = name.partition("/")
+        label = class_name(head) if rest else ""
         if os.path.splitext(name)[1].lower() not in SUFFIXES:
             scan.refuse(name, "not_an_image", f"its name does not end in one of {', '.join(sorted(SUFFIXES))}")
-        elif not rest and not scan.loose_labels:
+        elif not label and not scan.loose_labels:
             scan.refuse(name, "unknown_label", "it lies in no class folder")
         else:
             length = os.stat(folder / name).st_size
-            scan.found.append(
-                Found(f"{scan.source}/{name}", scan.source, name, 0, length, class_name(head) if rest else None)
-            )
+            scan.found.append(Found(f"{scan.source}/{name}", scan.source, name, 0, length, label or None))
 
 
 def inside(path: str, boundary: str) -> bool:
@@ -103,8 +102,9 @@ def _ignored(name: str) -> bool:
 
 
 def class_name(written: str) -> str:
-    """One name for a class however it is encoded: macOS writes an accented letter as two characters (NFD)."""
-    return unicodedata.normalize("NFC", written)
+    """One name for a class however it is written: macOS makes an accented letter two characters (NFD), and nobody sees
+    a space at an end."""
+    return unicodedata.normalize("NFC", written).strip()
 
 
 def is_utf8(name: str) -> bool:

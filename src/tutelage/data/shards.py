@@ -156,7 +156,7 @@ def _label(shard: _Shard, key: str, reader: Reader) -> tuple[str | None, str]:
         return None, f"its .{kind} holds no label"
     if not is_utf8(str(written)):
         return None, f"its .{kind} holds a label that is not Unicode text: {written!r}"
-    return _class_name(class_name(str(written).strip()), shard.classes)
+    return _class_name(class_name(str(written)), shard.classes)
 
 
 def _class_name(written: str, classes: list[str]) -> tuple[str | None, str]:
@@ -179,7 +179,7 @@ def _class_list(path: Path) -> list[str]:
     if not path.is_file():
         return []
     try:
-        names = [class_name(line.strip()) for line in path.read_text("utf-8-sig").rstrip().splitlines()]
+        names = [class_name(line) for line in path.read_text("utf-8-sig").rstrip().splitlines()]
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not UTF-8 text. Save it as UTF-8, one class name a line") from error
     if "" in names or len(set(names)) < len(names):
