@@ -10,6 +10,7 @@ from tutelage.types import BadInput
 ASKED = "asked.json"
 SHEET = "ask.csv"  # of classes
 BOXES = "ask.json"  # of boxes
+SUGGESTED = "suggested.json"  # the same, as it was written
 
 
 def read_asked(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.asked import BOXES, check_unanswered
+from tasks.asked import BOXES, SUGGESTED, check_unanswered
 from tasks.asking import chosen, copies, unlabelled, write_sheet
 from tasks.box_answers import find
 from tasks.box_calibrate import scale_of
@@ -32,7 +32,8 @@ Rules = dict[str, Any] | None
 
 def box_ask(split: Path, model: Path, calibration: Path | None = None, *, params: Params, out: Path) -> Path:
     """Split, a detector's folder and, where there is one, its calibration -> the images of the pool whose boxes would
-    teach most: images/ (copies), ask.json (COCO, with the detector's boxes as suggestions), asked.json.
+    teach most: images/ (copies), ask.json (COCO, with the detector's boxes as suggestions), suggested.json
+    (the same), asked.json.
 
     An image is as undecided as its least decided box, whose score is nearest to its class's threshold (0.5 without a
     calibration). Near-copies, by their pixels, and images of one group are asked about once. CVAT, Label Studio and
@@ -116,6 +117,7 @@ def _write(folder: Path, some: pa.Table, found: list[Found], classes: list[str],
     ]
     annotations = [_annotation(number, *one) for number, one in enumerate(suggested, start=1)]
     sheet = as_text({"images": images, "annotations": annotations, "categories": categories(classes)})
+    (folder / SUGGESTED).write_text(sheet)
     write_sheet(folder, BOXES, sheet.encode(), [f"images/{name}" for name in names], some, classes)
 
 

@@ -153,10 +153,75 @@ def test_corrected_boxes_are_labels_in_the_next_split(world, monkeypatch):
     assert contents(Path("images")) == kept
 
 
-def test_suggestions_that_nobody_has_looked_at_are_no_labels(world, monkeypatch):
+@pytest.mark.parametrize("saved", [lambda content: None, lambda content: save(exported(content))])
+def test_suggestions_that_nobody_has_looked_at_are_no_labels(world, monkeypatch, saved):
     out = asked(world, monkeypatch)
+    saved(load())
     with pytest.raises(BadInput, match=r"is as it was written, and its boxes are the model's own"):
         answer(out, params=world)
+
+
+def exported(content):
+    """As Label Studio writes it: numbers from 0, names with a part of a hash, boxes from shares of a side."""
+    return {
+        "images": [one | {"id": one["id"] - 1, "file_name": f"images\\3f2b8c1{one['id']}-{one['file_name']}"}
+                   for one in content["images"]],
+        "categories": [{"id": one["id"] - 1, "name": one["name"]} for one in content["categories"]],
+        "annotations": [
+            {"id": number, "image_id": one["image_id"] - 1, "category_id": one["category_id"] - 1, "segmentation": [],
+             "bbox": [value / 100 * 100.001 for value in one["bbox"]], "area": one["area"], "ignore": 0, "iscrowd": 0}
+            for number, one in enumerate(content["annotations"][::-1])
+        ],
+    }  # fmt: skip
+
+
+def test_what_a_program_exports_is_taken_and_boxes_as_they_were_are_told(world, monkeypatch):
+    out = asked(world, monkeypatch)
+    content = exported(load())
+    content["annotations"][0]["bbox"][2] += 0.5  # of the third image, whose only box it is
+    save(content)
+    said = answer(out, params=world)
+    assert said[0] == "3 image(s) with 5 object(s) added to images/labelled.json"
+    assert said[2].startswith("2 of them have the detector's boxes as they were, the first is pool/04-")
+    assert len(COCO("images/labelled.json").getAnnIds()) == 16 + 5
+    assert not any("detector's boxes" in line for line in answer(out, params=world))
+
+
+def test_a_scene_without_suggestions_may_stay_without_objects(world, monkeypatch):
+    out = asked(world, monkeypatch, ((),) * 7)
+    with pytest.raises(BadInput, match="is as it was written"):
+        answer(out, params=world)
+    save(load())
+    assert answer(out, params=world)[0].startswith("3 image(s) with 0 object(s) added")
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        (
+            "images",
+            {"width": 6, "height": 6},
+            r"images\[0\] \(0001\.png\) says 6 x 6, and the image has [0-9]+ x [0-9]+ pixels",
+        ),
+        ("images", {"id": 2}, r"images\[1\] has the id of another image"),
+        ("categories", {"id": 2}, r"categories\[1\] has the id of another category"),
+        (
+            "annotations",
+            {"bbox": [100, 2, 3, 4]},
+            r"annotations\[0\] has the box \[100, 2, 3, 4\], outside of its image",
+        ),
+        ("annotations", {"iscrowd": 7}, r"annotations\[0\] has iscrowd 7\. Write 0, or 1"),
+        ("annotations", {"bbox": [], "segmentation": "x"}, "its segmentation is neither polygons nor run lengths"),
+    ],
+)
+def test_what_ingest_would_leave_out_is_told_before_anything_is_added(world, monkeypatch, part, change, words):
+    out = asked(world, monkeypatch)
+    content, before = load(), contents(Path("images"))
+    content[part][0] |= change
+    save(content)
+    with pytest.raises(BadInput, match=words):
+        answer(out, params=world)
+    assert contents(Path("images")) == before
 
 
 @pytest.mark.parametrize(
