@@ -27,8 +27,8 @@ class Read:
     """What the lines of a sheet come to."""
 
     labels: dict[str, tuple[int, str]] = field(default_factory=dict)  # image -> line, class
-    empty: int = 0
-    skipped: int = 0
+    skipped: set[str] = field(default_factory=set)
+    empty: int = 0  # images that nobody has given a label, those without a line too
     problems: list[str] = field(default_factory=list)
 
 
@@ -90,21 +90,32 @@ def _read(sheet: Path, images: Mapping[str, Any], classes: Collection[str]) -> R
         raise BadInput(f"{sheet} does not exist. Put the filled-in file there")
     read = Read()
     for line, row in rows_of(sheet, read_sheet(sheet), ("image", "label"), ("id",)):
-        image, label = row["image"], class_name(row["label"])
-        where, about = f"{sheet}, line {line}", images.get(image)
-        if about is None or row.get("id", about["id"]) != about["id"]:
-            read.problems.append(f"{where}: {image or 'no image'} is not what was asked about. Take the line out")
+        image, label, where = row["image"].replace("\\", "/"), class_name(row["label"]), f"{sheet}, line {line}"
+        if problem := _unasked(image, row.get("id", ""), images):
+            read.problems.append(f"{where}: {problem}")
         elif not label:
-            read.empty += 1
+            continue
         elif label.casefold() == SKIP and label not in classes:
-            read.skipped += 1
+            read.skipped.add(image)
         elif label not in classes:
             how = f"--new {label!r} makes it a class on purpose"
             read.problems.append(f"{where}: {label!r} is no class{nearest(label, classes)}. {how}")
         elif read.labels.setdefault(image, (line, label))[1] != label:
             first, other = read.labels[image]
             read.problems.append(f"{where}: {image} is {label!r} here and {other!r} in line {first}. Decide for one")
+    read.skipped -= read.labels.keys()
+    read.empty = len(images) - len(read.labels) - len(read.skipped)
     return read
+
+
+def _unasked(image: str, written: str, images: Mapping[str, Any]) -> str:
+    """Why a line is none of this question's; a second question has images of the same names."""
+    if image not in images:
+        return f"{image or 'no image'} is not what was asked about. Take the line out"
+    own = images[image]["id"]
+    if written not in ("", own):
+        return f"{image} is {own} here, and the line is about {written}. Is the sheet another folder's?"
+    return ""
 
 
 def _additions(folder: Path, images: Mapping[str, Any], read: Read) -> Iterator[Addition]:
@@ -138,8 +149,8 @@ def _told(
     counts = ", ".join(f"{label} {number}" for label, number in sorted(Counter(one.label for one in fresh).items()))
     yield f"{len(fresh)} image(s) added to {place}{f': {counts}' if counts else ''}"
     yield (
-        f"{len(additions) - len(fresh)} were there already; left out: {read.empty} without a label, {read.skipped} "
-        f"called {SKIP}"
+        f"{len(additions) - len(fresh)} were there already; left out: {read.empty} without a label, "
+        f"{len(read.skipped)} called {SKIP}"
     )
     split = params.split
     if not fresh:

@@ -172,6 +172,26 @@ def test_lines_that_are_not_of_this_page_are_told(world):
     assert "is 'dog' here and 'cat' in line 2. Decide for one" in str(told.value)
 
 
+def test_the_sheet_of_another_question_is_told(world):
+    world.fill("cat")
+    path = world.out / "ask.csv"
+    path.write_text(path.read_text().replace("pool/video", "pool/film"))
+    with pytest.raises(
+        BadInput, match=r"line 2: images/0001\.\w+ is pool/video\S+ here, and the line is about pool/film"
+    ):
+        world.answer()
+
+
+def test_images_without_a_line_are_counted_and_paths_may_be_of_windows(world):
+    world.fill("cat", "skip", "dog")
+    path = world.out / "ask.csv"
+    lines = path.read_text().replace("images/", "images\\").splitlines()
+    path.write_text("\n".join([*lines[:3], lines[1].replace(",cat,", ",skip,")]))  # of two people who looked at one
+    said = world.answer()
+    assert said[0].endswith("cat 1")
+    assert said[1] == "0 were there already; left out: 2 without a label, 1 called skip"
+
+
 def test_an_image_that_was_exchanged_is_told(world):
     world.fill("cat")
     first = world.out / world.rows()[0]["image"]
