@@ -82,7 +82,8 @@ def _told(fresh: Sequence[tuple[str, Addition]], read: Corrected, path: Path, pa
     """What a person should know."""
     objects = sum(len(read.objects[image]) for image, _ in fresh)
     yield f"{len(fresh)} image(s) with {objects} object(s) added to {path}"
-    yield f"{len(read.sizes) - len(fresh)} were there already"
+    before = len(read.sizes) - len(fresh)
+    yield f"{before} were there already" + (", and their objects stay as they are there" if before else "")
     if same := [one.name for image, one in fresh if image in read.untouched and read.objects[image]]:
         yield (
             f"{len(same)} of them have the detector's boxes as they were, the first is {same[0]}. If nobody has looked "

@@ -20,7 +20,8 @@ SAID = {"true": ("true", "t", "yes", "y", "on", "1"), "false": ("false", "f", "n
 def nearest(word: object, known: Iterable[str]) -> str:
     """ ". Did you mean 'x'?", and what there is when that is little or nothing is near."""
     names = sorted(known)
-    close = difflib.get_close_matches(str(word), names, n=1)
+    close = [name for name in names if name.casefold() == str(word).casefold()]
+    close = close or difflib.get_close_matches(str(word), names, n=1)
     if not close:
         return f"; there are: {', '.join(names)}"
     return f". Did you mean {close[0]!r}?" + (f" There are: {', '.join(names)}" if len(names) <= FEW else "")

@@ -118,6 +118,7 @@ def test_the_same_answers_again_add_nothing(world):
     ("labels", "words"),
     [
         (("catt",), r"ask\.csv, line 2: 'catt' is no class\. Did you mean 'cat'\?.* --new 'catt'"),
+        (("DOG",), r"'DOG' is no class\. Did you mean 'dog'\?"),
         (("cat", "cow"), r"line 3: 'cow' is no class; there are: cat, dog\. --new 'cow' makes it a class on purpose"),
     ],
 )

@@ -149,7 +149,7 @@ def test_corrected_boxes_are_labels_in_the_next_split(world, monkeypatch):
     assert classes_of(table) == ["cat", "dog"]
     kept = contents(Path("images"))
     assert answer(out, params=world) == ["0 image(s) with 0 object(s) added to images/labelled.json",
-                                         "2 were there already"]  # fmt: skip
+                                         "2 were there already, and their objects stay as they are there"]  # fmt: skip
     assert contents(Path("images")) == kept
 
 

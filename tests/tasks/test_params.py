@@ -229,7 +229,7 @@ def test_only_the_last_round_may_learn_from_the_holdout(change):
         (
             "student.method",
             {"name": "kd", "ALPHA": 1},
-            "student.method: in kd, ALPHA is not a parameter; there are: alp",
+            "student.method: in kd, ALPHA is not a parameter. Did you mean 'alpha'?",
         ),
         (
             "compare.methods",
