@@ -49,8 +49,9 @@ def ask(split: Path, model: Path, calibration: Path | None = None, *, params: Pa
     teach most: images/ (copies), ask.csv (to be filled in by people), ask.html (to look at), asked.json.
 
     Those are asked about between whose two likeliest classes the model is least decided, near-copies and images of one
-    group (`split.groups`) once. `python -m tasks answer OUT` takes the labels in. A page that people have worked on is
-    not written over.
+    group (`split.groups`) once. `ask` in params.yaml says how many, and whether by margin or by chance. People write a
+    class into the column `label`; `python -m tasks answer OUT` takes the labels in. A page that people have worked on
+    is not written over.
     """
     check_unanswered(out)
     table = read_split(split)

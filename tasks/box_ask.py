@@ -32,12 +32,13 @@ Rules = dict[str, Any] | None
 
 def box_ask(split: Path, model: Path, calibration: Path | None = None, *, params: Params, out: Path) -> Path:
     """Split, a detector's folder and, where there is one, its calibration -> the images of the pool whose boxes would
-    teach most: images/ (copies), ask.json (COCO, with the detector's boxes as suggestions), suggested.json
-    (the same), asked.json.
+    teach most: images/ (copies), ask.json (COCO, with the detector's boxes as suggestions), suggested.json (the
+    same), asked.json.
 
     An image is as undecided as its least decided box, whose score is nearest to its class's threshold (0.5 without a
-    calibration). Near-copies, by their pixels, and images of one group are asked about once. CVAT, Label Studio and
-    pycocotools open ask.json; corrected under the same name, `python -m tasks answer OUT` takes it in.
+    calibration). Near-copies, by their pixels, and images of one group are asked about once. `ask` in params.yaml says
+    how many, and whether by margin or by chance. CVAT, Label Studio and pycocotools open ask.json; corrected under the
+    same name, `python -m tasks answer OUT` takes it in.
     """
     check_unanswered(out)
     table = read_split(split)
