@@ -25,3 +25,26 @@ def test_a_stage_depends_on_the_tasks_that_it_imports(name):
 def test_a_root_with_a_blank_in_its_name_stays_one_word() -> None:
     for name, written in STAGES.items():
         assert "root}" not in written.get("do", written)["cmd"].replace('root}"', ""), name
+
+
+def merged(recipe):
+    """params.yaml with a recipe's sections in place of its own; one that changes `detection` keeps its other parts."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name, section in (yaml.safe_load((ROOT / f"docs/recipes/{recipe}.yaml").read_text()) if recipe else {}).items():
+        params[name] = params[name] | section if name == "detection" else section
+    return params
+
+
+@pytest.mark.parametrize("recipe", [None, "long", "few_labels", "bccd", "dug_multiphase"])
+def test_params_that_stages_depend_on_are_there(recipe):
+    """DVC refuses a stage that names what params.yaml lacks, and it may be the last of many hours."""
+    params, missing = merged(recipe), []
+    for name, written in STAGES.items():
+        for path in written.get("do", written).get("params", []):
+            found = params
+            for part in path.split(".") if "$" not in path else ():
+                found = found.get(part, missing) if isinstance(found, dict) else missing
+                if found is missing:
+                    missing.append(f"{name}: {path}")
+                    break
+    assert not missing
