@@ -1,12 +1,15 @@
 """The graph of dvc.yaml without DVC: which stages there are, and what each reads from which others."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tutelage.types import BadInput
 
 NAMED = re.compile(r"\$\{([^}]+)\}")
 
@@ -52,6 +55,49 @@ def needed(every: Sequence[Stage], target: str) -> dict[Stage, list[Stage]]:
         found[stage] = [one for one in every if any(_within(a, b) for a in stage.reads for b in one.writes)]
         open_ += [one for one in found[stage] if one not in found]
     return found
+
+
+def unwritten(definitions: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What stages of dvc.yaml depend on and params.yaml, `known`, does not have -> these stages, which DVC refuses.
+
+    That an entry has a default helps DVC nothing.
+    """
+    found: dict[str, list[str]] = {}
+    for name, written in definitions.items():
+        for path in written.get("do", written).get("params", ()):
+            if not NAMED.search(path) and not _has(path, known):
+                found.setdefault(path, []).append(name)
+    return found
+
+
+def check_written(folder: Path, params: Any) -> None:
+    """Raises BadInput where params.yaml of `folder`, which `params` came from, leaves out what `unwritten` names."""
+    if not (folder / "dvc.yaml").exists():
+        return
+    definitions = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+    lacking = unwritten(definitions, yaml.safe_load((folder / "params.yaml").read_text()))
+    lines = [
+        f"  {path}: write its default, {_default(path, params)} (stages {', '.join(names)})"
+        for path, names in lacking.items()
+    ]
+    if lines:
+        raise BadInput(
+            "\n".join([f"{len(lines)} entries are not in params.yaml, and DVC refuses stages for it:", *lines])
+        )
+
+
+def _default(path: str, params: Any) -> str:
+    for step in path.split("."):
+        params = getattr(params, step)
+    return json.dumps(params if isinstance(params, int | float | str | None) else asdict(params))
+
+
+def _has(path: str, known: Any) -> bool:
+    for step in path.split("."):
+        if not isinstance(known, Mapping) or step not in known:
+            return False
+        known = known[step]
+    return True
 
 
 def _stage(name: str, written: dict[str, Any], known: dict[str, Any]) -> Stage:

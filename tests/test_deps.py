@@ -6,6 +6,10 @@ import pytest
 import yaml
 from project import ROOT
 
+from tasks.graph import check_written, unwritten
+from tasks.params import load
+from tutelage.types import BadInput
+
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # What reads params and files, words and progress, and how a run is continued: none decides what a run finds.
 ASIDE = {"io", "params", "progress", "knobs", "text", "wording", "carry", "loops", "closed_pipe", "written", "mistakes"}
@@ -38,13 +42,16 @@ def merged(recipe):
 @pytest.mark.parametrize("recipe", [None, "long", "few_labels", "bccd", "dug_multiphase"])
 def test_params_that_stages_depend_on_are_there(recipe):
     """DVC refuses a stage that names what params.yaml lacks, and it may be the last of many hours."""
-    params, missing = merged(recipe), []
-    for name, written in STAGES.items():
-        for path in written.get("do", written).get("params", []):
-            found = params
-            for part in path.split(".") if "$" not in path else ():
-                found = found.get(part, missing) if isinstance(found, dict) else missing
-                if found is missing:
-                    missing.append(f"{name}: {path}")
-                    break
-    assert not missing
+    assert unwritten(STAGES, merged(recipe)) == {}
+
+
+def test_what_is_left_to_its_default_is_told_before_dvc_refuses_it(tmp_path):
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    written = merged(None)
+    del written["pseudo_label"]["views"], written["detection"]["label"]["batch"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(written))
+    with pytest.raises(BadInput) as caught:
+        check_written(tmp_path, load(tmp_path / "params.yaml"))
+    assert "2 entries are not in params.yaml" in str(caught.value)
+    assert "  pseudo_label.views: write its default, 1 (stages calibrate, adapt_calibrate)" in str(caught.value)
+    check_written(tmp_path / "elsewhere", None)  # without a dvc.yaml DVC refuses nothing
