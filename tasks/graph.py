@@ -81,9 +81,7 @@ def check_written(folder: Path, params: Any) -> None:
         for path, names in lacking.items()
     ]
     if lines:
-        raise BadInput(
-            "\n".join([f"{len(lines)} entries are not in params.yaml, and DVC refuses stages for it:", *lines])
-        )
+        raise BadInput("\n".join(["params.yaml lacks what stages depend on, so DVC would refuse them:", *lines]))
 
 
 def _default(path: str, params: Any) -> str:

@@ -52,6 +52,6 @@ def test_what_is_left_to_its_default_is_told_before_dvc_refuses_it(tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(written))
     with pytest.raises(BadInput) as caught:
         check_written(tmp_path, load(tmp_path / "params.yaml"))
-    assert "2 entries are not in params.yaml" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 3
     assert "  pseudo_label.views: write its default, 1 (stages calibrate, adapt_calibrate)" in str(caught.value)
     check_written(tmp_path / "elsewhere", None)  # without a dvc.yaml DVC refuses nothing
