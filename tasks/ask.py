@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.asked import SHEET, check_unanswered
-from tasks.asking import as_csv, chosen, copies, unlabelled, write_sheet
+from tasks.asking import as_csv, by_chance, check_calibrates, chosen, copies, tell, unlabelled, write_sheet
 from tasks.io import whole
 from tasks.page import rendered
 from tasks.params import Params
@@ -59,17 +59,16 @@ def ask(split: Path, model: Path, calibration: Path | None = None, *, params: Pa
     network, card = teacher_of(model / "model.safetensors", classes)
     if len(classes) < 2:
         raise BadInput(f"the split has one class, {classes[0]}: nothing is between two. Label images of another one")
-    rules = PLAIN if calibration is None else rules_of(calibration / "calibration.json")
-    if rules.get("teacher", card.sha256) != card.sha256:
-        raise BadInput(f"{calibration} was made for another model than {model}. Name the one of this model, or none")
+    rules = PLAIN
+    if calibration is not None:
+        rules = rules_of(calibration / "calibration.json")
+        check_calibrates(rules, card, calibration, model)
     pool, notes = unlabelled(table, hides="split.labels_per_class", names="ingest.pool")
     guesses = _chosen(table, pool, network, card, rules, params)
     with whole(out) as folder:
         _write(folder, table, guesses, classes, params)
-    for note in notes:
-        print(f"ask: {note}")
-    print(f"ask: {len(guesses.rows)} of {len(pool)} images. Fill in `label` in {out / SHEET}, with {out / 'ask.html'} "
-          f"beside it, then: python -m tasks answer {out}", flush=True)  # fmt: skip
+    what = f"Fill in `label` in {out / SHEET}, with {out / 'ask.html'} beside it"
+    tell("ask", notes, len(guesses.rows), len(pool), what, out)
     return out
 
 
@@ -77,10 +76,10 @@ def _chosen(
     table: pa.Table, pool: np.ndarray, network: Network, card: Card, rules: dict[str, Any], params: Params
 ) -> Guesses:  # fmt: skip
     """The images to ask about, the most important first."""
-    wanted, rng = params.ask, np.random.default_rng(params.seed)
+    wanted = params.ask
     images = Images.open(table, card.image_size, cache_bytes=0)  # each is read once or twice
     if wanted.by == "random":
-        return _guesses(network, images, rng.permutation(pool)[: wanted.images], rules, params)
+        return _guesses(network, images, by_chance(pool, wanted, params.seed), rules, params)
     all_of_them = _guesses(network, images, pool, rules, params)
 
     def embed(places: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +18,16 @@ from tutelage.data.decoding import suffix_of
 from tutelage.data.groups import units_of
 from tutelage.data.images import Images
 from tutelage.metrics.queries import cluster_margin, in_turns
+from tutelage.models.files import Card, DetectorCard
 from tutelage.types import BadInput
 
 MOST = 5000  # candidates that are clustered: the distances between them take 100 MB
+
+
+def check_calibrates(rules: dict[str, Any], card: Card | DetectorCard, calibration: Path, model: Path) -> None:
+    """Raises BadInput where the `rules` of a calibration are another model's."""
+    if rules["teacher"] != card.sha256:
+        raise BadInput(f"{calibration} was made for another model than {model}. Name the one of this model, or none")
 
 
 def unlabelled(table: pa.Table, *, hides: str, names: str) -> tuple[np.ndarray, list[str]]:
@@ -36,6 +44,11 @@ def unlabelled(table: pa.Table, *, hides: str, names: str) -> tuple[np.ndarray, 
     return pool, [f"the pool's images are labelled ones, and {hides} hides their labels. Ask nobody: raise that number"]
 
 
+def by_chance(pool: np.ndarray, wanted: AskParams, seed: int) -> np.ndarray:
+    """As many rows of `pool` as are asked for."""
+    return np.random.default_rng(seed).permutation(pool)[: wanted.images]
+
+
 def chosen(
     table: pa.Table, rows: np.ndarray, margins: np.ndarray, embed: Callable[[np.ndarray], np.ndarray], *,
     wanted: AskParams, groups: str | None,
@@ -45,15 +58,13 @@ def chosen(
     `embed` gives what places are compared by. Memory does not grow with it, nor with pixels.
     """
     number = min(max(wanted.images, min(wanted.among * wanted.images, MOST)), len(rows))
-    units: np.ndarray | None = np.arange(len(rows))
-    if groups is not None:
-        units = units_of(table["id"].take(pa.array(rows)).to_pylist(), groups)
-    assert units is not None
+    found = units_of(table["id"].take(pa.array(rows)).to_pylist(), groups)
+    units = np.arange(len(rows)) if found is None else found
     if (several := len(np.unique(units))) >= wanted.images:
         number = min(number, several)  # one of each group, and none twice
     near = in_turns(margins, units)[:number]
-    found: np.ndarray = near[cluster_margin(embed(near), margins[near], wanted.images)]
-    return found
+    places: np.ndarray = near[cluster_margin(embed(near), margins[near], wanted.images)]
+    return places
 
 
 def copies(folder: Path, images: Images) -> Iterator[str]:
@@ -75,6 +86,13 @@ def write_sheet(folder: Path, name: str, sheet: bytes, images: list[str], some: 
     about = {image: {"id": own, "sha256": digest} for image, own, digest in columns}
     digest = hashlib.sha256(sheet).hexdigest()
     write_json(folder / ASKED, {"classes": classes, "images": about, "sheet": name, "sha256": digest})
+
+
+def tell(verb: str, notes: list[str], asked: int, pool: int, what: str, out: Path) -> None:
+    """Print what a person should know, and do next: `what`, then `answer`."""
+    for note in notes:
+        print(f"{verb}: {note}")
+    print(f"{verb}: {asked} of {pool} images. {what}, then: python -m tasks answer {out}", flush=True)
 
 
 def as_csv(rows: list[dict[str, str]]) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.asked import BOXES, SUGGESTED, check_unanswered
-from tasks.asking import chosen, copies, unlabelled, write_sheet
+from tasks.asking import by_chance, check_calibrates, chosen, copies, tell, unlabelled, write_sheet
 from tasks.box_answers import find
 from tasks.box_calibrate import scale_of
 from tasks.box_label import rules_of
@@ -21,7 +21,7 @@ from tutelage.data.coco_file import as_text, categories
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_split
 from tutelage.models.files import DetectorCard, load_detector
-from tutelage.types import BadInput, Detector
+from tutelage.types import Detector
 
 MIDDLE = 0.5  # the score at which a box may as well be none, without a calibration
 SHOWN = 0.5  # times that from which a box is a suggestion: one that is none is sooner deleted than one drawn
@@ -43,18 +43,17 @@ def box_ask(split: Path, model: Path, calibration: Path | None = None, *, params
     check_unanswered(out)
     table = read_split(split)
     network, card = load_detector(model / "model.safetensors")
-    rules = None if calibration is None else rules_of(calibration / "calibration.json")
-    if rules is not None and rules["teacher"] != card.sha256:
-        raise BadInput(f"{calibration} was made for another model than {model}. Name the one of this model, or none")
+    rules: Rules = None
+    if calibration is not None:
+        rules = rules_of(calibration / "calibration.json")
+        check_calibrates(rules, card, calibration, model)
     pool, notes = unlabelled(table, hides="detection.split.images", names="detection.ingest.pool")
     rows = _rows(table, pool, network, card, rules, params)
     found = [each for part in _found(table, rows, network, card, rules, params, "box_ask again") for each in part]
     with whole(out) as folder:
         _write(folder, table.take(pa.array(rows)), found, card.classes, _limits(rules, card))
-    for note in notes:
-        print(f"box_ask: {note}")
-    print(f"box_ask: {len(rows)} of {len(pool)} images. Correct the boxes of {out / BOXES} and save it there, without "
-          f"images that nobody looked at, then: python -m tasks answer {out}", flush=True)  # fmt: skip
+    what = f"Correct the boxes of {out / BOXES} and save it there, without images that nobody looked at"
+    tell("box_ask", notes, len(rows), len(pool), what, out)
     return out
 
 
@@ -64,7 +63,7 @@ def _rows(
     """The images to ask about, the most important first."""
     wanted, limits = params.ask, _limits(rules, card)
     if wanted.by == "random":
-        return np.random.default_rng(params.seed).permutation(pool)[: wanted.images]
+        return by_chance(pool, wanted, params.seed)
     parts = _found(table, pool, network, card, rules, params, "box_ask")
     margins = np.array([_margin(one, limits) for part in parts for one in part])
     small = Images.open(table, SIDE, cache_bytes=0)

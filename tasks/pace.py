@@ -20,7 +20,7 @@ import torch
 from tasks.params import Params
 from tasks.training import Job, fingerprint, source
 from tutelage.data.batches import batches
-from tutelage.data.images import Images
+from tutelage.data.images import CACHE, Images
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.train.cost import Timed, Took, timed
@@ -97,7 +97,7 @@ def answers(
 ) -> Pace:  # fmt: skip
     """Some batches of `rows` [n], which a network is asked about in several `views`."""
     table = read_split(split)
-    images = Images.open(table, network.image_size) if cached else Images.open(table, network.image_size, 0)
+    images = Images.open(table, network.image_size, CACHE if cached else 0)
     torch.manual_seed(params.seed)
     said = logits(
         create(network, len(classes_of(table))), images, chunks(rows, batch, params.compute), compute=params.compute,
