@@ -7,7 +7,9 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.events import emit_event
 
+from flows.alerts import DRIFTED
 from flows.expand import grow
 from flows.production import (
     DAY,
@@ -61,6 +63,7 @@ def announce(told: dict[str, Any]) -> None:
     """Which drift was seen, and what the flow does about it."""
     text = words_of(told)
     create_markdown_artifact(text, key="drift", description=f"Drift: {told['kind']}")
+    emit_event(DRIFTED, resource={"prefect.resource.id": "tutelage.pool"}, payload={"text": text})
     get_run_logger().warning("%s", text)
 
 
