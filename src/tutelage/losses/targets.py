@@ -19,6 +19,11 @@ def trusted_cross_entropy(
     return mean_or_zero(soft_cross_entropy(logits, target) * weight)
 
 
+def certain(labels: Int[Tensor, " n"], keep: Bool[Tensor, " n"], classes: int) -> Float[Tensor, "n c"]:
+    """Distributions that are sure of one class; rows of zeros, which cost nothing, for what is not kept."""
+    return (F.one_hot(labels, classes) * keep[:, None]).float()
+
+
 def sharpened(target: Float[Tensor, "n c"], temperature: float) -> Float[Tensor, "n c"]:
     """Distributions to the power of 1 / temperature, rows scaled to one again; rows of zeros stay.
 

@@ -4,11 +4,11 @@ Kurakin. ICLR 2022. https://arxiv.org/abs/2106.04732"""
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tutelage.losses.cutmix import pasted, two_views
 from tutelage.losses.ramps import cosine_ramp
-from tutelage.losses.targets import aligned, masked_mean, sharpened, trusted_cross_entropy, two_view_cross_entropy
+from tutelage.losses.targets import aligned, certain, sharpened
 from tutelage.methods.method import Clock, Method, answers, check
 from tutelage.types import Batch, Losses, Nets, Network, Sizes
 
@@ -23,13 +23,14 @@ class AdaMatch(Method):
     strong: float = 0.5  # share of the strong view in the labelled term; logits are not interpolated as the authors do
     ramp: float = 0.5  # share of the run over which mu grows from 0
     decay: float = 0.99  # of the class frequencies; the authors' for the pool is a plain mean over 128 batches
+    cutmix: float = 0.0  # share of strong views that have a part of another: losses/cutmix.py; the paper has none
     pseudo: float = 0.5  # weight of the pseudo-labels that were written before the run; the paper has none
     sharpen: float = 1.0  # their temperature; 1 leaves them as calibrated
     unsupervised: float = 1.0  # the guard's factor on what comes from the pool
 
     def __post_init__(self) -> None:
         weights = ("weight", "pseudo", "unsupervised")
-        check(self, shares=("confidence", "strong", "ramp", "decay"), weights=weights, positive=("sharpen",))
+        check(self, shares=("confidence", "strong", "ramp", "decay", "cutmix"), weights=weights, positive=("sharpen",))
 
     def init(self, student: Network, teacher: Network, sizes: Sizes) -> nn.Module:
         return Memory(sizes)
@@ -39,19 +40,19 @@ class AdaMatch(Method):
         assert isinstance(memory, Memory)
         with torch.no_grad():  # normalised by its own batch, in train mode, and first: see fixmatch.py
             guess = answers(nets.student, pool.weak, instead=weak).softmax(-1)
-        logits = nets.student(torch.cat([strong, weak, pool.strong])).logits  # batch norm over all three
+        mine, seen = (pasted(images, chance=self.cutmix) for images in (strong, pool.strong))
+        logits = nets.student(torch.cat([mine.images, weak, seen.images])).logits  # batch norm over all three
         on_strong, on_weak, noisy = logits.split([len(labels), len(labels), len(pool.strong)])
         sure_of = on_weak.detach().softmax(-1)
         memory.see(sure_of, guess, self.decay)
         top, label = aligned(guess, memory.labeled, memory.unlabeled).max(-1)
-        keep = top >= self.confidence * sure_of.amax(-1).mean()
-        agreed = masked_mean(F.cross_entropy(noisy, label, reduction="none"), keep)
-        told = sharpened(pool.target, self.sharpen)
+        sure = certain(label, top >= self.confidence * sure_of.amax(-1).mean(), logits.shape[-1])
+        written = sharpened(pool.target, self.sharpen) * pool.weight[:, None]
         scale = self.unsupervised * self.weight * cosine_ramp(memory.clock.progress(self.ramp))
         return {
-            "task": two_view_cross_entropy(on_weak, on_strong, labels, share=self.strong),
-            "consistency": scale * agreed,
-            "pseudo": self.unsupervised * self.pseudo * trusted_cross_entropy(noisy, told, pool.weight),
+            "task": two_views(on_weak, on_strong, labels, mine, share=self.strong),
+            "consistency": scale * seen.loss(noisy, sure),
+            "pseudo": self.unsupervised * self.pseudo * seen.loss(noisy, written),
         }
 
     def after_step(self, nets: Nets, step: int) -> None:

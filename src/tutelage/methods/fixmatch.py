@@ -4,11 +4,11 @@ https://arxiv.org/abs/2001.07685"""
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from tutelage.losses.cutmix import pasted, two_views
 from tutelage.losses.ramps import cosine_ramp
-from tutelage.losses.targets import masked_mean, trusted_cross_entropy, two_view_cross_entropy
+from tutelage.losses.targets import certain
 from tutelage.methods.method import Clock, Method, answers, check
 from tutelage.types import Batch, Losses, Nets, Network, Sizes
 
@@ -22,11 +22,12 @@ class FixMatch(Method):
     confidence: float = 0.95  # tau
     strong: float = 0.5  # share of the strong view in the labelled term; the paper's is 0
     ramp: float = 0.0  # share of the run over which lambda_u grows from 0; the paper has none, AdaMatch 0.5
+    cutmix: float = 0.0  # share of strong views that have a part of another: losses/cutmix.py; the paper has none
     pseudo: float = 0.0  # weight of the pseudo-labels that were written before the run; the paper has none
     unsupervised: float = 1.0  # the guard's factor on what comes from the pool
 
     def __post_init__(self) -> None:
-        check(self, shares=("confidence", "strong", "ramp"), weights=("weight", "pseudo", "unsupervised"))
+        check(self, shares=("confidence", "strong", "ramp", "cutmix"), weights=("weight", "pseudo", "unsupervised"))
 
     def init(self, student: Network, teacher: Network, sizes: Sizes) -> nn.Module:
         return Clock(sizes.steps)
@@ -39,14 +40,15 @@ class FixMatch(Method):
         # First, so that no buffer moves between the forward that has a graph and its backward.
         with torch.no_grad():
             top, guess = answers(nets.student, pool.weak, instead=weak).softmax(-1).max(-1)
-        logits = nets.student(torch.cat([strong, weak, pool.strong])).logits  # batch norm over all three
+        mine, seen = (pasted(images, chance=self.cutmix) for images in (strong, pool.strong))
+        logits = nets.student(torch.cat([mine.images, weak, seen.images])).logits  # batch norm over all three
         on_strong, on_weak, noisy = logits.split([len(labels), len(labels), len(pool.strong)])
-        agreed = masked_mean(F.cross_entropy(noisy, guess, reduction="none"), top >= self.confidence)
+        sure = certain(guess, top >= self.confidence, logits.shape[-1])
         scale = self.unsupervised * self.weight * cosine_ramp(clock.progress(self.ramp))
         return {
-            "task": two_view_cross_entropy(on_weak, on_strong, labels, share=self.strong),
-            "consistency": scale * agreed,
-            "pseudo": self.unsupervised * self.pseudo * trusted_cross_entropy(noisy, pool.target, pool.weight),
+            "task": two_views(on_weak, on_strong, labels, mine, share=self.strong),
+            "consistency": scale * seen.loss(noisy, sure),
+            "pseudo": self.unsupervised * self.pseudo * seen.loss(noisy, pool.target * pool.weight[:, None]),
         }
 
     def after_step(self, nets: Nets, step: int) -> None:

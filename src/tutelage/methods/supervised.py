@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tutelage.losses.targets import two_view_cross_entropy
+from tutelage.losses.cutmix import pasted, two_views
 from tutelage.methods.method import Method, check
 from tutelage.types import Batch, Losses, Nets
 
@@ -18,12 +18,14 @@ class Supervised(Method):
     pool = False
     strong: float = 0.5  # share of the strong view in the loss, as in the labelled term of fixmatch and adamatch
     label_smoothing: float = 0.0  # epsilon; the paper's is 0.1, which makes soft labels of a teacher say less
+    cutmix: float = 0.0  # share of strong views that have a part of another: losses/cutmix.py
 
     def __post_init__(self) -> None:
-        check(self, shares=("strong", "label_smoothing"))
+        check(self, shares=("strong", "label_smoothing", "cutmix"))
 
     def loss(self, nets: Nets, batch: Batch) -> Losses:
         weak, strong, labels = batch.labeled
-        on_strong, on_weak = nets.student(torch.cat([strong, weak])).logits.chunk(2)
+        seen = pasted(strong, chance=self.cutmix)
+        on_strong, on_weak = nets.student(torch.cat([seen.images, weak])).logits.chunk(2)
         smoothing = self.label_smoothing
-        return {"task": two_view_cross_entropy(on_weak, on_strong, labels, share=self.strong, smoothing=smoothing)}
+        return {"task": two_views(on_weak, on_strong, labels, seen, share=self.strong, smoothing=smoothing)}
