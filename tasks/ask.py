@@ -14,7 +14,7 @@ from tasks.page import rendered
 from tasks.params import Params
 from tasks.pictures import thumbnail
 from tasks.progress import Progress
-from tasks.pseudo_label import rules_of, soft
+from tasks.pseudo_label import PLAIN, rules_of, soft
 from tasks.training import teacher_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, read_split
@@ -24,7 +24,6 @@ from tutelage.train.predict import checked, describe, logits
 from tutelage.types import BadInput, Network
 
 SIDE = 160  # pixels of a thumbnail at most
-PLAIN: dict[str, Any] = {"temperature": 1.0, "alignment": None}  # of a model without a calibration
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from tutelage.train.predict import checked, logits, looks
 from tutelage.types import BadInput
 
 UNFINISHED = Path(".tutelage/labels")
+PLAIN: dict[str, Any] = {"temperature": 1.0, "alignment": None}  # of a model without a calibration
 Say = Callable[[Sequence[np.ndarray]], Iterator[np.ndarray]]  # chunks of rows -> their logits
 
 
@@ -75,6 +76,11 @@ def rules_of(path: Path) -> dict[str, Any]:
     return dict(rules)
 
 
+def limits_of(rules: dict[str, Any]) -> np.ndarray:
+    """The calibrated score of each class from which its label is kept [c]; infinite where none is."""
+    return np.array([np.inf if row["threshold"] is None else row["threshold"] for row in rules["classes"]])
+
+
 def soft(said: np.ndarray, rules: dict[str, Any]) -> np.ndarray:
     """Logits as the probabilities that a calibration makes of them, float32."""
     probabilities = calibrated(said, rules["temperature"])
@@ -102,9 +108,8 @@ def _table(names: pa.Array, said: np.ndarray, rules: dict[str, Any], settings: P
     """One shard: every image of the pool has a row, kept or not."""
     probabilities = soft(said, rules)
     label, sure = probabilities.argmax(1), probabilities.max(1)
-    limits = [row["threshold"] for row in rules["classes"]]
-    closed = np.array([limit is None for limit in limits])[label]
-    kept = ~closed & (sure >= np.array([np.inf if limit is None else limit for limit in limits])[label])
+    limits = limits_of(rules)[label]
+    closed, kept = np.isinf(limits), sure >= limits
     top = np.argsort(-probabilities, axis=1, kind="stable")[:, : settings.top_k]
     rows = len(names)
     columns = {

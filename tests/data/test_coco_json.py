@@ -11,9 +11,10 @@ from pictures import picture, save
 from pycocotools.coco import COCO
 
 from tutelage.data import masks
+from tutelage.data.boxes import Found, nothing_found
 from tutelage.data.coco import read_coco
 from tutelage.data.coco_boxes import box_table, wrong_sizes
-from tutelage.data.coco_file import to_coco, write_coco
+from tutelage.data.coco_file import to_coco, write_coco, write_coco_found
 from tutelage.data.ingest import examine_all, manifest, settle
 from tutelage.types import BadInput
 
@@ -316,3 +317,30 @@ def test_pycocotools_opens_what_we_write(root, capsys):
     assert opened.getAnnIds(imgIds=2) == []
     again = read(root, (root / "out.json").read_text())
     assert rows(again) == rows(coco)  # and so do we
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_what_is_written_as_it_is_found_is_what_is_written_at_once(tmp_path, empty):
+    boxes = Found(np.array([[1, 2, 4.5, 8], [0, 0, 1 / 3, 2]], np.float32), np.array([1, 0]), np.float32([0.75, 0.1]))
+    found = [] if empty else [("a/\u00e9.png", (20, 10), boxes), ("b.png", (16, 16), nothing_found()),
+                              ("c.png", (9, 9), boxes)]  # fmt: skip
+    write_coco_found(tmp_path / "found.json", iter(found), ["cat", "dog"])
+    first = {"iscrowd": 0, "category_id": 2, "bbox": [1.0, 2.0, 3.5, 6.0], "area": 21.0, "score": 0.75}
+    other = {"iscrowd": 0, "category_id": 1, "bbox": [0.0, 0.0, 0.333, 2.0], "area": 0.666, "score": 0.1}
+    content = {
+        "images": [
+            {"id": number, "file_name": name, "width": size[0], "height": size[1]}
+            for number, (name, size, _) in enumerate(found, start=1)
+        ],
+        "annotations": [
+            {"id": number, "image_id": image} | said
+            for number, (image, said) in enumerate([(1, first), (1, other), (3, first), (3, other)], start=1)
+            if not empty
+        ],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
+    write_coco(tmp_path / "whole.json", content)
+    assert (tmp_path / "found.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found.json", "whole.json"]
+    opened = COCO(tmp_path / "found.json")
+    assert len(opened.loadRes(content["annotations"]).anns) == 4 if not empty else opened.imgs == {}

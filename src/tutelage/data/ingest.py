@@ -12,7 +12,7 @@ import pyarrow as pa
 from torch.utils.data import Dataset
 
 from tutelage.data.batches import shared_out
-from tutelage.data.decoding import THUMBNAIL_BYTES, Unusable, dhash, examine, is_turned, thumbnail
+from tutelage.data.decoding import THUMBNAIL_BYTES, Pixels, Unusable, dhash, examine, is_turned, thumbnail
 from tutelage.data.manifest import MANIFEST, describe
 from tutelage.data.near import NearIndex
 from tutelage.data.reading import Reader
@@ -119,18 +119,23 @@ class _Chunks(Dataset[list[Examined | Refusal]]):
         ]
 
 
-def _examine(image: Found, root: str, reader: Reader, max_pixels: int, thumbnails: bool) -> Examined | Refusal:
+def read_whole(image: Found, root: str, reader: Reader, max_pixels: int) -> tuple[bytes, Pixels]:
+    """The file, or member of a tar, and its pixels as `examine` decodes them. Raises Unusable."""
     most = 8 * max_pixels + (1 << 20)  # bytes of the largest uncompressed image, 16-bit RGBA, and its header
     if image.length > most:
-        return Refusal(image.id, "too_large", f"{image.length} bytes, more than ingest.max_pixels ({max_pixels}) need")
+        raise Unusable("too_large", f"{image.length} bytes, more than ingest.max_pixels ({max_pixels}) need")
     try:
         data = reader.read(os.path.join(root, image.path), image.offset, image.length)
     except OSError as error:
-        return Refusal(image.id, "unreadable", error.strerror or str(error))
+        raise Unusable("unreadable", error.strerror or str(error)) from error
     if len(data) < image.length:
-        return Refusal(image.id, "truncated", f"the file ends after {len(data)} of {image.length} bytes")
+        raise Unusable("truncated", f"the file ends after {len(data)} of {image.length} bytes")
+    return data, examine(data, max_pixels=max_pixels)
+
+
+def _examine(image: Found, root: str, reader: Reader, max_pixels: int, thumbnails: bool) -> Examined | Refusal:
     try:
-        pixels = examine(data, max_pixels=max_pixels)
+        data, pixels = read_whole(image, root, reader, max_pixels)
     except Unusable as error:
         return Refusal(image.id, error.reason, error.detail)
     height, width = pixels.shape[:2]

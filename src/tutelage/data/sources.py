@@ -7,12 +7,14 @@ from pathlib import Path
 
 from tutelage.data.decoding import SUFFIXES
 from tutelage.data.folders import inside, list_files, scan_folders
-from tutelage.data.records import Scan, SourceName
+from tutelage.data.records import Found, Scan, SourceName
 from tutelage.data.shards import scan_shards
 from tutelage.data.tables import scan_table
 from tutelage.types import BadInput
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
+_LISTS = (".tar", ".csv", ".tsv", ".txt")  # files that hold images, or name them
+_KNOWN = ", ".join(sorted(SUFFIXES))
 _HOW = "Unpack it; of .tar.gz and .tgz `gunzip` makes the plain .tar that is read"
 
 
@@ -24,7 +26,7 @@ def scan(root: Path, name: str, source: SourceName) -> Scan:
     path = root / name
     boundary = os.path.realpath(root)
     check(root, name, source)
-    if path.is_file() and path.suffix.lower() not in (".tar", ".csv", ".tsv", ".txt"):
+    if path.is_file() and path.suffix.lower() not in _LISTS:
         raise BadInput(f"ingest.{source} is {name!r}: write a folder, a .csv or a .tar")
     found = Scan(source, (path if path.is_dir() else path.parent).as_posix())
     if path.suffix.lower() == ".tar":
@@ -59,6 +61,19 @@ def joined(parts: Mapping[str, Scan], root: Path) -> Scan:
     whole.found.sort(key=lambda image: image.id)
     whole.refused.sort(key=lambda refusal: refusal.id)
     return whole
+
+
+def scan_unasked(path: Path) -> Scan:
+    """List what somebody names to be looked at, as `scan` does of a pool; one image by itself, too. Raises BadInput."""
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix in SUFFIXES:
+        found = Scan("pool", path.parent.as_posix())
+        found.found.append(Found(f"pool/{path.name}", "pool", path.name, 0, path.stat().st_size))
+        return found
+    if path.is_file() and suffix not in _LISTS and not path.name.lower().endswith(_PACKED):
+        raise BadInput(f"{path} is no image by its name. Name a folder, an image ({_KNOWN}), a .csv or a .tar")
+    real = Path(os.path.realpath(path))  # a link to a folder is followed; one in it may not lead out of it
+    return scan(real, ".", "pool") if real.is_dir() else scan(real.parent, real.name, "pool")
 
 
 def check(root: Path, name: str, source: str) -> None:

@@ -175,8 +175,19 @@ def write_weights(path: Path, net: nn.Module, about: dict[str, Any]) -> None:
     path.write_bytes(save(tensors, metadata={"tutelage": json.dumps(about, sort_keys=True)}))
 
 
+def kind_of(path: Path) -> str:
+    """What the model in the file is for: "classification", "detection", "several tasks" and the like. No weight is
+    loaded. Raises BadInput for what was not written here."""
+    return str(_read_about(path).get("task", "classification"))
+
+
 def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     """What the file says of itself, its weights, and its sha256. Raises BadInput for what was not written here."""
+    about = _read_about(path)
+    return about, load_file(path), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _read_about(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise BadInput(f"{path} does not exist. `dvc repro` trains it, `dvc pull` fetches it")
     if path.is_dir():
@@ -187,14 +198,13 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
         about = json.loads(metadata["tutelage"])
         if not isinstance(about, dict):
             raise TypeError(f"{about!r} is no mapping")
-        weights = load_file(path)
     except KeyError as error:
         raise BadInput(f"{path} has no tutelage metadata: only models trained here can be loaded") from error
     except (json.JSONDecodeError, TypeError) as error:
         raise BadInput(f"{path} has tutelage metadata that cannot be read ({error}). Run its stage again") from error
     except SafetensorError as error:
         raise BadInput(f"{path} is not a whole safetensors file ({error}). Run its stage again") from error
-    return about, weights, hashlib.sha256(path.read_bytes()).hexdigest()
+    return about
 
 
 def count_parameters(net: nn.Module) -> int:

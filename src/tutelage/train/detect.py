@@ -1,14 +1,18 @@
 """What a detector finds in many images, a batch at a time: memory does not grow with their number."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from accelerate import Accelerator
+from jaxtyping import Float, Int
+from torch import Tensor
 
+from tutelage.data.batches import on_device
 from tutelage.data.boxes import Found
 from tutelage.data.images import Images
 from tutelage.data.orientations import Orientation, oriented, upright
+from tutelage.data.unseen import Ready
 from tutelage.metrics.box_trust import fused
 from tutelage.train.device import accelerator
 from tutelage.train.predict import batches_of
@@ -31,13 +35,28 @@ def detect(
     engine = accelerator(compute)
     net = net.eval().to(engine.device)
     for rows, seen in zip(chunks, batches_of(images, chunks, compute=compute, device=engine.device), strict=True):
-        # Not around the yield: who asks for the next batch must not find gradients switched off.
-        with torch.inference_mode(), engine.autocast():
-            found = [_upright(_on_host(net(oriented(seen, way))), way, images.size) for way in ways]
-        looks = [
-            [in_original(each, sizes[row], images.size) for each, row in zip(one, rows, strict=True)] for one in found
-        ]
-        yield [_as_one(each) for each in zip(*looks, strict=True)]
+        yield _found(net, seen, sizes[rows], engine, ways)
+
+
+def boxes_of(net: Detector, parts: Iterable[Ready], *, compute: Compute) -> Iterator[tuple[Ready, list[Found]]]:
+    """As `detect`, of letterboxed images that no table has: each part with what is found in its images."""
+    engine = accelerator(compute)
+    net = net.eval().to(engine.device)
+    for part in parts:
+        seen = on_device(part.pixels, engine.device)
+        yield part, _found(net, seen, part.sizes.numpy(), engine, (Orientation(),)) if part.names else []
+
+
+def _found(
+    net: Detector, seen: Float[Tensor, "n 3 s s"], sizes: Int[np.ndarray, "n 2"], engine: Accelerator,
+    ways: Sequence[Orientation],
+) -> list[Found]:  # fmt: skip
+    size = seen.shape[-1]
+    # Not around a yield: who asks for the next batch must not find gradients switched off.
+    with torch.inference_mode(), engine.autocast():
+        found = [_upright(_on_host(net(oriented(seen, way))), way, size) for way in ways]
+    looks = [[in_original(each, wide_high, size) for each, wide_high in zip(one, sizes, strict=True)] for one in found]
+    return [_as_one(each) for each in zip(*looks, strict=True)]
 
 
 def detect_all(

@@ -1,18 +1,21 @@
 """What a network says of many images, a batch at a time: memory does not grow with their number."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from tutelage.data.batches import on_device
 from tutelage.data.images import Images
+from tutelage.data.unseen import Ready
 from tutelage.train.device import accelerator
 from tutelage.train.settings import Compute
 from tutelage.types import BadInput, Network
@@ -69,10 +72,28 @@ def logits(
     """Logits of each chunk of rows, in order, the mean over `views`. The network is put in eval mode, on the device."""
     engine = accelerator(compute)
     network = network.eval().to(engine.device)
+    for seen in batches_of(images, chunks, compute=compute, device=engine.device):
+        yield _said(network, seen, engine, views)
+
+
+def logits_of(
+    network: Network, parts: Iterable[Ready], *, compute: Compute, views: Sequence[Look] = (as_it_is,)
+) -> Iterator[tuple[Ready, Float[np.ndarray, "b c"]]]:
+    """As `logits`, of images that no table has: each part with what is said of it, [0, 0] of one without images."""
+    engine = accelerator(compute)
+    network = network.eval().to(engine.device)
+    for part in parts:
+        nothing = np.zeros((0, 0), np.float32)
+        yield part, _said(network, on_device(part.pixels, engine.device), engine, views) if part.names else nothing
+
+
+def _said(
+    network: Network, seen: Float[Tensor, "n 3 h w"], engine: Accelerator, views: Sequence[Look]
+) -> Float[np.ndarray, "n c"]:
+    # Not around the yield: who asks for the next batch must not find gradients switched off.
     with torch.inference_mode(), engine.autocast():
-        for seen in batches_of(images, chunks, compute=compute, device=engine.device):
-            said = [network(look(seen)).logits.float() for look in views]
-            yield (torch.stack(said).mean(0) if len(said) > 1 else said[0]).cpu().numpy()
+        said = [network(look(seen)).logits.float() for look in views]
+        return (torch.stack(said).mean(0) if len(said) > 1 else said[0]).cpu().numpy()
 
 
 def describe(
