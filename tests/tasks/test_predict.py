@@ -6,9 +6,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from box_work import prepare
 from multi_fixtures import multi_net
 from project import ROOT
@@ -20,10 +22,12 @@ from tasks.box_answers import read_found
 from tasks.box_evaluate import box_evaluate
 from tasks.evaluate import evaluate
 from tasks.predict import predict
+from tutelage.data.decoding import letterbox
 from tutelage.data.sources import scan
 from tutelage.models.backbone import NetworkSpec
-from tutelage.models.files import load_model, save_committee
+from tutelage.models.files import load_detector, load_model, save_committee
 from tutelage.models.multi_files import save_multi
+from tutelage.train.detect import in_original
 from tutelage.types import BadInput
 
 
@@ -251,6 +255,21 @@ def test_boxes_are_those_of_the_test_as_coco_reads_them(scenes, tmp_path):
         np.testing.assert_allclose([each["score"] for each in said], one.scores, atol=1e-6)
         assert [each["category_id"] - 1 for each in said] == one.labels.tolist()
     assert (about(out)["kind"], about(out)["images"], about(out)["sure"]) == ("detection", 4, None)
+
+
+def test_a_detector_sees_an_image_that_is_no_square_in_a_letterbox(scenes, tmp_path):
+    _, params, folder = scenes
+    pixels = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8), (40, 20))
+    cv2.imwrite(str(tmp_path / "wide.png"), pixels[:, :, ::-1])
+    net, card = load_detector(folder / "teacher/model.safetensors")
+    seen = torch.from_numpy(letterbox(pixels, card.image_size)).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        wanted = in_original(net(seen)[0], np.array([40, 20]), card.image_size)
+    exact = replace(params, compute=replace(params.compute, precision="fp32"))
+    out = predict(folder / "teacher", tmp_path / "wide.png", params=exact, out=tmp_path / "out")
+    boxes = np.array([one["bbox"] for one in json.loads((out / "predictions.json").read_text())["annotations"]])
+    np.testing.assert_allclose(boxes[:, :2] + boxes[:, 2:], wanted.places[:, 2:], atol=2e-3)
+    np.testing.assert_allclose(boxes[:, :2], wanted.places[:, :2], atol=2e-3)
 
 
 def test_boxes_take_no_calibration(scenes, tmp_path):
