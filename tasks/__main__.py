@@ -5,8 +5,9 @@ A task's positional paths are its inputs, in the order of its signature; the las
 `python -m tasks check` only validates params.yaml; `python -m tasks init FOLDER` writes your own images into it;
 `python -m tasks answer FOLDER` adds what people have labelled in a folder of `ask` to your labelled images.
 `python -m tasks estimate [TARGET]` says how long `dvc repro TARGET` will take here.
+`python -m tasks lineage [MODEL] [OUT.json]` says where a model comes from, stage by stage, and whether that fits.
 
-Exit codes: 0 done, 1 failed, 2 bad input or params.
+Exit codes: 0 done, 1 failed, or broken, of a lineage, 2 bad input or params.
 """
 
 import argparse
@@ -49,7 +50,10 @@ def main(arguments: list[str]) -> int:
         print("\n".join(f"  {verb:21}{_first_line(_task(verb))}" for verb in VERBS))
         return 0
     verb, *paths = arguments
-    from tasks.mistakes import nearest
+    if verb == "lineage":  # it answers before torch would be loaded
+        from tasks.lineage import main as lineage
+
+        return lineage(paths)
     from tasks.params import load  # after --help: it loads torch
     from tutelage.types import BadInput, Diverged
 
@@ -57,8 +61,7 @@ def main(arguments: list[str]) -> int:
         if verb in OTHERS:
             print("\n".join(OTHERS[verb](paths)))
             return 0
-        if verb not in VERBS:
-            raise BadInput(f"{verb!r} is not a task{nearest(verb, (*VERBS, *OTHERS))}")
+        _see_that_it_is_known(verb)
         if paths in (["-h"], ["--help"]):
             print(f"{usage(verb)}\n\n{inspect.getdoc(_task(verb))}")
             return 0
@@ -71,6 +74,14 @@ def main(arguments: list[str]) -> int:
         return 1
     except OSError as error:
         return _unread_or_failed(verb, error)
+
+
+def _see_that_it_is_known(verb: str) -> None:
+    from tasks.mistakes import nearest
+    from tutelage.types import BadInput
+
+    if verb not in VERBS:
+        raise BadInput(f"{verb!r} is not a task{nearest(verb, (*VERBS, *OTHERS, 'lineage'))}")
 
 
 def _unread_or_failed(verb: str, error: OSError) -> int:

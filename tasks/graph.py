@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from tutelage.types import BadInput
+from tasks.io import bad_input
+from tasks.written import read
 
 NAMED = re.compile(r"\$\{([^}]+)\}")
 
@@ -29,9 +30,14 @@ def stages(folder: Path) -> list[Stage]:
 
     Raises KeyError for a name that params.yaml does not have.
     """
-    known = yaml.safe_load((folder / "params.yaml").read_text())
+    return stages_of((folder / "dvc.yaml").read_text(), (folder / "params.yaml").read_text())
+
+
+def stages_of(definitions: str, params: str) -> list[Stage]:
+    """Those of dvc.yaml, `definitions`, with the values of `params`, params.yaml. Raises KeyError as `stages`."""
+    known = read(params)
     found = []
-    for name, written in yaml.safe_load((folder / "dvc.yaml").read_text())["stages"].items():
+    for name, written in read(definitions)["stages"].items():
         if "foreach" not in written:
             found.append(_stage(name, written, known))
             continue
@@ -52,7 +58,7 @@ def needed(every: Sequence[Stage], target: str) -> dict[Stage, list[Stage]]:
     found: dict[Stage, list[Stage]] = {}
     while open_:
         stage = open_.pop()
-        found[stage] = [one for one in every if any(_within(a, b) for a in stage.reads for b in one.writes)]
+        found[stage] = [one for one in every if any(overlap(a, b) for a in stage.reads for b in one.writes)]
         open_ += [one for one in found[stage] if one not in found]
     return found
 
@@ -81,7 +87,7 @@ def check_written(folder: Path, params: Any) -> None:
         for path, names in lacking.items()
     ]
     if lines:
-        raise BadInput("\n".join(["params.yaml lacks what stages depend on, so DVC would refuse them:", *lines]))
+        raise bad_input("\n".join(["params.yaml lacks what stages depend on, so DVC would refuse them:", *lines]))
 
 
 def _default(path: str, params: Any) -> str:
@@ -122,6 +128,6 @@ def _named(name: str, known: Any) -> Any:
     return known
 
 
-def _within(path: str, other: str) -> bool:
+def overlap(path: str, other: str) -> bool:
     """Whether one is the other or lies in it."""
     return f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/")

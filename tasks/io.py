@@ -42,17 +42,15 @@ def whole(out: Path) -> Iterator[Path]:
 
 def check_out(out: Path, inputs: Iterable[Path]) -> None:
     """Raises BadInput where writing `out` would delete one of the `inputs`, or files that no stage has written."""
-    from tutelage.types import BadInput  # with torch, which flows do without
-
     place = out.resolve()
     for path in inputs:
         if path.resolve().is_relative_to(place):
-            raise BadInput(f"OUT is {out}, which would replace the input {path}. Name another folder")
+            raise bad_input(f"OUT is {out}, which would replace the input {path}. Name another folder")
     if out.is_file():
-        raise BadInput(f"OUT is {out}, which is a file and would be replaced by a folder. Name another folder")
+        raise bad_input(f"OUT is {out}, which is a file and would be replaced by a folder. Name another folder")
     held = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if held and not held & OURS:
-        raise BadInput(
+        raise bad_input(
             f"OUT is {out}, which holds {min(held)} and nothing that tells it from a folder of yours; it would be "
             "deleted. Name another folder, or remove it yourself"
         )
@@ -68,6 +66,13 @@ def put_back(out: Path) -> None:
 
 def _old(out: Path) -> Path:
     return out.with_name(out.name + ".tutelage.old")
+
+
+def bad_input(message: str) -> ValueError:
+    """A BadInput, to raise where torch, which comes with it, is loaded for nothing else."""
+    from tutelage.types import BadInput
+
+    return BadInput(message)
 
 
 def write_json(path: Path, content: Any) -> None:

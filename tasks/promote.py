@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.io import put_back, read_json, whole, write_json
+from tasks.io import bad_input, put_back, read_json, whole, write_json
 
 MODEL, RECORD = "model.safetensors", "production.json"
 SEEN = "seen.parquet"  # sha256 of each image of the pool that the model learned from
@@ -39,10 +39,10 @@ def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
     """
     verdict = read_json(judged / "verdict.json")
     if not verdict["promote"]:
-        raise _bad(f"{judged} keeps the {verdict['winner']} in place. {' '.join(verdict['reasons'])}")
+        raise bad_input(f"{judged} keeps the {verdict['winner']} in place. {' '.join(verdict['reasons'])}")
     digest = smoke_test(judged / MODEL)
     if digest != verdict["digests"][verdict["winner"]]:
-        raise _bad(f"{judged / MODEL} is not the model that was judged. `dvc repro` judges it again")
+        raise bad_input(f"{judged / MODEL} is not the model that was judged. `dvc repro` judges it again")
     return _put(judged / MODEL, {"model": digest, "verdict": _sha256(judged / "verdict.json")}, registry, split)
 
 
@@ -109,7 +109,7 @@ def smoke_test(model: Path) -> str:
             numbers = [net(torch.zeros(1, 3, card.image_size, card.image_size)).logits]
             what = f"answers {numbers[0].flatten().tolist()} to a black image, which is no finite number"
     if not all(part.isfinite().all() for part in numbers):
-        raise _bad(f"{model} {what}")
+        raise bad_input(f"{model} {what}")
     return digest
 
 
@@ -159,24 +159,27 @@ def _record(folder: Path) -> dict[str, Any]:
     if not (folder / RECORD).exists():
         if (folder / MODEL).exists():
             begin = "remove the model to begin without one"
-            raise _bad(f"{folder / MODEL} lacks its {RECORD}: `git checkout {folder / RECORD}` restores it, or {begin}")
+            raise bad_input(
+                f"{folder / MODEL} lacks its {RECORD}: `git checkout {folder / RECORD}` restores it, or {begin}"
+            )
         return {}
-    record = _read(folder / RECORD)
+    record = read_record(folder / RECORD)
     told = {folder / name: record.get(key) for name, key in ((MODEL, "model"), (SEEN, "seen"))}
     if missing := [str(file) for file in told if (told[file] or _tracked(file).exists()) and not file.exists()]:
-        raise _bad(f"missing: {', '.join(missing)}. `dvc pull {' '.join(missing)}` fetches what is")
+        raise bad_input(f"missing: {', '.join(missing)}. `dvc pull {' '.join(missing)}` fetches what is")
     for file, digest in told.items():
         if digest and _sha256(file) != digest:  # a record of before names no seen.parquet
-            raise _bad(f"{file} is not what {RECORD} says. `dvc checkout --force {file}` restores it")
+            raise bad_input(f"{file} is not what {RECORD} says. `dvc checkout --force {file}` restores it")
     return record
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of production.json. Raises BadInput for what is none."""
     try:
         record: dict[str, Any] = read_json(path)
         record["model"]
     except (ValueError, KeyError, TypeError):
-        raise _bad(
+        raise bad_input(
             f"{path} is no record of a promotion, which names its `model`. `git checkout {path}` restores it"
         ) from None
     return record
@@ -209,23 +212,18 @@ def _revision(folder: Path) -> str | None:
     Not counted is what a flow itself changes: dvc.lock, *.dvc and the registry.
     """
     changed = ["status", "--porcelain", "--untracked-files=no", "--", ":/"]
-    try:
-        head = _git(folder, "rev-parse", "HEAD")
-        dirty = head and _git(folder, *changed, *(f":(top,exclude,glob){part}" for part in OURS))
-    except FileNotFoundError:
-        return None
+    head = git(folder, "rev-parse", "HEAD")
+    dirty = head and git(folder, *changed, *(f":(top,exclude,glob){part}" for part in OURS))
     return f"{head}-dirty" if dirty else head
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], cwd=folder, text=True, capture_output=True)
+def git(folder: Path, *arguments: str) -> str | None:
+    """What Git says in `folder`; None where it fails, or is not installed."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, text=True, capture_output=True)
+    except FileNotFoundError:
+        return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _bad(message: str) -> ValueError:
-    from tutelage.types import BadInput
-
-    return BadInput(message)
 
 
 VERBS: dict[str, Callable[..., Path]] = {
