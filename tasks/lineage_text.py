@@ -79,7 +79,7 @@ def _written(entry: Entry, step: Step) -> str:
     models = [digest for path, digest in step.models.items() if f"{path}/".startswith(f"{entry.path}/")]
     if models:
         return f"{_entry(entry)} (model {', '.join(map(short, models))})"
-    files = f"{entry.files:,} files, " if entry.files else ""
+    files = f"{entry.files:,} file{'s' * (entry.files > 1)}, " if entry.files else ""
     return f"{_entry(entry)} ({files}{_bytes(entry.size)})" if entry.size is not None else _entry(entry)
 
 

@@ -57,10 +57,14 @@ class Book:
     ran: Mapping[str, Ran]
     stages: tuple[Stage, ...]
     commit: str | None  # None: as they lie here
+    _writers: dict[str, list[Ran]] = field(default_factory=dict)  # path -> what `writers` has found
 
     def writers(self, path: str) -> list[Ran]:
         """Those that have written `path`, something in it, or what it lies in."""
-        return [ran for ran in self.ran.values() if any(overlap(path, entry.path) for entry in ran.writes)]
+        if path not in self._writers:
+            found = [ran for ran in self.ran.values() if any(overlap(path, entry.path) for entry in ran.writes)]
+            self._writers[path] = found
+        return self._writers[path]
 
     def unrun(self, path: str) -> list[str]:
         """Stages of dvc.yaml, but not of dvc.lock, that would."""
