@@ -238,11 +238,10 @@ def _line(records: Records) -> set[str]:
     while open_:
         ran = open_.pop()
         line.add(ran.name)
-        models = set(records.model_of(ran).values())
-        if models & {md5_of(path) for path in _registered(records, ran)}:
-            continue
-        sources = records.book.sources(ran)
+        models, sources = set(records.model_of(ran).values()), records.book.sources(ran)
         same = [source for source in sources if models & set(records.model_of(source).values())]
+        if not same and models & {md5_of(path) for path in _registered(records, ran)}:
+            continue  # a judge that keeps what is in production
         open_ += [source for source in same or sources if source.name not in line]
     return line
 

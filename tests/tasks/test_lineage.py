@@ -347,14 +347,18 @@ def test_a_commit_that_does_not_tell(promoted: None, commit: str | None, told: s
     assert len(lineage("registry/production").steps) == 6
 
 
-def test_a_model_of_the_registry_that_a_stage_read_has_its_own_descent(promoted: None) -> None:
-    Path("dvc.yaml").write_text(
-        DVC.replace("deps: [work/1/student, work", "deps: [registry/production, work/1/student, work")
-    )
+def test_a_judge_that_keeps_what_is_in_production_has_all_else_beside_it(promoted: None) -> None:
+    reads = "deps: [registry/production, work/1/student, work/baseline]"
+    Path("dvc.yaml").write_text(DVC.replace("deps: [work/1/student, work/baseline]", reads))
     lock("judge")
     found = lineage("work/judge")
-    assert [step.name for step in found.steps if not step.beside] == ["judge"]  # it keeps what is in production
-    assert "`python -m tasks lineage registry/production` says where that comes from" in found.notes[0]
+    assert [step.name for step in found.steps if step.beside] == ["baseline"]  # of two with these bytes, the student
+    assert found.notes == (
+        "registry/production was read, too: `python -m tasks lineage registry/production` says where that comes from",
+    )
+    put("work/1/student", model__safetensors=model("worse"))
+    lock("student@1", "judge")
+    assert [step.name for step in lineage("work/judge").steps if not step.beside] == ["judge"]
 
 
 @pytest.mark.parametrize(
