@@ -51,9 +51,7 @@ def main(arguments: list[str]) -> int:
         return 0
     verb, *paths = arguments
     if verb == "lineage":  # it answers before torch would be loaded
-        from tasks.lineage import main as lineage
-
-        return lineage(paths)
+        return _lineage(paths)
     from tasks.params import load  # after --help: it loads torch
     from tutelage.types import BadInput, Diverged
 
@@ -129,6 +127,15 @@ def _estimate(arguments: list[str]) -> list[str]:
     from tasks.estimate import main
 
     return main(arguments)
+
+
+def _lineage(arguments: list[str]) -> int:
+    from tasks.lineage import main
+
+    try:
+        return main(arguments)
+    except OSError as error:
+        return _unread_or_failed("lineage", error)
 
 
 OTHERS = {"check": _check, "init": _init, "answer": _answer, "estimate": _estimate}  # not tasks: none has an OUT

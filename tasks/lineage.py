@@ -95,7 +95,8 @@ def _writer(book: Book, path: str) -> str:
     around = [name for name, outs in writes.items() if any(overlap(path, out) for out in outs)]
     found = inside or around
     if not found:
-        raise bad_input(f"{path} is written by no stage of dvc.yaml, so nothing records where it comes from")
+        told = f"{path} is written by no stage of dvc.yaml, and has no {RECORD}, so nothing records where it comes from"
+        raise bad_input(f"{told}. Name a stage's folder, as {DEFAULTS[1]}, or one of a registry with a model in it")
     if len(found) > 1:
         raise bad_input(f"{path} holds what several stages write ({', '.join(found)}): name the folder of one")
     return found[0]

@@ -12,6 +12,7 @@ import yaml
 from project import ROOT, environment
 from recorded import entry, lock, model, put, sha256
 
+from tasks.__main__ import main as task
 from tasks.graph import Stage, needed, overlap, stages
 from tasks.lineage import lineage, main
 from tasks.lineage_text import told
@@ -291,6 +292,9 @@ def test_what_is_in_production(promoted: None, capsys: pytest.CaptureFixture[str
 def test_production_of_an_earlier_run_is_read_from_git(promoted: None) -> None:
     """Its dvc.lock is not in the commit that production.json names, but in the one after it."""
     night = git("rev-parse", "HEAD")
+    put("work/teacher", model__safetensors=model("half a run"))
+    lock("teacher")
+    git("commit", "--quiet", "--all", "--message", "no whole run")
     again()
     git("commit", "--quiet", "--all", "--message", "another night")
     found = lineage("registry/production")
@@ -372,6 +376,12 @@ def test_a_judge_that_keeps_what_is_in_production_has_all_else_beside_it(promote
 def test_bad_input(run: None, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
     assert main(arguments) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written(run: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert task(["lineage", "work/judge", "dvc.lock/found.json"]) == 1
+    assert capsys.readouterr().err.startswith("lineage: ")
+    assert task(["lineage", "work/judge", "found.json"]) == 0
 
 
 def test_files_that_cannot_be_read(run: None) -> None:
