@@ -12,6 +12,7 @@ import yaml
 from project import ROOT, environment
 from recorded import entry, lock, model, put, sha256
 
+from tasks import lineage_checks
 from tasks.__main__ import main as task
 from tasks.graph import Stage, needed, overlap, stages
 from tasks.lineage import lineage, main
@@ -268,6 +269,16 @@ def test_without_dvcs_copies_number_and_bytes_are_compared(run: None) -> None:
     Path(".dvc").mkdir(exist_ok=True)
     Path(".dvc/config").write_text("[core]\n    analytics = false\n[cache]\n    dir = ../elsewhere\n['remote \"x\"']\n")
     assert broken().startswith("work/teacher/learned_from.json: not as teacher wrote it")
+
+
+def test_of_what_is_large_number_and_bytes_are_compared(run: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage_checks, "HASHED", 400)  # bytes: the split and the judge have more
+    split = Path("work/split/split.parquet").read_bytes()
+    put("work/split", split__parquet=split[::-1])
+    assert not broken()
+    assert lineage("work/judge").notes[0].startswith("work/split, work/judge: compared by number and bytes")
+    put("work/split", split__parquet=split + b".")
+    assert broken().startswith("work/split: not as split wrote it")
 
 
 def test_a_judge_that_keeps_the_baseline_has_the_student_beside_it(run: None) -> None:
