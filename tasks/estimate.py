@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, get_start_method, set_start_method
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,19 @@ def apart(work: Work) -> Pace:
     """In a process of its own, whose memory is that of such a stage. Raises BadInput where there is not enough."""
     less = "Lower the batch of that stage or the image_size, or take a smaller network"
     try:
-        with ProcessPoolExecutor(1, get_context("spawn"), end_with, (os.getpid(),)) as pool:
+        with ProcessPoolExecutor(1, get_context("spawn"), _begin, (os.getpid(), get_start_method())) as pool:
             return pool.submit(work.measure).result()
     except BrokenProcessPool as error:
         raise BadInput(f"{work.kind}: the process was killed, as for want of memory. {less}") from error
     except torch.OutOfMemoryError as error:
         raise BadInput(f"{work.kind}: the GPU has not enough memory. {less}") from error
+
+
+def _begin(parent: int, way: str) -> None:
+    """Processes that make batches start as a stage's do; those of a spawned process would each load torch anew, and
+    take nothing that cannot be pickled, as views of scenes cannot."""
+    set_start_method(way, force=True)
+    end_with(parent)
 
 
 def _covered(every: Sequence[Stage], target: str) -> tuple[Family, dict[Stage, list[Stage]]]:

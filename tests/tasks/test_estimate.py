@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from itertools import count, repeat
+from multiprocessing import get_start_method
 
 import pytest
 from project import ROOT
@@ -200,11 +201,16 @@ def test_a_student_is_taught_by_the_network_of_the_round_before(place):
     assert second.measure().tried  # kd refuses to begin without a teacher
 
 
+def way():
+    return get_start_method()  # itself it would be sent with what it knows here
+
+
 def test_a_process_of_its_own_whose_death_is_told():
     work = Work(kind="a large network", unit="step", amount=1, first=1, kept=0, measure=partial(os.getpid), knobs=())
     assert apart(work) != os.getpid()
+    assert apart(replace(work, measure=way)) == way()  # that processes which make batches start in
     with pytest.raises(BadInput, match="a large network: the process was killed"):
-        apart(Work(**{**vars(work), "measure": partial(os._exit, 9)}))
+        apart(replace(work, measure=partial(os._exit, 9)))
 
 
 def test_refusals(place, capsys):
