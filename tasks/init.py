@@ -105,14 +105,13 @@ def _seen(root: Path, places: Places) -> Iterator[str]:
             continue
         name = places.names[role]
         if places.boxes and name.endswith(".json"):
-            content = json.loads((root / name).read_bytes())
             folder = root / places.images[role] if role in places.images else (root / name).parent
-            files = [str(image["file_name"]) for image in content["images"]]
-            said = f"{len(files)} image(s), {len(content['annotations'])} object(s)"
+            files, objects = places.listed[name]
+            said = f"{len(files)} image(s), {objects} object(s)"
         else:
             found = scan(root, name, role)
             folder, files = Path(found.root), [image.path for image in found.found]
-            said = f"{len(files)} image(s)" + (f" of {len(found.classes)} class(es)" if role == "labelled" else "")
+            said = f"{len(files)} image(s)" + (f" of {len(found.labels)} class(es)" if role == "labelled" else "")
         used |= {os.path.normpath(folder / file) for file in files}
         yield f"{role}: {said} in {root / name}"
     rest = [path for path in images_of(root) if os.path.normpath(path) not in used]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -29,6 +29,13 @@ LAYOUTS = """It takes
   to test    {root}/test, as train; without it, some of the labelled images are set aside"""
 
 
+class Listed(NamedTuple):
+    """What a COCO JSON names."""
+
+    files: list[str]  # of images
+    objects: int
+
+
 @dataclass
 class Places:
     """What lies in the folder, as names inside it; `images` of a COCO JSON whose images do not lie beside it."""
@@ -36,6 +43,7 @@ class Places:
     boxes: bool = False
     names: dict[SourceName, str] = field(default_factory=dict)
     images: dict[SourceName, str] = field(default_factory=dict)
+    listed: dict[str, Listed] = field(default_factory=dict)  # by the name of the COCO JSON
 
 
 def find(root: Path) -> Places:
@@ -65,11 +73,11 @@ def _classes(root: Path) -> Places:
 def _boxes(root: Path) -> Places | None:
     """COCO's, YOLO's or PASCAL VOC's, the first that is there; None where no objects are given."""
     files = dict(_coco_files(root))
-    found = Places(boxes=True)
+    found = Places(boxes=True, listed=files)
     if files:
         found.names = _by_role([[name for name in files if "instances" in _words(name)], list(files)], root)
         for role, name in found.names.items():
-            if folder := _folder_of(root, name, role, files[name]):
+            if folder := _folder_of(root, name, role, files[name].files):
                 found.images[role] = folder
     else:
         made = _made_of_yolo(root) or _made_of_voc(root)
@@ -78,6 +86,7 @@ def _boxes(root: Path) -> Places | None:
         if not _by_role([_folders(root)], root, only="pool") and (rest := _rest(root, made.values()))["images"]:
             made["pool"] = rest
         found.names = {role: _write(root / f"{role}.json", content) for role, content in made.items()}
+        found.listed = {found.names[role]: _listed(content) for role, content in made.items()}
     if "labelled" not in found.names:
         raise BadInput(f"{root} has boxes, and none that are called train or labelled. {_by_hand()}")
     found.names = _by_role([_folders(root)], root, only="pool") | found.names
@@ -117,8 +126,8 @@ def _below(root: Path, suffix: str) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in (*root.glob(f"*{suffix}"), *root.glob(f"*/*{suffix}")))
 
 
-def _coco_files(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """The user's COCO JSON files by name, each with the images that it names. A large one takes seconds to read."""
+def _coco_files(root: Path) -> Iterator[tuple[str, Listed]]:
+    """The user's COCO JSON files by name, each with what it names. A large one takes seconds to read."""
     for name in _below(root, ".json"):
         data = (root / name).read_bytes()
         if data.startswith(OURS):
@@ -128,8 +137,15 @@ def _coco_files(root: Path) -> Iterator[tuple[str, list[str]]]:
         except ValueError as error:
             raise BadInput(f"{root / name}: no JSON ({error}). Mend it, or move it away") from error
         if isinstance(content, dict) and isinstance(content.get("images"), list) and "categories" in content:
-            images = [image for image in content["images"] if isinstance(image, dict)]
-            yield name, [str(image["file_name"]) for image in images if "file_name" in image]
+            yield name, _listed(content)
+
+
+def _listed(content: dict[str, Any]) -> Listed:
+    """A record that is none is refused where all are read; a pool needs no annotations."""
+    images = [image for image in content["images"] if isinstance(image, dict)]
+    files = [str(image["file_name"]) for image in images if "file_name" in image]
+    objects = content.get("annotations")
+    return Listed(files, len(objects) if isinstance(objects, list) else 0)
 
 
 def _folder_of(root: Path, name: str, role: str, images: Sequence[str]) -> str | None:

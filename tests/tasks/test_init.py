@@ -76,7 +76,7 @@ def test_a_table_goes_before_the_folder_of_its_images_and_val_is_a_test(mine):
     images(mine / "train")
     (mine / "train.csv").write_text("image,label\ntrain/0.jpg,cat\ntrain/1.jpg,dog\n")
     images(mine / "val/cat", first=5)
-    init(mine)
+    assert f"labelled: 2 image(s) of 2 class(es) in {mine}/train.csv" in init(mine)
     assert (load().ingest.labelled, load().ingest.test) == ("train.csv", "val")
 
 
@@ -94,6 +94,16 @@ def test_coco_as_it_is_published(mine):
     assert (found.pool, found.pool_images, found.root) == ("unlabeled2017", None, "mine")
     assert load().detection.names is None
     assert load().detection.network.backbone == "resnet18"
+
+
+def test_a_pool_needs_no_annotations_and_a_record_without_a_file_is_left_to_ingest(mine):
+    images(mine / "images", 3)
+    coco(mine / "images/train.json", 1)
+    coco(mine / "images/test.json", 2, images=[{"id": 0, "file_name": "1.jpg"}, {"id": 1}])
+    (mine / "images/pool.json").write_text('{"images": [{"id": 0, "file_name": "2.jpg"}], "categories": []}')
+    said = init(mine)
+    assert f"pool: 1 image(s), 0 object(s) in {mine}/images/pool.json" in said
+    assert f"test: 1 image(s), 1 object(s) in {mine}/images/test.json" in said
 
 
 def test_boxes_of_yolo(mine):

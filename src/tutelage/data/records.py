@@ -57,6 +57,11 @@ class Scan:
     shard: str | None = None  # path of the only one, beside which other sources may lie
     loose_labels: bool = False  # folder names of a pool: labels only where they are known classes
 
+    @property
+    def labels(self) -> set[str]:
+        """Classes that are declared, or that an image has."""
+        return self.classes | {image.label for image in self.found if image.label}
+
     def refuse(self, name: str, reason: Reason, detail: str) -> None:
         """`name` is relative to the root."""
         self.refused.append(Refusal(f"{self.source}/{name}", reason, detail))
