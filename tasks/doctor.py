@@ -47,17 +47,19 @@ def examine(
     """What `doctor` does, with `more` problems of a split; `words` are said instead of names of params and stages."""
     manifest, told, table = read_manifest(ingested), read_json(ingested / "report.json"), read_split(split)
     counts = _count(table)
+    torn, grouped = groups.examined(table, params.split.groups)
     problems = [
         *_stale(manifest, table, params),
         *_classes(manifest, counts),
         *_leaks(told["leaks"]),
         *_overlaps(manifest, table, told["leaks"]),
         *_refused(told["refused"], _blocks),
-        *groups.torn(table, params.split.groups),
+        *torn,
         *(more(table) if more else ()),
     ]
     if problems:
-        shown = "\n".join(f"  {reworded(line, words)}" for line in problems)
+        told_too = (f"note: {note}" for note in _copies(told))  # classes may lack what they were refused
+        shown = "\n".join(f"  {reworded(line, words)}" for line in [*problems, *told_too])
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
     noted = [
         *_thin(counts, params),
@@ -65,7 +67,7 @@ def examine(
         *_idle(manifest, counts, table, told["refused"]),
         *_copies(told),
         *_refused(told["refused"], _passes),
-        *groups.told(table, params.split.groups),
+        *grouped,
     ]
     notes = [reworded(line, words) for line in noted]
     roles = Counter(table["role"].to_pylist())

@@ -42,7 +42,7 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     roles = dict(zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True))
     counts = _count(classes_of(table), boxes, roles)
     promised = calibrated and params.detection.calibrate.rule == "precision"
-    torn = groups.torn(table, wanted.groups, "detection.split.groups")
+    torn, grouped = groups.examined(table, wanted.groups, "detection.split.groups")
     problems = [*_leaks(told["leaks"]), *_images(roles, promised=promised), *_classes(counts), *torn]
     if calibrated and counts and "test" in roles.values() and not any(each["test"] for each in counts.values()):
         problems.append("No test image shows an object, so no detector could be measured. Check detection.ingest.test")
@@ -56,7 +56,7 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
         *_tiny(table, boxes, size),
         *_turned(told["turned"]),
         *_told(told),
-        *groups.told(table, wanted.groups),
+        *grouped,
     ]
     images = Counter(roles.values())
     report = {"problems": [], "notes": notes, "images": {role: images[role] for role in ROLES}, "classes": counts}

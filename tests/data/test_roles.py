@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.groups import group_of, told, torn, units_of
+from tutelage.data.groups import examined, group_of, units_of
 from tutelage.data.manifest import MANIFEST, SPLIT, classes_of, describe, roots_of
 from tutelage.data.split import draw
 
@@ -191,27 +191,29 @@ def test_with_a_test_of_ones_own_only_the_holdout_is_drawn_by_videos():
 def test_what_is_torn_and_what_is_near_is_told():
     labels = videos(4, 2) | videos(2, 2, source="test", start=3) | many(1) | {"pool/v003_9.png": None}
     table, _ = draw(make(labels), seed=0, labels_per_class=None, holdout=0.25, test_fraction=0.2, groups="v[0-9]+")
-    [problem] = torn(table, "v[0-9]+")
+    [problem], notes = examined(table, "v[0-9]+")
     assert problem.startswith("1 group(s) have images to train on and to test on, such as labelled/cat/v003_0.png and")
-    notes = list(told(table, "v[0-9]+"))
     assert "1 image(s) are of no group and were drawn one by one, such as labelled/cat/000" in notes
     assert any(note.startswith("1 image(s) of the pool are of groups that are tested on") for note in notes)
-    assert next(torn(table, "x(y)")).startswith("split.groups (x(y)) finds nothing in the path of any labelled image")
-    assert not [*torn(table, None), *told(table, None)]
+    nowhere = "split.groups (x(y)) finds nothing in the path of any labelled image, such as labelled/cat/000"
+    assert examined(table, "x(y)")[0][0].startswith(nowhere)
+    assert examined(table, None) == ([], [])
 
 
 def test_a_test_of_one_group_proves_nothing_and_one_of_few_is_told():
     def tested(number):
         labels = videos(30, 2) | videos(number, 4, source="test", start=40)
-        return draw(make(labels), seed=0, labels_per_class=None, holdout=0.25, test_fraction=0.2, groups="v[0-9]+")[0]
+        drawn = draw(make(labels), seed=0, labels_per_class=None, holdout=0.25, test_fraction=0.2, groups="v[0-9]+")
+        return examined(drawn[0], "v[0-9]+", "detection.split.groups")
 
-    [problem] = torn(tested(1), "v[0-9]+", "detection.split.groups")
+    [problem], _ = tested(1)
     assert problem.startswith(
         "all 4 test images are of one group, such as test/cat/v040_0.png, by detection.split.groups"
     )
-    assert not [*torn(tested(2), "v[0-9]+")]
-    assert any(note.startswith("The 8 test images are 2 by groups") for note in told(tested(2), "v[0-9]+"))
-    assert not any("by groups:" in note for note in told(tested(10), "v[0-9]+"))
+    problems, notes = tested(2)
+    assert not problems
+    assert any(note.startswith("The 8 test images are 2 by groups") for note in notes)
+    assert not any("by groups:" in note for note in tested(10)[1])
 
 
 def test_what_is_drawn_together_is_numbered():

@@ -148,6 +148,13 @@ def test_labels_that_contradict_each_other_are_a_note(root):
     assert "2 labelled images were refused because copies of them have another label" in notes
 
 
+def test_a_class_that_lacks_images_for_their_labels_is_told_why(root):
+    shutil.copytree(root / "train/dog", root / "train/hound")
+    told = problems(root)
+    assert "Class 'dog' has 3 test image(s) and no labelled one" in told
+    assert "  note: 16 labelled images were refused because copies of them have another label" in told
+
+
 def test_labels_of_the_pool_that_are_no_class(root):
     save(root / "pool/1.png", 99)
     (root / "pool.csv").write_text("image,label\npool/1.png,lion\n")

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
+Members = dict[str, dict[str | None, list[str]]]  # role -> group -> its images; of None those that are of no group
 FEW = 10  # units of a test below which an interval drawn from them is told to be too narrow
 
 
@@ -30,51 +31,50 @@ def units_of(names: Sequence[str], pattern: str | None) -> Int[np.ndarray, " n"]
     return None if pattern is None else np.unique([unit_of(name, pattern) for name in names], return_inverse=True)[1]
 
 
-def torn(table: pa.Table, pattern: str | None, param: str = "split.groups") -> Iterator[str]:
-    """What is wrong with the groups of a split; `param` is where the pattern was written."""
+def examined(table: pa.Table, pattern: str | None, param: str = "split.groups") -> tuple[list[str], list[str]]:
+    """What is wrong with the groups of a split, and what a person should know of them; `param` is where the pattern was
+    written. Nothing without a pattern."""
     if pattern is None:
-        return
+        return [], []
     members = _members(table, pattern)
-    taught = {**members["holdout"], **members["labelled"]}
+    return list(_torn(members, pattern, param)), list(_told(members))
+
+
+def _torn(members: Members, pattern: str, param: str) -> Iterator[str]:
+    alone, taught, tests = _alone(members), _groups(members, "holdout", "labelled"), _groups(members, "test")
     if not taught:
-        first = next((name for name in table["id"].to_pylist() if name.startswith("labelled/")), "none")
+        first = next((name for name in alone if name.startswith("labelled/")), "none")
         yield f"{param} ({pattern}) finds nothing in the path of any labelled image, such as {first}. Mend or remove it"
-    both = sorted(taught.keys() & members["test"].keys())
+    both = sorted(taught.keys() & tests.keys())
     if both:
         yield (
             f"{len(both)} group(s) have images to train on and to test on, such as {taught[both[0]][0]} and "
-            f"{members['test'][both[0]][0]} (both {both[0]!r}). Move each group to one side, or give no test of your "
+            f"{tests[both[0]][0]} (both {both[0]!r}). Move each group to one side, or give no test of your "
             "own: it is then drawn by groups"
         )
-    names = _tested(table)
-    if len(names) > 1 and len({unit_of(name, pattern) for name in names}) == 1:
+    images, units = _tested(members)
+    if images > 1 and units == 1:
+        name = next(iter(tests.values()))[0]
         yield (
-            f"all {len(names)} test images are of one group, such as {names[0]}, by {param} ({pattern}): drawn "
+            f"all {images} test images are of one group, such as {name}, by {param} ({pattern}): drawn "
             "anew it is always the same, so any gain would look proven. Raise "
             f"{param.rpartition('.')[0]}.test_fraction, or give a test of several groups"
         )
 
 
-def told(table: pa.Table, pattern: str | None) -> Iterator[str]:
-    """What a person should know of the groups of a split."""
-    if pattern is None:
-        return
-    members = _members(table, pattern)
-    numbers = ", ".join(f"{len(members[role])} {role}" for role in ("labelled", "holdout", "pool", "test"))
+def _told(members: Members) -> Iterator[str]:
+    numbers = ", ".join(f"{len(_groups(members, role))} {role}" for role in ("labelled", "holdout", "pool", "test"))
     yield f"Groups of images: {numbers}"
-    alone = [name for name in table["id"].to_pylist() if group_of(name, pattern) is None]
-    if alone:
+    if alone := _alone(members):
         yield f"{len(alone)} image(s) are of no group and were drawn one by one, such as {alone[0]}"
-    names = _tested(table)
-    units = len({unit_of(name, pattern) for name in names})
-    if units < min(FEW, len(names)):
+    images, units = _tested(members)
+    if units < min(FEW, images):
         yield (
-            f"The {len(names)} test images are {units} by groups: what so few differ by says little of others, and "
+            f"The {images} test images are {units} by groups: what so few differ by says little of others, and "
             f"intervals come out too narrow. Test on {FEW} groups or more"
         )
-    near = [
-        name for group in sorted(members["pool"].keys() & members["test"].keys()) for name in members["pool"][group]
-    ]
+    pool, tests = _groups(members, "pool"), _groups(members, "test")
+    near = [name for group in sorted(pool.keys() & tests.keys()) for name in pool[group]]
     if near:
         yield (
             f"{len(near)} image(s) of the pool are of groups that are tested on, such as {near[0]}: a student learns "
@@ -82,16 +82,23 @@ def told(table: pa.Table, pattern: str | None) -> Iterator[str]:
         )
 
 
-def _tested(table: pa.Table) -> list[str]:
-    pairs = zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True)
-    return [name for name, role in pairs if role == "test"]
-
-
-def _members(table: pa.Table, pattern: str) -> dict[str, dict[str, list[str]]]:
-    """Role -> group -> its images."""
-    members: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+def _members(table: pa.Table, pattern: str) -> Members:
+    members: Members = defaultdict(lambda: defaultdict(list))
     for name, role in zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True):
-        group = group_of(name, pattern)
-        if group is not None:
-            members[role][group].append(name)
+        members[role][group_of(name, pattern)].append(name)
     return members
+
+
+def _groups(members: Members, *roles: str) -> dict[str, list[str]]:
+    """Group -> its images; of several roles the last one that has it."""
+    return {group: names for role in roles for group, names in members[role].items() if group is not None}
+
+
+def _alone(members: Members) -> list[str]:
+    return sorted(name for groups in members.values() for name in groups.get(None, ()))
+
+
+def _tested(members: Members) -> tuple[int, int]:
+    """How many images are tested on, and how many are drawn as one: groups, and those of none."""
+    tests = members["test"]
+    return sum(map(len, tests.values())), len(tests.keys() - {None}) + len(tests.get(None, ()))
