@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.asked import SHEET, check_unanswered
-from tasks.asking import as_csv, by_chance, check_calibrates, chosen, copies, tell, unlabelled, write_sheet
+from tasks.asking import as_csv, by_chance, chosen, copies, tell, unlabelled, write_sheet
 from tasks.io import whole
 from tasks.page import rendered
 from tasks.params import Params
@@ -60,8 +60,7 @@ def ask(split: Path, model: Path, calibration: Path | None = None, *, params: Pa
         raise BadInput(f"the split has one class, {classes[0]}: nothing is between two. Label images of another one")
     rules = PLAIN
     if calibration is not None:
-        rules = rules_of(calibration / "calibration.json")
-        check_calibrates(rules, card, calibration, model)
+        rules = rules_of(model, card, calibration)
     pool, notes = unlabelled(table, hides="split.labels_per_class", names="ingest.pool")
     guesses = _chosen(table, pool, network, card, rules, params)
     with whole(out) as folder:

@@ -5,7 +5,6 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,16 +17,9 @@ from tutelage.data.decoding import suffix_of
 from tutelage.data.groups import units_of
 from tutelage.data.images import Images
 from tutelage.metrics.queries import cluster_margin, in_turns
-from tutelage.models.files import Card, DetectorCard
 from tutelage.types import BadInput
 
 MOST = 5000  # candidates that are clustered: the distances between them take 100 MB
-
-
-def check_calibrates(rules: dict[str, Any], card: Card | DetectorCard, calibration: Path, model: Path) -> None:
-    """Raises BadInput where the `rules` of a calibration are another model's."""
-    if rules["teacher"] != card.sha256:
-        raise BadInput(f"{calibration} was made for another model than {model}. Name the one of this model, or none")
 
 
 def unlabelled(table: pa.Table, *, hides: str, names: str) -> tuple[np.ndarray, list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.asked import BOXES, SUGGESTED, check_unanswered
-from tasks.asking import by_chance, check_calibrates, chosen, copies, tell, unlabelled, write_sheet
+from tasks.asking import by_chance, chosen, copies, tell, unlabelled, write_sheet
 from tasks.box_answers import find
 from tasks.box_calibrate import scale_of
 from tasks.box_label import rules_of
@@ -45,8 +45,7 @@ def box_ask(split: Path, model: Path, calibration: Path | None = None, *, params
     network, card = load_detector(model / "model.safetensors")
     rules: Rules = None
     if calibration is not None:
-        rules = rules_of(calibration / "calibration.json")
-        check_calibrates(rules, card, calibration, model)
+        rules = rules_of(model, card, calibration, params)
     pool, notes = unlabelled(table, hides="detection.split.images", names="detection.ingest.pool")
     rows = _rows(table, pool, network, card, rules, params)
     found = [each for part in _found(table, rows, network, card, rules, params, "box_ask again") for each in part]

@@ -1,8 +1,8 @@
 """The pool, with boxes."""
 
 import hashlib
-import math
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from tasks.box_answers import find
 from tasks.box_merge import Merge, merged
-from tasks.io import read_json, whole
+from tasks.io import whole
 from tasks.params import Params
 from tasks.progress import Progress
-from tasks.training import rows_of
+from tasks.training import calibration_of, rows_of
 from tutelage.data.manifest import digest_of, read_split
 from tutelage.data.pseudo_boxes import SCHEMA, to_table, write_manifest
 from tutelage.data.pseudo_labels import shard_name, write_shards
@@ -39,16 +39,11 @@ def box_label(
     table, number = read_split(split), int(out.parent.name) if out.parent.name.isdigit() else 0
     settings = params.detection.rounds.get(number)
     rule: Merge = "teacher" if settings is None else settings.boxes
-    sources, looks = [_source(teacher, calibration)], len(params.detection.ways)
+    sources = [_source(teacher, calibration, params)]
     if rule != "teacher":
         if first is None or first_calibration is None:
             raise BadInput(f"rounds.{number}.boxes is {rule!r}: name the first teacher and its calibration too")
-        sources.insert(0, _source(first, first_calibration))
-    if asked := [each for one in sources if (each := one.rules["looks"]) != looks]:
-        raise BadInput(
-            f"{calibration} was made with {asked[0]} ways to look at an image, detection.label asks for {looks}. Run "
-            "`dvc repro` to calibrate again"
-        )
+        sources.insert(0, _source(first, first_calibration, params))
     card, pool = sources[-1].card, rows_of(table, "pool")
     scratch = UNFINISHED / _fingerprint(table, sources, rule, params)
     scratch.mkdir(parents=True, exist_ok=True)
@@ -64,19 +59,22 @@ def box_label(
     return out
 
 
-def rules_of(path: Path) -> dict[str, Any]:
-    """What box_calibrate wrote. Raises BadInput for anything else."""
-    again = "Run `dvc repro` to calibrate again"
-    try:
-        rules = read_json(path)
-        limits = [row["threshold"] for row in rules["classes"]]
-        told = [rules["scale"], rules["shift"], *(limit for limit in limits if limit is not None)]
-        rules["teacher"], rules["looks"], rules["rule"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} is no calibration of boxes ({type(error).__name__}: {error}). {again}") from error
-    if not all(isinstance(number, int | float) and math.isfinite(number) for number in told):
-        raise BadInput(f"{path} has {told}: scale, shift and thresholds are finite. {again}")
-    return dict(rules)
+def rules_of(model: Path, card: DetectorCard, calibration: Path, params: Params) -> dict[str, Any]:
+    """What box_calibrate wrote of `model`, looking at images in as many ways as are asked for. Raises BadInput."""
+
+    def numbers(rules: dict[str, Any]) -> list[float]:
+        rules["rule"], rules["looks"]
+        return [rules["scale"], rules["shift"]]
+
+    rules = calibration_of(
+        model, calibration, sha256=card.sha256, numbers=numbers, least=-sys.float_info.max, kind="calibration of boxes"
+    )
+    if rules["looks"] != (looks := len(params.detection.ways)):
+        raise BadInput(
+            f"{calibration} was made with {rules['looks']} ways to look at an image, detection.label asks for {looks}. "
+            "Run `dvc repro` to calibrate again"
+        )
+    return rules
 
 
 @dataclass(frozen=True)
@@ -88,12 +86,9 @@ class _Source:
     rules: dict[str, Any]
 
 
-def _source(teacher: Path, calibration: Path) -> _Source:
-    rules = rules_of(calibration / "calibration.json")
+def _source(teacher: Path, calibration: Path, params: Params) -> _Source:
     network, card = load_detector(teacher / "model.safetensors")
-    if rules["teacher"] != card.sha256:
-        raise BadInput(f"{calibration} was made for another teacher than {teacher}. Run `dvc repro` to calibrate again")
-    return _Source(network, card, rules)
+    return _Source(network, card, rules_of(teacher, card, calibration, params))
 
 
 def _shards(

@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -12,17 +11,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.io import read_json, whole
+from tasks.io import whole
 from tasks.params import Params, PseudoLabel
 from tasks.progress import Progress
-from tasks.training import rows_of
+from tasks.training import calibration_of, rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import digest_of, read_split
 from tutelage.data.pseudo_labels import SCHEMA, shard_name, write_manifest, write_shards
 from tutelage.metrics.calibration import aligned, calibrated
 from tutelage.models.files import Card, load_model
 from tutelage.train.predict import checked, logits, looks
-from tutelage.types import BadInput
 
 UNFINISHED = Path(".tutelage/labels")
 PLAIN: dict[str, Any] = {"temperature": 1.0, "alignment": None}  # of a model without a calibration
@@ -34,10 +32,9 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
 
     A shard that is finished is never labelled again: a run that was killed goes on with the next one.
     """
-    table, rules = read_split(split), rules_of(calibration / "calibration.json")
+    table = read_split(split)
     network, card = load_model(teacher / "model.safetensors")
-    if rules["teacher"] != card.sha256:
-        raise BadInput(f"{calibration} was made for another teacher than {teacher}. Run `dvc repro` to calibrate again")
+    rules = rules_of(teacher, card, calibration)
     pool = rows_of(table, "pool")
     scratch = UNFINISHED / _fingerprint(table, card, rules, params)
     scratch.mkdir(parents=True, exist_ok=True)
@@ -58,22 +55,15 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
     return out
 
 
-def rules_of(path: Path) -> dict[str, Any]:
-    """What calibrate wrote. Raises BadInput for anything else."""
-    again = "Run `dvc repro` to calibrate again"
-    try:
-        rules = read_json(path)
-        limits = [row["threshold"] for row in rules["classes"]]
-        told = [rules["temperature"], *(limit for limit in limits if limit is not None), *(rules["alignment"] or [])]
-        rules["teacher"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} is no calibration ({type(error).__name__}: {error}). {again}") from error
-    if not all(isinstance(number, int | float) and 0 <= number < math.inf for number in told) or not told[0]:
-        raise BadInput(
-            f"{path} has {told}: temperature, thresholds and alignment are finite, and none below 0 "
-            f"or, of the temperature, 0. {again}"
-        )
-    return dict(rules)
+def rules_of(model: Path, card: Card, calibration: Path) -> dict[str, Any]:
+    """What calibrate wrote of `model`. Raises BadInput for anything else."""
+
+    def numbers(rules: dict[str, Any]) -> Iterator[float]:
+        if rules["temperature"] == 0:
+            raise ValueError("its temperature is 0")
+        yield from (rules["temperature"], *(rules["alignment"] or []))
+
+    return calibration_of(model, calibration, sha256=card.sha256, numbers=numbers, least=0.0, kind="calibration")
 
 
 def limits_of(rules: dict[str, Any]) -> np.ndarray:

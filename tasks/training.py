@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -195,6 +196,30 @@ def teacher_of(weights: Path, classes: list[str]) -> tuple[Network, Card]:
     if card.classes != classes:
         raise BadInput(f"{weights} knows the classes {card.classes}, the split {classes}. Train the teacher again")
     return teacher, card
+
+
+def calibration_of(
+    model: Path, calibration: Path, *, sha256: str, numbers: Callable[[dict[str, Any]], Iterable[float | None]],
+    least: float, kind: str,
+) -> dict[str, Any]:  # fmt: skip
+    """What a calibration of `model`, whose weights have this sha256, says: its `numbers`, and a threshold a class, are
+    finite and not below `least`; None is none. Raises BadInput for anything else, `kind` being what is looked for."""
+    path, again = calibration / "calibration.json", "Run `dvc repro` to calibrate again"
+    try:
+        rules = dict(read_json(path))
+        told = [*numbers(rules), *(row["threshold"] for row in rules["classes"])]
+        made_for = rules["teacher"]
+    except FileNotFoundError as error:
+        raise BadInput(f"{path} does not exist, so {calibration} is no {kind}. {again}, or correct the path") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is no {kind} ({type(error).__name__}: {error}). {again}") from error
+    told = [number for number in told if number is not None]
+    if not all(isinstance(number, int | float) and least <= number < math.inf for number in told):
+        floor = f", and none below {least:g}" if least > -1 else ""
+        raise BadInput(f"{path} has {told}: the numbers of a {kind} are finite{floor}. {again}")
+    if made_for != sha256:
+        raise BadInput(f"{calibration} was made for another model than {model}. {again}, or name that of this model")
+    return rules
 
 
 def source(job: Job, table: pa.Table, params: Params) -> Source:

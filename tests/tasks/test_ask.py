@@ -86,7 +86,8 @@ def test_copies_have_the_bytes_of_the_images(world, tmp_path):
     for row in sheet(out):
         data = (out / row["image"]).read_bytes()
         assert data == (tmp_path / "images" / row["id"].removeprefix("pool/")).read_bytes()
-        assert told["images"][row["image"]] == {"id": row["id"], "sha256": hashlib.sha256(data).hexdigest()}
+        digest = hashlib.sha256(data).hexdigest()
+        assert told["images"][row["image"]] == {"id": row["id"], "sha256": digest}
     assert told["classes"] == CLASSES
 
 
@@ -154,6 +155,8 @@ def test_scores_are_calibrated_where_there_is_a_calibration(world, tmp_path):
     other = save(tmp_path / "other", new_network(2))
     with pytest.raises(BadInput, match="was made for another model"):
         ask(split, other, rules, params=params, out=tmp_path / "x")
+    with pytest.raises(BadInput, match=r"model/calibration\.json does not exist, so .*model is no calibration"):
+        ask(split, model, model, params=params, out=tmp_path / "x")
 
 
 def test_chance_is_the_seeds(world, tmp_path):

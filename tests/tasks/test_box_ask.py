@@ -122,6 +122,9 @@ def test_thresholds_are_those_of_a_calibration(world, monkeypatch):
     Path("rules/calibration.json").write_text(json.dumps(rules | {"teacher": "another"}))
     with pytest.raises(BadInput, match="made for another model"):
         box_ask(Path("work/detection/split"), teacher, Path("rules"), params=world, out=Path("other"))
+    Path("rules/calibration.json").write_text(json.dumps(rules | {"looks": 2}))
+    with pytest.raises(BadInput, match=r"rules was made with 2 ways to look at an image, detection\.label asks for 1"):
+        box_ask(Path("work/detection/split"), teacher, Path("rules"), params=world, out=Path("other"))
 
 
 def test_corrected_boxes_are_labels_in_the_next_split(world, monkeypatch):

@@ -193,9 +193,9 @@ def test_boxes_of_another_teacher_are_refused(work):
     detector(folder / "split", params=params, out=folder / "baseline")
     noted = {name: read_json(folder / f"{name}/learned_from.json") for name in ("teacher", "baseline")}
     assert noted == {"teacher": ["labelled"], "baseline": ["labelled", "holdout"]}
-    with pytest.raises(BadInput, match="made for another teacher"):
+    with pytest.raises(BadInput, match="made for another model"):
         box_label(folder / "split", folder / "baseline", calibration, params=params, out=folder / "labels")
-    (calibration / "calibration.json").write_text('{"scale": NaN, "classes": []}')
+    (calibration / "calibration.json").write_text('{"scale": 1.0, "looks": 1, "rule": "count", "classes": []}')
     with pytest.raises(BadInput, match=r"calibration.json is no calibration of boxes \(KeyError: 'shift'\)"):
         box_label(folder / "split", folder / "teacher", calibration, params=params, out=folder / "labels")
 

@@ -39,12 +39,12 @@ def test_a_teacher_that_is_not_finite_calibrates_and_labels_nothing(world, tmp_p
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"temperature": 0}, "temperature, thresholds and alignment are finite"),
-        ({"temperature": -1.0}, "finite"),
+        ({"temperature": 0}, r"is no calibration \(ValueError: its temperature is 0\)"),
+        ({"temperature": -1.0}, r"has \[-1.0\]: the numbers of a calibration are finite, and none below 0"),
         ({"temperature": float("nan")}, "finite"),
         ({"temperature": "warm"}, "finite"),
         ({"classes": None}, "is no calibration"),
-        ({"teacher": None}, "was made for another teacher"),
+        ({"teacher": None}, "was made for another model"),
         (None, "is no calibration"),
     ],
 )
