@@ -3,7 +3,7 @@
 import hashlib
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,9 @@ def answer(folder: Path, *, params: Params, domain: str | None = None, new: Sequ
     Into class folders they are copied, of a CSV they become rows and files in asked/ beside it, among tar shards one
     more shard. No file is written over. A label that is no class is refused with its line; `new` names classes that are
     to be one from now on. `skip`, or no label, leaves an image out. All lines are checked before anything is written,
-    and the same answers again add nothing. `domain`: which of several places, where ingest.labelled names them. Of a
-    folder that `box_ask` wrote, the corrected ask.json goes into the COCO JSON of `detection.ingest`.
+    and the same answers again add nothing. `domain`: which of several places, where ingest.labelled names them, or of
+    a CSV what its column `domain` says of images whose own domain the split does not know. Of a folder that `box_ask`
+    wrote, the corrected ask.json goes into the COCO JSON of `detection.ingest`.
     """
     asked = read_asked(folder)
     _see_that_nobody_knew(asked)
@@ -50,14 +51,15 @@ def answer(folder: Path, *, params: Params, domain: str | None = None, new: Sequ
     place = place_of(params.ingest, domain)
     root = Path(params.ingest.root)
     there = scan(root, place, "labelled")
-    known = {*asked["classes"], *there.classes, *(image.label for image in there.found if image.label)}
-    named = {class_name(name) for name in new}
+    known = {*asked["classes"], *there.labels}
+    named = {class_name(name) for name in new} - {""}
     read = _read(folder / asked["sheet"], asked["images"], known | named)
-    additions = list(_additions(folder, asked["images"], read))
+    domains = _domains(read.labels, asked["images"], there, params.ingest, domain)
+    additions = list(_additions(folder, asked["images"], read, domains))
     fresh = list(_fresh(additions, there, read, folder / asked["sheet"]))
     if read.problems:
         raise refused(read.problems)
-    add(root / place, fresh, domain=domain or "")
+    add(root / place, fresh)
     return list(_told(additions, fresh, read, root / place, params, named & {one.label for one in fresh}))
 
 
@@ -75,14 +77,33 @@ def _see_that_nobody_knew(asked: Mapping[str, Any]) -> None:
 def place_of(ingest: Ingest, domain: str | None) -> str:
     """The name inside `ingest.root` that answers belong to. Raises BadInput."""
     if isinstance(ingest.labelled, str):
-        if domain is not None:
-            raise BadInput(f"ingest.labelled is one place, {ingest.labelled}. Leave {domain!r} out")
         return ingest.labelled
-    if domain not in ingest.labelled:
+    return ingest.labelled[_one_of(ingest.labelled, domain)]
+
+
+def _one_of(domains: Collection[str], domain: str | None) -> str:
+    if domain is None or domain not in domains:
         said = "which the answers belong to is not said" if domain is None else f"{domain!r} is none of them"
-        names = ", ".join(ingest.labelled)
-        raise BadInput(f"ingest.labelled has the domains {names}, and {said}. Write one behind the folder")
-    return ingest.labelled[domain]
+        raise BadInput(f"ingest.labelled has the domains {', '.join(domains)}, and {said}. Write one behind the folder")
+    return domain
+
+
+def _domains(
+    answered: Iterable[str], images: Mapping[str, Any], there: Scan, ingest: Ingest, domain: str | None
+) -> dict[str, str]:  # fmt: skip
+    """The domain of each answered image: that of the place; of a CSV its own, and `domain` where that is not known.
+
+    Raises BadInput where the CSV has domains, and one is neither known nor said.
+    """
+    if not isinstance(ingest.labelled, str):
+        return dict.fromkeys(answered, domain or "")
+    own = {image: images[image].get("domain", "") for image in answered}
+    names = sorted({image.domain for image in there.found} - {""})
+    if domain is not None and not names:
+        raise BadInput(f"ingest.labelled is one place, {ingest.labelled}, without domains. Leave {domain!r} out")
+    if domain is not None or (names and not all(own.values())):
+        domain = _one_of(names, domain)
+    return {image: known or domain or "" for image, known in own.items()}
 
 
 def _read(sheet: Path, images: Mapping[str, Any], classes: Collection[str]) -> Read:
@@ -118,14 +139,16 @@ def _unasked(image: str, written: str, images: Mapping[str, Any]) -> str:
     return ""
 
 
-def _additions(folder: Path, images: Mapping[str, Any], read: Read) -> Iterator[Addition]:
+def _additions(
+    folder: Path, images: Mapping[str, Any], read: Read, domains: Mapping[str, str]
+) -> Iterator[Addition]:  # fmt: skip
     """The answered images, whose bytes are those that were asked about."""
     for image, (_, label) in sorted(read.labels.items()):
         path, digest = folder / image, images[image]["sha256"]
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             read.problems.append(f"{path} is not the image that was asked about. Ask anew, into another folder")
         else:
-            yield Addition(path, own_name(images[image]["id"], digest, path.suffix), label)
+            yield Addition(path, own_name(images[image]["id"], digest, path.suffix), label, domains[image])
 
 
 def _fresh(additions: Sequence[Addition], there: Scan, read: Read, sheet: Path) -> Iterator[Addition]:

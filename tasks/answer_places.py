@@ -28,6 +28,7 @@ class Addition:
     image: Path  # the copy that people saw
     name: str  # relative path that no other image has
     label: str
+    domain: str = ""
 
 
 def own_name(name: str, digest: str, suffix: str) -> str:
@@ -47,13 +48,13 @@ def refused(problems: Sequence[str]) -> BadInput:
     return BadInput("\n  ".join([f"{len(problems)} problem(s), so nothing was added:", *shown]))
 
 
-def add(place: Path, additions: Sequence[Addition], *, domain: str) -> None:
+def add(place: Path, additions: Sequence[Addition]) -> None:
     """Add images to the source `place`. Raises BadInput, or OSError, where nothing was added."""
     if additions:
-        _way(place)(place, additions, domain)
+        _way(place)(place, additions)
 
 
-def _way(place: Path) -> Callable[[Path, Sequence[Addition], str], None]:
+def _way(place: Path) -> Callable[[Path, Sequence[Addition]], None]:
     if place.suffix.lower() == ".tar":
         raise BadInput(
             f"{place} is one shard, beside which no other is read. Move it into a folder of its own and name that "
@@ -64,8 +65,7 @@ def _way(place: Path) -> Callable[[Path, Sequence[Addition], str], None]:
     return _into_shards if any(path.is_file() for path in place.rglob("*.tar")) else _into_folders
 
 
-def _into_folders(place: Path, additions: Sequence[Addition], domain: str) -> None:
-    """`domain` is the place itself."""
+def _into_folders(place: Path, additions: Sequence[Addition]) -> None:
     folders = {class_name(entry.name): entry.name for entry in os.scandir(place) if entry.is_dir()}
     for label in {one.label for one in additions} - folders.keys():
         if label.startswith(".") or "/" in label or "\\" in label:
@@ -75,7 +75,7 @@ def _into_folders(place: Path, additions: Sequence[Addition], domain: str) -> No
         pass
 
 
-def _into_table(path: Path, additions: Sequence[Addition], domain: str) -> None:
+def _into_table(path: Path, additions: Sequence[Addition]) -> None:
     """Killed between the copies and the rows, it leaves files that no row names; the next call takes them. Of a link,
     what it leads to gets the rows, and names stay relative to the link.
     """
@@ -84,14 +84,14 @@ def _into_table(path: Path, additions: Sequence[Addition], domain: str) -> None:
     line_end = "\r\n" if "\r\n" in sheet.text else "\n"
     writer = csv.writer(text, delimiter=sheet.delimiter, lineterminator=line_end)
     for one in additions:
-        cells = {"image": f"{BESIDE}/{one.name}", "label": one.label, "domain": domain}
+        cells = {"image": f"{BESIDE}/{one.name}", "label": one.label, "domain": one.domain}
         writer.writerow([cells.get(column, "") for column in columns])
     before = sheet.text if sheet.text.endswith("\n") else sheet.text + line_end
     with copied(path.parent, [(one.image, path.parent / BESIDE / one.name) for one in additions]):
         write_whole(path.resolve(), (before + text.getvalue()).encode(sheet.encoding))
 
 
-def _into_shards(place: Path, additions: Sequence[Addition], domain: str) -> None:
+def _into_shards(place: Path, additions: Sequence[Addition]) -> None:
     """One more shard, named by what is in it; just before it appears `classes.txt` gets what it lacks."""
     ordered, said = sorted(additions, key=lambda one: one.name), hashlib.sha256()
     for one in ordered:

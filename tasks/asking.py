@@ -74,8 +74,8 @@ def write_sheet(folder: Path, name: str, sheet: bytes, images: list[str], some: 
     """What people fill in, and asked.json, which says what it was. `some`: the rows of the split in the order of
     `images`."""
     (folder / name).write_bytes(sheet)
-    columns = zip(images, some["id"].to_pylist(), some["sha256"].to_pylist(), strict=True)
-    about = {image: {"id": own, "sha256": digest} for image, own, digest in columns}
+    columns = zip(images, *(some[name].to_pylist() for name in ("id", "sha256", "domain")), strict=True)
+    about = {image: {"id": own, "sha256": digest, "domain": domain} for image, own, digest, domain in columns}
     digest = hashlib.sha256(sheet).hexdigest()
     write_json(folder / ASKED, {"classes": classes, "images": about, "sheet": name, "sha256": digest})
 

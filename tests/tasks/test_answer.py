@@ -1,6 +1,7 @@
 """What people have answered comes back as labels: into folders, a CSV or shards, and through ingest and split."""
 
 import csv
+import hashlib
 import io
 import os
 import tarfile
@@ -70,6 +71,10 @@ class World:
 
     def answer(self, **more):
         return answer(self.out, params=self.params, **more)
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def pool(root):
@@ -416,6 +421,41 @@ def test_of_several_domains_one_is_named(tmp_path):
     assert [row["domain"] for row in world.split().values() if "shot" in row["id"] and row["source"] == "labelled"] == [
         "night"
     ]
+
+
+def of_days(root):
+    """train.csv with a column `domain`; a pool in a CSV, whose domains are known but for that of its last image."""
+    files = sorted((root / "train").rglob("*.png"))
+    rows = [f"{path.relative_to(root).as_posix()},{path.parent.name},{'day' if n % 2 else 'night'}"
+            for n, path in enumerate(files)]  # fmt: skip
+    (root / "train.csv").write_text("\n".join(["image,label,domain", *rows, ""]))
+    shots = [path.relative_to(root).as_posix() for path in sorted((root / "pool").rglob("shot.*"))]
+    (root / "pool.csv").write_text("\n".join(["image,domain", *[f"{name},dusk" for name in shots[:-1]], shots[-1]]))
+    return shots
+
+
+def test_an_answer_in_a_table_has_the_domain_of_its_image_or_the_one_that_is_said(tmp_path):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    shots = of_days(root)
+    world = World(root, labelled="train.csv", pool="pool.csv")
+    world.params = replace(world.params, ask=AskParams(images=6))
+    ids = world.ask().fill("cat", "cat", "cat", "cat", "cat", "cat")
+    with pytest.raises(BadInput, match="has the domains day, night, and which the answers belong to is not said"):
+        world.answer()
+    with pytest.raises(BadInput, match="'dawn' is none of them"):
+        world.answer(domain="dawn")
+    world.answer(domain="night")
+    added = [row for row in world.split().values() if "shot" in row["id"]]
+    assert sorted(row["domain"] for row in added) == ["dusk"] * 5 + ["night"]
+    assert [row["sha256"] for row in added if row["domain"] == "night"] == [sha256(root / shots[-1])]
+    assert len(ids) == 6
+
+
+def test_where_nothing_has_a_domain_none_is_taken(world):
+    world.fill("cat")
+    with pytest.raises(BadInput, match=r"is one place, train, without domains\. Leave 'night' out"):
+        world.answer(domain="night")
 
 
 def test_labels_that_were_only_hidden_cannot_be_answered(tmp_path):

@@ -87,7 +87,7 @@ def test_copies_have_the_bytes_of_the_images(world, tmp_path):
         data = (out / row["image"]).read_bytes()
         assert data == (tmp_path / "images" / row["id"].removeprefix("pool/")).read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        assert told["images"][row["image"]] == {"id": row["id"], "sha256": digest}
+        assert told["images"][row["image"]] == {"id": row["id"], "sha256": digest, "domain": ""}
     assert told["classes"] == CLASSES
 
 
