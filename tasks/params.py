@@ -277,6 +277,8 @@ def _explain(where: str, problem: Any) -> str:
     if problem["type"] in ("missing", "missing_argument"):
         return f"{where} is missing"
     said, value = problem["msg"].removeprefix("Value error, "), problem["input"]
+    if problem["type"] == "dataclass_type":
+        said = "it is a section. Write its entries below it, a name and a value each, as the params.yaml in Git does"
     if problem["type"] == "value_error" and isinstance(value, dict | list):
         return f"{where}: {said}"  # our own words name the entry of the section
     written = repr(value)

@@ -53,6 +53,7 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("student.method", "adamatch", "written {name"),
         ("student.steps", 0, "student.steps is 0"),
         ("student.steps", None, "student.steps is missing"),
+        ("ask", [], r"ask is \[\]: it is a section\. Write its entries below it"),
         ("calibrate.target_precision", 1.5, "target_precision is 1.5"),
         ("network.name", "resnet81", "resnet81"),
         ("optimiser.ema", 1.0, "ema is 1.0"),
