@@ -125,4 +125,8 @@ def _changes(before: Any, after: Any, values: Mapping[str, Any]) -> Iterator[str
             reduce(lambda section, key: section.get(key), name.split("."), content) for content in (before, after)
         )
         if old != new:
-            yield f"  {name}: {shorten(json.dumps(old), LONGEST)} -> {shorten(json.dumps(new), LONGEST)}"
+            yield f"  {name}: {_shown(old)} -> {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    return shorten(json.dumps(value, ensure_ascii=False), LONGEST)

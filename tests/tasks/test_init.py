@@ -76,7 +76,11 @@ def test_a_table_goes_before_the_folder_of_its_images_and_val_is_a_test(mine):
     images(mine / "train")
     (mine / "train.csv").write_text("image,label\ntrain/0.jpg,cat\ntrain/1.jpg,dog\n")
     images(mine / "val/cat", first=5)
-    assert f"labelled: 2 image(s) of 2 class(es) in {mine}/train.csv" in init(mine)
+    images(mine / "pool für später", 1, first=9)
+    said = init(mine)
+    assert f"labelled: 2 image(s) of 2 class(es) in {mine}/train.csv" in said
+    assert '  ingest.pool: null -> "pool für später"' in said
+    assert load().ingest.pool == "pool für später"
     assert (load().ingest.labelled, load().ingest.test) == ("train.csv", "val")
 
 
