@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from tasks.asking import check_calibrates
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.progress import Progress
@@ -114,7 +113,7 @@ def _weights(model: Path) -> Path:
 
 def _classifier(weights: Path, calibration: Path | None, params: Params) -> Model:
     network, card = load_model(weights)
-    rules = None if calibration is None else _rules(calibration, card, weights)
+    rules = None if calibration is None else rules_of(weights, card, calibration)
     views = [as_it_is] if rules is None else looks(params.pseudo_label.views, flip=params.views.flip)
     return Model(
         card, params.evaluate.batch, params.ingest.max_pixels, letterbox=False,
@@ -122,15 +121,6 @@ def _classifier(weights: Path, calibration: Path | None, params: Params) -> Mode
         write=partial(_write_classes, card.classes, rules),
         about={} if rules is None else {"target_precision": rules["target_precision"], "views": len(views)},
     )  # fmt: skip
-
-
-def _rules(calibration: Path, card: Card, weights: Path) -> dict[str, Any]:
-    path = calibration / "calibration.json"
-    if not path.exists():
-        raise BadInput(f"CALIBRATION is {calibration}, which holds no calibration.json. Name one, or none. {ORDER}")
-    rules = rules_of(path)
-    check_calibrates(rules, card, calibration, weights)
-    return rules
 
 
 def _detector(weights: Path, calibration: Path | None, params: Params) -> Model:

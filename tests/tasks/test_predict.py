@@ -198,7 +198,7 @@ WRONG = {
     "inside": ("model", "new", None, "new/out", r"OUT is new/out, inside IMAGES \(new\)"),
     "another's": ("model", "new", None, "rules", "OUT is rules, which holds calibration.json and was not written by"),
     "other rules": ("model", "new", "rules", "out", "was made for another model than model/model.safetensors"),
-    "no rules": ("model", "new", "bad", "out", "CALIBRATION is bad, which holds no calibration.json"),
+    "no rules": ("model", "new", "bad", "out", "bad.calibration.json does not exist, so bad is no calibration"),
 }
 
 
