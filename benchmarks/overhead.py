@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -29,7 +28,7 @@ import yaml
 
 from benchmarks.turns import random_batch, take_turns
 from tasks.params import load
-from tasks.pseudo_label import pseudo_label, shards
+from tasks.pseudo_label import pseudo_label, shards, told_by
 from tutelage.data.images import Images
 from tutelage.data.manifest import SPLIT, describe, write_split
 from tutelage.methods.supervised import Supervised
@@ -38,7 +37,7 @@ from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.files import load_model, save_model
 from tutelage.train.device import accelerator, precision
 from tutelage.train.loop import begin, fit
-from tutelage.train.predict import logits, looks
+from tutelage.train.predict import looks
 from tutelage.train.settings import Compute, Optimiser
 from tutelage.types import Sizes
 
@@ -116,10 +115,16 @@ def labelling() -> float:
         rows = np.arange(len(images))
         images.many(rows)
         views = looks(params.pseudo_label.views, flip=params.views.flip)
-        rules = {"teacher": card.sha256, "temperature": 1.0, "alignment": None, "classes": [{"threshold": 0.5}] * 10}
+        rules = {
+            "teacher": card.sha256,
+            "temperature": 1.0,
+            "alignment": None,
+            "classes": [{"threshold": 0.5}] * 10,
+            "out_of_distribution": None,
+        }
 
         def ours() -> int:
-            say = partial(logits, network, images, compute=params.compute, views=views)
+            say = told_by(table, network, images, rules, params)
             made = shards(table["id"], rows, say, rules, params.pseudo_label, done=folder, number=1)
             return sum(shard.num_rows for _, shard in made)
 
@@ -166,7 +171,13 @@ def _made_ready(folder: Path, number: int) -> None:
     write_split(folder / "split", table, truth)
     _, card = load_model(model)
     (folder / "calibration").mkdir()
-    rules = {"teacher": card.sha256, "temperature": 1.0, "alignment": None, "classes": [{"threshold": 0.5}] * 10}
+    rules = {
+        "teacher": card.sha256,
+        "temperature": 1.0,
+        "alignment": None,
+        "classes": [{"threshold": 0.5}] * 10,
+        "out_of_distribution": None,
+    }
     (folder / "calibration/calibration.json").write_text(json.dumps(rules))
 
 

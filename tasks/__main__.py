@@ -35,7 +35,7 @@ VERBS = (
     "box_crops", "box_names", "box_student", "box_guard",
     "box_evaluate", "box_fuse", "box_judge", "box_report", "box_compact", "box_compact_judge",
     "drift", "domains", "adapt_ingest", "adapt_split", "adapt_doctor", "adapt_source", "translate", "adapt_student",
-    "adapt_features", "adapt_round", "adapt_guard", "adapt_choose", "adapt_report",
+    "adapt_features", "adapt_calibrate", "adapt_round", "adapt_guard", "adapt_choose", "adapt_report",
     "adapt_scenes_ingest", "adapt_scenes_split", "adapt_scenes_train", "adapt_scenes_student", "adapt_scenes_report",
     "watch", "domain_round", "domain_choose",
     "multi_scenes_split", "multi_split", "multi_teacher", "multi_label", "multi_student", "multi_evaluate",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tasks.distribution import Familiar
 from tasks.io import whole, write_json
 from tasks.params import Params
 from tasks.training import check_unlearned, labels_of, rows_of
@@ -14,6 +15,7 @@ from tutelage.data.images import Images
 from tutelage.data.manifest import read_split
 from tutelage.metrics.calibration import Threshold, aligned, alignment, calibrated, fit_temperature, thresholds
 from tutelage.metrics.classification import expected_calibration_error, reliability
+from tutelage.metrics.out_of_distribution import limit
 from tutelage.models.files import load_model
 from tutelage.train.predict import checked, looks, predict
 
@@ -38,9 +40,13 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     rows = rows_of(table, "holdout")
     logits, labels = read(rows), labels_of(table, rows)
     temperature = fit_temperature(logits, labels)
-    pool = rows_of(table, "pool")
-    probe = np.random.default_rng(params.seed).permutation(pool)[: wanted.probe]
-    unseen = calibrated(read(np.sort(probe)), temperature)
+    probe = np.sort(np.random.default_rng(params.seed).permutation(rows_of(table, "pool"))[: wanted.probe])
+    border = None
+    if wanted.in_distribution is not None:
+        familiar = Familiar.of(table, network, images, params)
+        border, inside = _border(familiar.distance(rows), familiar.distance(probe), wanted.in_distribution)
+        probe = probe[inside]
+    unseen = calibrated(read(probe), temperature)
     factors = alignment(unseen, _class_shares(table, len(card.classes))) if labelling.align else None
     before, after = calibrated(logits, 1.0), calibrated(logits, temperature)
     if factors is not None:
@@ -54,8 +60,9 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
         floor=wanted.floor,
         cap=wanted.cap,
     )
+    share = 1.0 if border is None else 1 - border["expected_share"]
     classes = [
-        {"name": name, **asdict(rule), "expected_yield": _expected_yield(unseen, place, rule)}
+        {"name": name, **asdict(rule), "expected_yield": share * _expected_yield(unseen, place, rule)}
         for place, (name, rule) in enumerate(zip(card.classes, rules, strict=True))
     ]
     bins = params.evaluate.bins
@@ -66,6 +73,7 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
         "temperature": temperature,
         "alignment": None if factors is None else factors.tolist(),
         "classes": classes,
+        "out_of_distribution": border,
         "ece_before": expected_calibration_error(before, labels, bins=bins),
         "ece_after": expected_calibration_error(after, labels, bins=bins),
         "reliability_before": reliability(before, labels, bins=bins),
@@ -75,6 +83,14 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
         write_json(folder / "calibration.json", content)
         (folder / "report.md").write_text(_markdown(content, len(labels)))
     return out
+
+
+def _border(held_out: np.ndarray, probed: np.ndarray, keep: float) -> tuple[dict[str, Any], np.ndarray]:
+    """What calibration.json says of images that are of none of the classes, and which of the probe are of them [p]."""
+    farthest = limit(held_out, keep)
+    inside = probed <= farthest
+    share = 1 - float(inside.mean()) if len(probed) else 0.0
+    return {"keep": keep, "limit": farthest, "holdout": len(held_out), "expected_share": share}, inside
 
 
 def _class_shares(table: pa.Table, classes: int) -> np.ndarray:
@@ -91,6 +107,17 @@ def _expected_yield(probabilities: np.ndarray, place: int, rule: Threshold) -> f
     return float(kept.mean())
 
 
+def _foreign(border: dict[str, Any] | None) -> list[str]:
+    if border is None:
+        return []
+    return [
+        f"**{border['expected_share']:.1%} of the pool** is expected to be out of distribution: farther from all "
+        f"labelled images than {border['keep']:.1%} of images like the {border['holdout']} of the hold-out are. "
+        f"No student sees it; up to {1 - border['keep']:.1%} of the images of the classes are among it.",
+        "",
+    ]
+
+
 def _markdown(content: dict[str, Any], samples: int) -> str:
     expected = sum(row["expected_yield"] for row in content["classes"])
     fitted = (
@@ -104,6 +131,7 @@ def _markdown(content: dict[str, Any], samples: int) -> str:
         "",
         f"{fitted} Expected yield at a precision of {content['target_precision']:.0%}: **{expected:.1%} of the pool**.",
         "",
+        *_foreign(content["out_of_distribution"]),
         "| class | threshold | evidence | hold-out images | kept | correct | expected yield |",
         "|---|---|---|---|---|---|---|",
     ]

@@ -18,6 +18,7 @@ from tutelage.data import groups
 from tutelage.data.decoding import SUFFIXES
 from tutelage.data.manifest import classes_of, read_manifest, read_split
 from tutelage.data.split import ROLES, draw
+from tutelage.metrics.out_of_distribution import too_few
 from tutelage.types import BadInput
 
 SHOWN = 10  # classes named in a problem or note
@@ -38,7 +39,7 @@ def doctor(ingested: Path, split: Path, *, params: Params, out: Path) -> Path:
 
     With a problem it fails, prints every problem with its fix, and writes nothing.
     """
-    return examine(ingested, split, params=params, out=out)
+    return examine(ingested, split, params=params, out=out, more=lambda table: _promise(table, params))
 
 
 def examine(
@@ -77,6 +78,13 @@ def examine(
         (folder / "report.md").write_text(_markdown(content))
     print("\n".join(["doctor: no problem with the data", *(f"  note: {note}" for note in notes)]))
     return out
+
+
+def _promise(table: pa.Table, params: Params) -> Iterator[str]:
+    """A share that the hold-out is too small for, which `calibrate` would say after the training."""
+    keep, held = params.calibrate.in_distribution, table["role"].to_pylist().count("holdout")
+    if keep is not None and (problem := too_few(held, keep)):
+        yield problem
 
 
 def _stale(manifest: pa.Table, table: pa.Table, params: Params) -> Iterator[str]:

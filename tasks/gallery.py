@@ -8,6 +8,7 @@ import pyarrow as pa
 from tasks.pictures import contact_sheet
 from tasks.training import rows_of
 from tutelage.data.images import Images
+from tutelage.data.pseudo_labels import foreign
 
 _PIXELS = 96  # side of a thumbnail at most; small images keep their size
 
@@ -54,23 +55,29 @@ def strips(
 ) -> list[Strip]:
     """Rows of at most `number` images; rows without any are left out.
 
-    `labels` (id, label, calibrated, kept) are a round's, in the order of the pool; `opinions` its student's by id, of
-    some images; `before` the labels of the round before.
+    `labels` (id, label, calibrated, kept, distance, reason) are a round's, in the order of the pool; `opinions` its
+    student's by id, of some images; `before` the labels of the round before.
     """
     label, score, kept = (labels[name].to_numpy() for name in ("label", "calibrated", "kept"))
+    strange, distance = foreign(labels), labels["distance"].to_numpy()
+    rejected = ~kept & ~strange
     wrong = (pool.truth >= 0) & (pool.truth != label)
     said = np.array([opinions.get(name, -1) for name in labels["id"].to_pylist()], np.int64)
     before = label if before is None else before
     find = Finder(pool, label, score, number)
     found = [
         find("Surest", "kept, highest calibrated score of each class", _of_each_class(kept, label, -score)),
-        find("At the threshold", "just kept, then just rejected", _edge(label, score, kept, number)),
-        find("Rejected", "least sure of each class: no label was given", _of_each_class(~kept, label, score)),
+        find("At the threshold", "just kept, then just rejected", _edge(label, score, kept, rejected, number)),
+        find("Rejected", "least sure of each class: no label was given", _of_each_class(rejected, label, score)),
+        find("Out of distribution", "farthest from all labelled images: no student sees them",
+             _surest(strange, distance)),
+        find("Just out of distribution", "nearest to the border: images of the classes are lost here",
+             _surest(strange, -distance)),
         find("Kept by mistake", "surest labels that the hidden truth contradicts", _surest(kept & wrong, score)),
         find("Student disagrees", "sure labels of this round that its own student would not give",
-             _surest((said >= 0) & (said != label), score), "student", said),
+             _surest(~strange & (said >= 0) & (said != label), score), "student", said),
         find("Changed its label", "sure labels that were others in the round before",
-             _surest(before != label, score), "before", before),
+             _surest(~strange & (before != label), score), "before", before),
     ]  # fmt: skip
     return [strip for strip in found if strip.shots]
 
@@ -109,12 +116,16 @@ class Finder:
         return Shot(image, names[label], float(self.score[place]), right, notes)
 
 
-def _edge(label: np.ndarray, score: np.ndarray, kept: np.ndarray, number: int) -> np.ndarray:
+def _edge(
+    label: np.ndarray, score: np.ndarray, kept: np.ndarray, rejected: np.ndarray, number: int
+) -> np.ndarray:  # fmt: skip
     """Half of `number` images just kept, half just rejected. A class's threshold is seen where its kept labels end."""
     limit = np.full(int(label.max(initial=0)) + 1, np.inf)
     np.minimum.at(limit, label[kept], score[kept])
     distance = np.abs(score - limit[label])
-    just_kept, just_rejected = (_of_each_class(some & np.isfinite(distance), label, distance) for some in (kept, ~kept))
+    just_kept, just_rejected = (
+        _of_each_class(some & np.isfinite(distance), label, distance) for some in (kept, rejected)
+    )
     return np.concatenate([just_kept[: -(-number // 2)], just_rejected[: number // 2]])
 
 

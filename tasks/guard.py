@@ -16,7 +16,7 @@ from tasks.signals import STUDENTS_FAULT, Sight, Signal, look, measure
 from tasks.text import table as markdown
 from tasks.training import copy_model
 from tutelage.data.manifest import classes_of, read_split
-from tutelage.data.pseudo_labels import read_table
+from tutelage.data.pseudo_labels import foreign, read_table
 
 SHOWN = 12  # images a strip of report.md
 
@@ -38,7 +38,10 @@ def guard(split: Path, teacher: Path, labels: Path, student: Path, *, params: Pa
     guard, opinions.parquet what the student says of a sample of the pool. A round that was passed on is passed on.
     """
     before = read_json(teacher / "guard.json") if (teacher / "guard.json").exists() else {"unsupervised_weight": 1.0}
-    table, answers = read_split(split), read_table(labels, ["id", "label", "calibrated", "kept", "weight"])
+    table, answers = (
+        read_split(split),
+        read_table(labels, ["id", "label", "calibrated", "kept", "weight", "distance", "reason"]),
+    )
     signals: dict[str, Signal] = {}
     sight: Sight | None = None
     pictures: list[Strip] = []
@@ -47,7 +50,9 @@ def guard(split: Path, teacher: Path, labels: Path, student: Path, *, params: Pa
     else:
         sight = look(table, teacher, student, params.compute, groups=params.split.groups)
         previous = _previous(teacher, answers)
-        signals = measure(table, answers, previous, sight, params.guard)
+        inside = ~foreign(answers)  # what no student sees is no student's fault
+        old = None if previous is None else previous[inside]
+        signals = measure(table, answers.filter(pa.array(inside)), old, sight, params.guard)
         decision = decide(signals, before["unsupervised_weight"], params.guard)
         pool = Pool.of(table, {}, classes_of(table))
         pictures = strips(pool, answers, sight.opinions, previous, SHOWN)

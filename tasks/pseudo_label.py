@@ -4,31 +4,35 @@ import hashlib
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from tasks.distribution import Familiar
 from tasks.io import whole
 from tasks.params import Params, PseudoLabel
 from tasks.progress import Progress
 from tasks.training import calibration_of, rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import digest_of, read_split
-from tutelage.data.pseudo_labels import SCHEMA, shard_name, write_manifest, write_shards
+from tutelage.data.pseudo_labels import FOREIGN, SCHEMA, shard_name, write_manifest, write_shards
 from tutelage.metrics.calibration import aligned, calibrated
 from tutelage.models.files import Card, load_model
-from tutelage.train.predict import checked, logits, looks
+from tutelage.train.predict import checked, described, looks
+from tutelage.types import Network
 
 UNFINISHED = Path(".tutelage/labels")
 PLAIN: dict[str, Any] = {"temperature": 1.0, "alignment": None}  # of a model without a calibration
-Say = Callable[[Sequence[np.ndarray]], Iterator[np.ndarray]]  # chunks of rows -> their logits
+Said = tuple[np.ndarray, np.ndarray]  # logits [n, c], distances to the labelled images [n], nan where nobody asked
+Say = Callable[[Sequence[np.ndarray]], Iterator[Said]]  # of chunks of rows
 
 
 def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Params, out: Path) -> Path:
     """Pool, teacher, calibration -> shards (id, label, top-k, calibrated score, weight, kept or why not), manifest.
+
+    What lies beyond the calibration's border is out of distribution: it has no weight, and no student sees it.
 
     A shard that is finished is never labelled again: a run that was killed goes on with the next one.
     """
@@ -40,8 +44,7 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
     scratch.mkdir(parents=True, exist_ok=True)
     # Every image is read once, so keeping it would only make memory grow with the pool.
     images = Images.open(table, card.image_size, cache_bytes=0)
-    views = looks(params.pseudo_label.views, flip=params.views.flip)
-    say = partial(logits, network, images, compute=params.compute, views=views)
+    say = told_by(table, network, images, rules, params)
     number = int(out.parent.name) if out.parent.name.isdigit() else 0
     made = shards(table["id"], pool, say, rules, params.pseudo_label, done=scratch, number=number)
     with Progress(f"pseudo_label@{out.parent.name}", len(pool)) as bar:
@@ -55,13 +58,31 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
     return out
 
 
+def told_by(table: pa.Table, network: Network, images: Images, rules: dict[str, Any], params: Params) -> Say:
+    """What answers for chunks of rows of `table`, whose `images` it looks at."""
+    views = looks(params.pseudo_label.views, flip=params.views.flip)
+    asked = rules["out_of_distribution"] is not None
+    measure = Familiar.of(table, network, images, params).known.distance if asked else _nobody_asked
+
+    def say(chunks: Sequence[np.ndarray]) -> Iterator[Said]:
+        for said, embedded in described(network, images, chunks, compute=params.compute, views=views):
+            yield checked(said), measure(embedded)
+
+    return say
+
+
+def _nobody_asked(embedded: np.ndarray) -> np.ndarray:
+    return np.full(len(embedded), np.nan, np.float32)
+
+
 def rules_of(model: Path, card: Card, calibration: Path) -> dict[str, Any]:
     """What calibrate wrote of `model`. Raises BadInput for anything else."""
 
     def numbers(rules: dict[str, Any]) -> Iterator[float]:
         if rules["temperature"] == 0:
             raise ValueError("its temperature is 0")
-        yield from (rules["temperature"], *(rules["alignment"] or []))
+        border = rules["out_of_distribution"]
+        yield from (rules["temperature"], *(rules["alignment"] or []), *([] if border is None else [border["limit"]]))
 
     return calibration_of(model, calibration, sha256=card.sha256, numbers=numbers, least=0.0, kind="calibration")
 
@@ -90,16 +111,21 @@ def shards(
     chunks = [np.array_split(places[i], -(-len(places[i]) // settings.batch)) for i in todo]
     stream = say(list(itertools.chain(*chunks)))
     for place, parts in zip(todo, chunks, strict=True):
-        said = checked(np.concatenate(list(itertools.islice(stream, len(parts)))))
-        yield place, _table(ids.take(pa.array(places[place])), said, rules, settings, number)
+        told = zip(*itertools.islice(stream, len(parts)), strict=True)
+        said, distance = (np.concatenate(each) for each in told)
+        yield place, _table(ids.take(pa.array(places[place])), (said, distance), rules, settings, number)
 
 
-def _table(names: pa.Array, said: np.ndarray, rules: dict[str, Any], settings: PseudoLabel, number: int) -> pa.Table:
+def _table(names: pa.Array, told: Said, rules: dict[str, Any], settings: PseudoLabel, number: int) -> pa.Table:
     """One shard: every image of the pool has a row, kept or not."""
+    said, distance = told
+    border = rules["out_of_distribution"]
+    inside = np.full(len(said), True) if border is None else distance <= border["limit"]
     probabilities = soft(said, rules)
     label, sure = probabilities.argmax(1), probabilities.max(1)
     limits = limits_of(rules)[label]
-    closed, kept = np.isinf(limits), sure >= limits
+    closed = np.isinf(limits)
+    kept = inside & (sure >= limits)
     top = np.argsort(-probabilities, axis=1, kind="stable")[:, : settings.top_k]
     rows = len(names)
     columns = {
@@ -110,9 +136,10 @@ def _table(names: pa.Array, said: np.ndarray, rules: dict[str, Any], settings: P
         "probabilities": list(np.take_along_axis(probabilities, top, axis=1)),
         "score": calibrated(said, 1.0).max(1),
         "calibrated": sure,
-        "weight": np.where(kept, 1.0, settings.rejected).astype(np.float32),
+        "distance": pa.array(distance, from_pandas=True),  # nan is null
+        "weight": np.where(kept, 1.0, settings.rejected * inside).astype(np.float32),
         "kept": kept,
-        "reason": np.where(kept, "", np.where(closed, "class_rejected", "below_threshold")),
+        "reason": np.select([kept, ~inside, closed], ["", FOREIGN, "class_rejected"], "below_threshold"),
         "teacher": [rules["teacher"]] * rows,
         "round": np.full(rows, number, np.int32),
         "view": ["plain" if settings.views == 1 else f"mean of {settings.views}"] * rows,

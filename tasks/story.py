@@ -15,7 +15,7 @@ from tasks.io import read_json
 from tasks.params import Params
 from tutelage.data.groups import units_of
 from tutelage.data.manifest import read_truth
-from tutelage.data.pseudo_labels import read_table
+from tutelage.data.pseudo_labels import foreign, read_table
 from tutelage.metrics.comparison import Interval, accuracy_interval
 from tutelage.types import BadInput
 
@@ -59,7 +59,7 @@ class RoundRecord:
     passed: str | None  # why no student was trained
     guard: dict[str, Any]
     calibration: dict[str, Any]
-    labels: pa.Table  # id, label, calibrated, kept
+    labels: pa.Table  # id, label, calibrated, kept, distance, reason
     classes: list[ClassLabels]
     opinions: dict[str, int]  # the student's label of a sample of the pool, by id
 
@@ -67,6 +67,11 @@ class RoundRecord:
     def kept(self) -> float | None:
         """Share of the pool; None where there is no pool."""
         return sum(c.kept for c in self.classes) / self.labels.num_rows if self.labels.num_rows else None
+
+    @property
+    def foreign(self) -> int:
+        """Images of the pool that are out of distribution."""
+        return int(foreign(self.labels).sum())
 
     @property
     def precision(self) -> float | None:
@@ -159,7 +164,7 @@ def read_round(folder: Path, number: int, truth: dict[str, int], groups: str | N
     calibration = read_json(folder / "calibration" / "calibration.json")
     if not (folder / "labels" / "manifest.json").exists():
         raise BadInput(f"{folder / 'labels'} has no manifest.json: it is no whole store. Run `dvc repro report`")
-    labels = read_table(folder / "labels", ["id", "label", "calibrated", "kept"])
+    labels = read_table(folder / "labels", ["id", "label", "calibrated", "kept", "distance", "reason"])
     opinions = read_opinions(folder / "guard" / "opinions.parquet")
     return RoundRecord(
         number=number,

@@ -14,7 +14,7 @@ from tasks.knobs import Train
 from tasks.params import Params, Round
 from tasks.training import NOTE, copy_model, every_label, rows_of, run
 from tutelage.data.manifest import classes_of, read_split
-from tutelage.data.pseudo_labels import read, store_of
+from tutelage.data.pseudo_labels import read_known, store_of
 from tutelage.models.backbone import NetworkSpec
 from tutelage.types import BadInput
 
@@ -33,8 +33,8 @@ class Lesson:
 def student(split: Path, teacher: Path, labels: Path, *, params: Params, out: Path) -> Path:
     """Train a student on labelled images and the pool, with the teacher's pseudo-labels: model.safetensors, curve.csv.
 
-    After the guard has stopped the rounds, or where the pool is empty, the teacher's model is passed on, and
-    passed.json says why.
+    Of the pool it sees what the labels do not call out of distribution. After the guard has stopped the rounds, or
+    where no such image is left, the teacher's model is passed on, and passed.json says why.
     """
     settings = params.rounds[round_of(out)]
     lesson = Lesson(
@@ -45,26 +45,33 @@ def student(split: Path, teacher: Path, labels: Path, *, params: Params, out: Pa
 
 
 def teach(split: Path, teacher: Path, labels: Path, lesson: Lesson, *, params: Params, out: Path) -> Path:
-    """A round's student, or its teacher's model where the guard before has stopped or there is no pool."""
+    """A round's student, or its teacher's model where the guard before has stopped or there is nothing to see."""
     table, train = read_split(split), lesson.train
     state = read_json(teacher / "guard.json") if (teacher / "guard.json").exists() else {}
     pool, stopped = rows_of(table, "pool"), state.get("verdict") == "stop"
     if stopped or (train.method.pool and not len(pool)):
         reason = f"the guard stopped the rounds: {state['reasons'][0]}" if stopped else "the pool is empty"
-        with whole(out) as folder:
-            copy_model(teacher, folder)
-            write_json(folder / "passed.json", {"reason": reason})
-        return out
+        return passed(teacher, reason, out)
+    ids = table["id"].take(pa.array(pool)).to_pylist()
+    pseudo, seen = read_known(labels, ids, len(classes_of(table)))
+    if ids:
+        check_teacher(labels, teacher / "model.safetensors")
+    if train.method.pool and not len(seen):
+        return passed(teacher, f"all {len(ids)} image(s) of the pool are out of distribution", out)
     job = every_label(
         lesson.name, weakened(train, state.get("unsupervised_weight", 1.0)), lesson.network, table,
         teacher=teacher / "model.safetensors", roles=lesson.roles,
     )  # fmt: skip
-    ids = table["id"].take(pa.array(pool)).to_pylist()
-    pseudo = read(labels, ids, len(classes_of(table)))
-    if ids:
-        check_teacher(labels, teacher / "model.safetensors")
-    job = dataclasses.replace(job, pseudo=pseudo, translator=lesson.translator)
+    job = dataclasses.replace(job, pool=pool[seen], pseudo=pseudo, translator=lesson.translator)
     return run(job, table, params, out, notes={NOTE: list(lesson.roles)})
+
+
+def passed(teacher: Path, reason: str, out: Path) -> Path:
+    """The teacher's model in place of a student."""
+    with whole(out) as folder:
+        copy_model(teacher, folder)
+        write_json(folder / "passed.json", {"reason": reason})
+    return out
 
 
 def check_teacher(labels: Path, model: Path) -> None:

@@ -20,7 +20,7 @@ from tasks.progress import Progress
 from tasks.training import Job, check_unlearned, every_label, fingerprint, rows_of, source, start
 from tutelage.data.batches import batches
 from tutelage.data.manifest import classes_of, read_split
-from tutelage.data.pseudo_labels import PseudoLabels, read
+from tutelage.data.pseudo_labels import PseudoLabels, read_known
 from tutelage.methods import METHODS, Method
 from tutelage.models.files import Card, load_model
 from tutelage.train.cost import Timed, kept_for_backward, timed
@@ -85,7 +85,8 @@ def arena(split: Path, teacher: Path, labels: Path | None, params: Params) -> Ar
     if labels is not None and len(pool):
         _same_teacher(labels, card)
         ids = table["id"].take(pa.array(pool)).to_pylist()
-        pseudo = read(labels, ids, len(card.classes))
+        pseudo, seen = read_known(labels, ids, len(card.classes))
+        pool = pool[seen]
     return Arena(table, model, pool, pseudo, params)
 
 

@@ -99,6 +99,8 @@ def _student(world: World, key: str) -> list[Work]:
 def _calibrate(world: World, key: str) -> list[Work]:
     params = world.params
     rows = np.concatenate([rows_of(world.table, "holdout"), rows_of(world.table, "pool")[: params.calibrate.probe]])
+    if params.calibrate.in_distribution is not None:  # embeddings of the same and of what is trained on
+        rows = np.concatenate([rows, rows_of(world.table, "labelled"), rows])
     return _labelled(world, key, rows, [f"calibrate.probe ({params.calibrate.probe:,})"])
 
 

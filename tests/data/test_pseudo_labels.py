@@ -14,6 +14,7 @@ def shard(ids, kept):
             "id": ids, "task": ["classification"] * n, "label": np.zeros(n, np.int32),
             "classes": [np.array([0, 2], np.int32)] * n, "probabilities": [np.array([0.6, 0.2], np.float32)] * n,
             "score": np.full(n, 0.9, np.float32), "calibrated": np.full(n, 0.6, np.float32),
+            "distance": np.full(n, np.nan, np.float32),
             "weight": np.array(kept, np.float32), "kept": kept,
             "reason": ["" if k else "below_threshold" for k in kept],
             "teacher": ["t"] * n, "round": np.ones(n, np.int32), "view": ["plain"] * n,

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tasks.io import write_json
 from tasks.judge import judge
 from tasks.params import Params, Round, load
 from tutelage.data.manifest import SPLIT, TRUTH, describe, read_split, write_split
-from tutelage.data.pseudo_labels import write_manifest, write_shards
+from tutelage.data.pseudo_labels import FOREIGN, write_manifest, write_shards
 from tutelage.models.backbone import Backbone, NetworkSpec, create
 from tutelage.models.files import load_model, save_model
 from tutelage.train.settings import Compute
@@ -70,14 +71,19 @@ def make_split(folder: Path, roles: dict[str, int] = ROLES) -> Path:
 
 
 def darken(folder: Path, rows: slice = slice(None)) -> None:
-    """Images of make_split as at night; of its rows, which are in the order of their names."""
+    """Images of make_split as at night."""
+    repaint(folder, rows, lambda pixels: pixels * np.array([0.5, 0.4, 0.3]))
+
+
+def repaint(folder: Path, rows: slice, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Other pixels in images of make_split; of its rows, which are in the order of their names."""
     table = read_split(folder / "work/split")
     names = table["path"].to_pylist()
     digests, lengths = table["sha256"].to_pylist(), table["length"].to_pylist()
     for row in range(len(names))[rows]:
         path = folder / "images" / names[row]
         pixels = cv2.imread(str(path))
-        data = cv2.imencode(".png", (pixels * np.array([0.5, 0.4, 0.3])).astype(np.uint8))[1].tobytes()
+        data = cv2.imencode(".png", change(pixels).astype(np.uint8))[1].tobytes()
         path.write_bytes(data)
         digests[row], lengths[row] = hashlib.sha256(data).hexdigest(), len(data)
     for name, values in (("sha256", pa.array(digests)), ("length", pa.array(lengths, pa.int64()))):
@@ -133,21 +139,25 @@ def plant_answers(folder: Path, split: Path, model: Path, wrong: np.ndarray, con
 
 def plant_labels(
     folder: Path, split: Path, *, wrong: int = 0, kept: float = 0.5, number: int = 1, shift: int = 1,
-    teacher: str = "t",
+    teacher: str = "t", foreign: int = 0,
 ) -> Path:  # fmt: skip
-    """Pseudo-labels of the pool: right but for the first `wrong`, the surest share `kept` of them kept."""
+    """Pseudo-labels of the pool: right but for the first `wrong`, the surest share `kept` of them kept, the first
+    `foreign` out of distribution."""
     table = read_split(split)
     rows = np.flatnonzero(np.array(table["role"].to_pylist()) == "pool")
     ids = [table["id"][int(row)].as_py() for row in rows]
     labels = np.arange(len(ids)) % len(CLASSES)
     labels[:wrong] = (labels[:wrong] + shift) % len(CLASSES)
     score = np.linspace(0.99, 0.4, len(ids)).astype(np.float32)
-    keep = np.arange(len(ids)) < kept * len(ids)
+    strange = np.arange(len(ids)) < foreign
+    keep = (np.arange(len(ids)) < kept * len(ids)) & ~strange
     shard = pa.table(
         {
             "id": ids, "task": ["classification"] * len(ids), "label": labels, "classes": [[int(c)] for c in labels],
             "probabilities": [[float(s)] for s in score], "score": score, "calibrated": score,
-            "weight": keep.astype(np.float32), "kept": keep, "reason": np.where(keep, "", "below_threshold"),
+            "distance": np.where(strange, 9.0, 1.0).astype(np.float32),
+            "weight": keep.astype(np.float32), "kept": keep,
+            "reason": np.where(keep, "", np.where(strange, FOREIGN, "below_threshold")),
             "teacher": ["t"] * len(ids), "round": [number] * len(ids), "view": ["plain"] * len(ids),
         }
     )  # fmt: skip
@@ -180,6 +190,7 @@ def plant_calibration(folder: Path, *, target: float = 0.9, keeps: tuple[int, ..
     bins = [{"confidence": c, "accuracy": c - 0.1, "count": 10} for c in (0.5, 0.7, 0.95)]
     content = {
         "teacher": "t", "target_precision": target, "confidence": 0.9, "temperature": 1.7, "classes": classes,
+        "out_of_distribution": None,
         "ece_before": 0.1, "ece_after": 0.02, "reliability_before": bins,
         "reliability_after": [b | {"accuracy": b["confidence"]} for b in bins],
     }  # fmt: skip

@@ -29,10 +29,10 @@ TEACHERS = {1: "work/adapt/candidates/translated", 2: "work/adapt/rounds/1/guard
 
 
 def round_of(number: int) -> tuple[str, ...]:
-    """calibrate, pseudo_label, adapt_round and adapt_guard of a round."""
+    """adapt_calibrate, pseudo_label, adapt_round and adapt_guard of a round."""
     start, out = f"work/adapt/split {TEACHERS[number]}", f"work/adapt/rounds/{number}"
     return (
-        f"calibrate {start} {out}/calibration",
+        f"adapt_calibrate {start} {out}/calibration",
         f"pseudo_label {start} {out}/calibration {out}/labels",
         f"adapt_round {start} {out}/labels work/adapt/translation {out}/student",
         f"adapt_guard {start} {out}/labels {out}/student {out}/guard",

@@ -43,6 +43,8 @@ def test_a_teacher_that_is_not_finite_calibrates_and_labels_nothing(world, tmp_p
         ({"temperature": -1.0}, r"has \[-1.0\]: the numbers of a calibration are finite, and none below 0"),
         ({"temperature": float("nan")}, "finite"),
         ({"temperature": "warm"}, "finite"),
+        ({"out_of_distribution": {"limit": float("nan")}}, "finite"),
+        ({"out_of_distribution": {}}, "is no calibration"),
         ({"classes": None}, "is no calibration"),
         ({"teacher": None}, "was made for another model"),
         (None, "is no calibration"),
@@ -50,7 +52,10 @@ def test_a_teacher_that_is_not_finite_calibrates_and_labels_nothing(world, tmp_p
 )
 def test_a_calibration_that_cannot_be_read_is_refused(world, tmp_path, change, said):
     split, teacher = world
-    whole = {"teacher": _sha256(teacher), "temperature": 1.0, "alignment": None, "classes": [{"threshold": None}] * 3}
+    whole = {
+        "teacher": _sha256(teacher), "temperature": 1.0, "alignment": None, "classes": [{"threshold": None}] * 3,
+        "out_of_distribution": None,
+    }  # fmt: skip
     (tmp_path / "calibration.json").write_text("{" if change is None else json.dumps(whole | change))
     with pytest.raises(BadInput, match=rf"{said}.*Run `dvc repro` to calibrate again"):
         pseudo_label(split, teacher, tmp_path, params=small_params(), out=tmp_path / "labels")

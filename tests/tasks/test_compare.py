@@ -182,6 +182,16 @@ def test_pseudo_labels_reach_the_methods_that_read_them(world, tmp_path):
     assert keys[0] != keys[1]
 
 
+def test_what_labels_call_out_of_distribution_no_method_sees(world, tmp_path):
+    split, teacher, labels = world
+    some = plant_labels(
+        tmp_path / "labels", split, foreign=10, teacher=load_model(teacher / "model.safetensors")[1].sha256
+    )
+    place = arena(split, teacher, some, settings())
+    np.testing.assert_array_equal(place.pool, arena(split, teacher, labels, settings()).pool[10:])
+    assert len(place.pseudo.weight) == 50
+
+
 def test_pseudo_labels_of_another_teacher_are_refused(world, tmp_path):
     split, _, labels = world
     other = save(tmp_path / "other", new_network(7))

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -55,6 +56,16 @@ def test_without_a_holdout_nothing_is_said_to_pool_evidence(root):
     notes = " ".join(examine(root, split={"labels_per_class": 1})["notes"])
     assert "No labelled image is held out: no threshold can be proven" in notes
     assert "pool their evidence" not in notes
+
+
+def test_a_share_that_the_hold_out_cannot_promise_is_told_before_the_training(root):
+    wanted = params(test="test", split={"labels_per_class": 8})
+    asks = replace(wanted, calibrate=replace(wanted.calibrate, in_distribution=0.9))
+    with pytest.raises(BadInput, match=r"in_distribution is 0\.9, which takes 9 hold-out images .* there are 4\."):
+        examine(root, split={"labels_per_class": 8}, judge=asks)
+    examine(
+        root, split={"labels_per_class": 8}, judge=replace(asks, calibrate=replace(asks.calibrate, in_distribution=0.8))
+    )
 
 
 def test_a_pool_whose_files_were_all_refused(root):

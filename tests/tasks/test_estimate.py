@@ -71,6 +71,12 @@ def test_steps_and_images_of_each_stage(place):
     }  # fmt: skip
 
 
+def test_images_whose_distance_is_asked_are_counted(place):
+    params = small_params(1)
+    params = replace(params, calibrate=replace(params.calibrate, in_distribution=0.9))
+    assert amounts(params, "calibrate@1") == {"calibrate@1": [("image", 2 * (30 + 60) + 12)]}
+
+
 def test_steps_that_meet_new_images_and_what_of_them_is_kept(place):
     """Of 32 a step, 102 images with labels are met after 4 steps; of 32 + 16, 12 after 1 and 60 of the pool after 4."""
     params = small_params(1)

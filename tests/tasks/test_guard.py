@@ -321,3 +321,11 @@ def test_networks_are_not_moved_into_training_mode(world, tmp_path):
     first = run(world, tmp_path / "a")
     torch.manual_seed(4)
     assert run(world, tmp_path / "b") == first
+
+
+def test_what_is_out_of_distribution_is_no_flip_and_no_image_without_label(world, tmp_path):
+    run(world, tmp_path / "first")
+    moved = plant_labels(tmp_path / "labels", world["split"], wrong=20, number=2, foreign=20, kept=0.5)
+    found = run(world, tmp_path / "second", teacher=tmp_path / "first", labels=moved)
+    assert found["signals"]["flips"]["value"] == 0
+    assert found["signals"]["empty"]["value"] == pytest.approx(30 / 40)

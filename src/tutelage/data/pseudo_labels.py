@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from tutelage.types import BadInput
+
+FOREIGN = "out_of_distribution"  # the reason of images that are of none of the classes: a student does not see them
 
 SCHEMA = pa.schema(
     [
@@ -24,6 +27,7 @@ SCHEMA = pa.schema(
         ("probabilities", pa.list_(pa.float32())),
         ("score", pa.float32()),
         ("calibrated", pa.float32()),
+        ("distance", pa.float32()),
         ("weight", pa.float32()),
         ("kept", pa.bool_()),
         ("reason", pa.string()),
@@ -49,6 +53,10 @@ class PseudoLabels:
         return cls(
             np.zeros((length, 1), np.int64), np.zeros((length, 1), np.float32), np.zeros(length, np.float32), number
         )
+
+    def take(self, places: Int[np.ndarray, " m"]) -> "PseudoLabels":
+        """Those of some of the images."""
+        return PseudoLabels(self.classes[places], self.probabilities[places], self.weight[places], self.number)
 
     def dense(self, places: Int[np.ndarray, " u"]) -> tuple[Float[np.ndarray, "u c"], Float[np.ndarray, " u"]]:
         """Distributions over all classes, the top k scaled to sum to one, and weights. Rejected rows are zeros."""
@@ -78,11 +86,12 @@ def shard_name(number: int) -> str:
 
 def write_manifest(folder: Path, classes: list[str], *, teacher: str, number: int) -> None:
     """Counts and hashes of the shards in `folder`: what makes them a store."""
-    shards, kept, images = [], 0, 0
+    shards, kept, images, foreign = [], 0, 0, 0
     per_class = {name: {"predicted": 0, "kept": 0} for name in classes}
     for path in sorted(folder.glob("shard-*.parquet")):
-        table = pq.read_table(path, columns=["label", "kept"])
+        table = pq.read_table(path, columns=["label", "kept", "reason"])
         label, keep = table["label"].to_numpy(), table["kept"].to_numpy()
+        foreign += pc.sum(pc.equal(table["reason"], FOREIGN)).as_py() or 0
         for place, name in enumerate(classes):
             per_class[name]["predicted"] += int((label == place).sum())
             per_class[name]["kept"] += int((keep & (label == place)).sum())
@@ -91,6 +100,7 @@ def write_manifest(folder: Path, classes: list[str], *, teacher: str, number: in
         kept, images = kept + int(keep.sum()), images + table.num_rows
     content = {
         "images": images, "kept": kept, "per_class": per_class, "shards": shards, "teacher": teacher, "round": number,
+        FOREIGN: foreign,
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
@@ -111,6 +121,18 @@ def read(folder: Path, ids: list[str], number: int) -> PseudoLabels:
     weight = table["weight"].to_numpy().astype(np.float32)
     check_weights(folder, weight)
     return PseudoLabels(classes, probabilities, weight, number)
+
+
+def read_known(folder: Path, ids: list[str], number: int) -> tuple[PseudoLabels, Int[np.ndarray, " m"]]:
+    """What `read` gives of the images that are not out of distribution, and their places among `ids`."""
+    labels = read(folder, ids, number)
+    places = np.flatnonzero(~foreign(read_table(folder, ["reason"]))) if ids else np.zeros(0, np.int64)
+    return labels.take(places), places
+
+
+def foreign(table: pa.Table) -> Bool[np.ndarray, " n"]:
+    """Which rows of a store (reason) are of none of the classes."""
+    return np.asarray(pc.equal(table["reason"], FOREIGN).to_numpy(zero_copy_only=False), bool)
 
 
 def read_table(folder: Path, columns: list[str]) -> pa.Table:

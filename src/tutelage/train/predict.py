@@ -18,7 +18,7 @@ from tutelage.data.images import Images
 from tutelage.data.unseen import Ready
 from tutelage.train.device import accelerator
 from tutelage.train.settings import Compute
-from tutelage.types import BadInput, Network
+from tutelage.types import BadInput, Network, Outputs
 
 Look = Callable[[Float[Tensor, "n 3 h w"]], Float[Tensor, "n 3 h w"]]
 
@@ -70,6 +70,14 @@ def logits(
     views: Sequence[Look] = (as_it_is,),
 ) -> Iterator[Float[np.ndarray, "b c"]]:
     """Logits of each chunk of rows, in order, the mean over `views`. The network is put in eval mode, on the device."""
+    return (said for said, _ in described(network, images, chunks, compute=compute, views=views))
+
+
+def described(
+    network: Network, images: Images, chunks: Sequence[Int[np.ndarray, " _"]], *, compute: Compute,
+    views: Sequence[Look] = (as_it_is,),
+) -> Iterator[tuple[Float[np.ndarray, "b c"], Float[np.ndarray, "b d"]]]:  # fmt: skip
+    """Logits of each chunk as `logits` gives them, with embeddings of the first view."""
     engine = accelerator(compute)
     network = network.eval().to(engine.device)
     for seen in batches_of(images, chunks, compute=compute, device=engine.device):
@@ -84,16 +92,22 @@ def logits_of(
     network = network.eval().to(engine.device)
     for part in parts:
         nothing = np.zeros((0, 0), np.float32)
-        yield part, _said(network, on_device(part.pixels, engine.device), engine, views) if part.names else nothing
+        yield part, _said(network, on_device(part.pixels, engine.device), engine, views)[0] if part.names else nothing
 
 
 def _said(
     network: Network, seen: Float[Tensor, "n 3 h w"], engine: Accelerator, views: Sequence[Look]
-) -> Float[np.ndarray, "n c"]:
+) -> tuple[Float[np.ndarray, "n c"], Float[np.ndarray, "n d"]]:
     # Not around the yield: who asks for the next batch must not find gradients switched off.
     with torch.inference_mode(), engine.autocast():
-        said = [network(look(seen)).logits.float() for look in views]
-        return (torch.stack(said).mean(0) if len(said) > 1 else said[0]).cpu().numpy()
+        said, embedded = zip(*(_ends(network(look(seen))) for look in views), strict=True)
+        mean = torch.stack(said).mean(0) if len(said) > 1 else said[0]
+        return mean.cpu().numpy(), embedded[0].cpu().numpy()
+
+
+def _ends(outputs: Outputs) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n d"]]:
+    """Without the maps, which would fill the memory when there are several views."""
+    return outputs.logits.float(), outputs.embedding.float()
 
 
 def describe(
@@ -101,14 +115,8 @@ def describe(
     look: Look = as_it_is,
 ) -> tuple[Float[np.ndarray, "n c"], Float[np.ndarray, "n d"]]:  # fmt: skip
     """Logits and embeddings of sets that fit in memory. The network is put in eval mode, on the device."""
-    engine = accelerator(compute)
-    network = network.eval().to(engine.device)
     chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
-    parts = []
-    with torch.inference_mode(), engine.autocast():
-        for seen in batches_of(images, chunks, compute=compute, device=engine.device):
-            outputs = network(look(seen))
-            parts.append((outputs.logits.float().cpu().numpy(), outputs.embedding.float().cpu().numpy()))
+    parts = list(described(network, images, chunks, compute=compute, views=[look]))
     if not parts:
         return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
     said, embedded = zip(*parts, strict=True)
