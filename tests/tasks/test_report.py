@@ -199,13 +199,9 @@ def test_the_edge_is_where_a_class_ends_to_be_kept():
     label = np.array([0, 0, 0, 0, 1, 1, 2])
     score = np.array([0.99, 0.81, 0.79, 0.3, 0.95, 0.9, 0.5])
     kept = np.array([True, True, False, False, True, False, False])
-    assert _edge(label, score, kept, ~kept, 4).tolist() == [
-        1,
-        4,
-        2,
-        5,
-    ]  # class 2 has no kept label, so no threshold is seen
-    assert _edge(label, score, kept, 1).tolist() == [1]
+    # Class 2 has no kept label, so no threshold is seen.
+    assert _edge(label, score, kept, ~kept, 4).tolist() == [1, 4, 2, 5]
+    assert _edge(label, score, kept, ~kept, 1).tolist() == [1]
 
 
 def test_the_fixture_has_awkward_names():
