@@ -24,10 +24,8 @@ class Known:
     def distance(self, embeddings: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         """Squared Mahalanobis distance to the nearest class, float32 (eq. 2, without its sign)."""
         rows = unit(embeddings)
-        seen, around = (
-            rows @ self.precision,
-            self.means @ self.precision,
-        )  # of all pairs of image and class: no [n, c, d]
+        # Multiplied out, for differences of all pairs of image and class would be [n, c, d].
+        seen, around = rows @ self.precision, self.means @ self.precision
         squares = (seen * rows).sum(axis=1)[:, None] - 2 * seen @ self.means.T + (around * self.means).sum(axis=1)
         nearest: np.ndarray = np.maximum(squares.min(axis=1), 0).astype(np.float32)
         return nearest
