@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -115,13 +116,7 @@ def labelling() -> float:
         rows = np.arange(len(images))
         images.many(rows)
         views = looks(params.pseudo_label.views, flip=params.views.flip)
-        rules = {
-            "teacher": card.sha256,
-            "temperature": 1.0,
-            "alignment": None,
-            "classes": [{"threshold": 0.5}] * 10,
-            "out_of_distribution": None,
-        }
+        rules = _rules(card.sha256)
 
         def ours() -> int:
             say = told_by(table, network, images, rules, params)
@@ -171,14 +166,15 @@ def _made_ready(folder: Path, number: int) -> None:
     write_split(folder / "split", table, truth)
     _, card = load_model(model)
     (folder / "calibration").mkdir()
-    rules = {
-        "teacher": card.sha256,
-        "temperature": 1.0,
-        "alignment": None,
-        "classes": [{"threshold": 0.5}] * 10,
-        "out_of_distribution": None,
-    }
-    (folder / "calibration/calibration.json").write_text(json.dumps(rules))
+    (folder / "calibration/calibration.json").write_text(json.dumps(_rules(card.sha256)))
+
+
+def _rules(teacher: str) -> dict[str, Any]:
+    """A calibration of a model with this sha256 that changes no score."""
+    limits = [{"threshold": 0.5}] * 10
+    return {
+        "teacher": teacher, "temperature": 1.0, "alignment": None, "classes": limits, "out_of_distribution": None,
+    }  # fmt: skip
 
 
 def flow() -> float:
