@@ -12,9 +12,7 @@ from tasks.lineage_facts import FACTS, short
 from tasks.locked import Book, Entry, Kept, Ran, md5_of
 from tasks.promote import MODEL
 
-HASHED = (
-    256 * 2**20
-)  # bytes of an output up to which its files are hashed; of larger ones number and bytes are compared
+HASHED = 256 * 2**20  # bytes of an output; of larger ones the number and the bytes of the files are compared
 SHOWN = 3  # files that a sentence names
 LABELS = ("manifest.json", "calibration.json")  # records that name the teacher they are of
 TAUGHT = ("student", "adapt_round", "box_student", "multi_student")  # verbs that take the labels of their own teacher
