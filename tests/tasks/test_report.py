@@ -157,6 +157,16 @@ def test_without_a_holdout_no_calibration_error_is_told(tmp_path):
     assert "error 0.000" not in html
 
 
+def test_images_that_no_student_saw_are_told(tmp_path):
+    work, params = make_work(tmp_path, rounds=1, errors=(30, 10))
+    path = work / "rounds/1/calibration/calibration.json"
+    border = {"keep": 0.95, "limit": 4.0, "holdout": 9, "expected_share": 0.1}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"out_of_distribution": border}))
+    html = (report(work, params=params, out=tmp_path / "reports") / "report.html").read_text()
+    said = "<b>0</b> are out of distribution, farther from all labelled images than 95.0 % of images of the classes are"
+    assert f"{said}: the student did not see them. In <b>" in " ".join(html.split())
+
+
 def test_stopped_rounds_pass_the_last_good_model_on(tmp_path):
     html, _, summary = made(tmp_path, rounds=3, errors=(30, 40, 41, 42), good=(False, False, False))
     found = rows(tmp_path / "reports" / "rounds.csv")
