@@ -17,10 +17,10 @@ from prefect.events import EventTrigger
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore, Posture
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.child import Failed
-from flows.server import FIRST_PORT, address, answers, own
+from flows.server import local, named, pass_by_proxies, running
 from tasks.closed_pipe import quiet
 
 FLOWS = ("retrain", "retrain-detector")
@@ -107,13 +107,14 @@ def main() -> int:
         "block", metavar="TYPE/NAME", help="a block of Prefect's that can notify, as slack-webhook/team"
     )
     asked = parser.parse_args()
-    url = PREFECT_API_URL.value() or address(FIRST_PORT)
     try:
-        known = url if answers(url) else own(PREFECT_HOME.value())
+        known = running()
         if not known:
             raise Failed(
-                f"no server answers at {url}. `make ui` starts one that stays; only such a one can send messages"
+                f"no server answers at {named()}. `make ui` starts one that stays; only such a one can send messages"
             )
+        if local(known):
+            pass_by_proxies()
         with temporary_settings({PREFECT_API_URL: known}):
             names = install(asked.block)
     except Failed as error:

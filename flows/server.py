@@ -71,7 +71,7 @@ def by_hand(story: Callable[[], object]) -> int:
 @contextmanager
 def serving() -> Iterator[str]:
     """The API that this process's flows talk to: the one in Prefect's settings where it answers, else our own."""
-    url = PREFECT_API_URL.value() or address(FIRST_PORT)
+    url = named()
     if local(url):
         pass_by_proxies()
     with ExitStack() as beside:
@@ -85,6 +85,16 @@ def serving() -> Iterator[str]:
         print(f"Prefect: {url.removesuffix('/api')}", flush=True)
         with temporary_settings({PREFECT_API_URL: url}):
             yield url
+
+
+def named() -> str:
+    """The API that Prefect's settings name, whether it answers or not."""
+    return PREFECT_API_URL.value() or address(FIRST_PORT)
+
+
+def running() -> str | None:
+    """The API that is named, where it answers; else that of a flow's own server of this checkout, if there is one."""
+    return url if answers(url := named()) else own(PREFECT_HOME.value())
 
 
 def local(url: str) -> bool:

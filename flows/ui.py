@@ -3,18 +3,17 @@
 import os
 import sys
 
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME
+from prefect.settings import PREFECT_HOME
 
 from flows.child import Failed
-from flows.server import FIRST_PORT, address, answers, free_port, own, variables
+from flows.server import address, free_port, running, variables
 from tasks.closed_pipe import quiet
 
 
 @quiet
 def main() -> int:
-    url = PREFECT_API_URL.value() or address(FIRST_PORT)
     try:
-        known = url if answers(url) else own(PREFECT_HOME.value())
+        known = running()
     except Failed as error:
         print(error, file=sys.stderr)
         return 1

@@ -15,8 +15,8 @@ from tasks.graph import overlap
 from tasks.io import as_json, bad_input, write_whole
 from tasks.lineage_checks import Records, broken, notes
 from tasks.lineage_facts import FACTS, about, facts, short
-from tasks.locked import Book, Entry, Kept, Ran, here, kept, later, md5_of, sha256_of
-from tasks.promote import FILES, MODEL, RECORD, SEEN, git, read_record
+from tasks.locked import Book, Entry, Kept, Ran, here, kept, later, md5_of
+from tasks.promote import FILES, MODEL, RECORD, SEEN, git, read_record, sha256_of
 
 DEFAULTS = ("registry/production", "work/judge")
 

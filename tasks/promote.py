@@ -43,7 +43,7 @@ def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
     digest = smoke_test(judged / MODEL)
     if digest != verdict["digests"][verdict["winner"]]:
         raise bad_input(f"{judged / MODEL} is not the model that was judged. `dvc repro` judges it again")
-    return _put(judged / MODEL, {"model": digest, "verdict": _sha256(judged / "verdict.json")}, registry, split)
+    return _put(judged / MODEL, {"model": digest, "verdict": sha256_of(judged / "verdict.json")}, registry, split)
 
 
 def by_hand(model: Path, registry: Path, split: Path | None = None) -> Path:
@@ -150,7 +150,7 @@ def _write_seen(split: Path, path: Path) -> str:
     table = read_split(split)
     pool = table.filter(pc.equal(table["role"], "pool")).select(["sha256"]).replace_schema_metadata()
     pq.write_table(pool, path, compression="zstd")
-    return _sha256(path)
+    return sha256_of(path)
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _record(folder: Path) -> dict[str, Any]:
     if missing := [str(file) for file in told if (told[file] or _tracked(file).exists()) and not file.exists()]:
         raise bad_input(f"missing: {', '.join(missing)}. `dvc pull {' '.join(missing)}` fetches what is")
     for file, digest in told.items():
-        if digest and _sha256(file) != digest:  # a record of before names no seen.parquet
+        if digest and sha256_of(file) != digest:  # a record of before names no seen.parquet
             raise bad_input(f"{file} is not what {RECORD} says. `dvc checkout --force {file}` restores it")
     return record
 
@@ -186,7 +186,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {name: _sha256(folder / name) for name in FILES if (folder / name).exists()}
+    return {name: sha256_of(folder / name) for name in FILES if (folder / name).exists()}
 
 
 @contextmanager
@@ -202,8 +202,9 @@ def _recover(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _revision(folder: Path) -> str | None:

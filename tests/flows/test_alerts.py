@@ -1,6 +1,9 @@
 """Who is told of the scheduled flows, by a real server."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -121,3 +124,11 @@ def test_a_block_that_cannot_tell_is_refused(server: Server, block: str, why: st
     Secret(value=SecretStr("x")).save("word", overwrite=True)
     with pytest.raises(Refused, match=why):
         install(block)
+
+
+def test_no_proxy_stands_between_the_command_and_a_server_here(server: Server) -> None:
+    nowhere = dict.fromkeys(("HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9")
+    bare = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    command = [sys.executable, "-m", "flows.alerts", "custom-webhook/nobody"]
+    done = subprocess.run(command, env=bare | nowhere, text=True, capture_output=True, timeout=120)
+    assert (done.returncode, "the server has no block" in done.stderr) == (1, True)
