@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -30,6 +29,7 @@ import yaml
 from benchmarks.turns import random_batch, take_turns
 from tasks.params import load
 from tasks.pseudo_label import pseudo_label, shards, told_by
+from tasks.rules import Rules
 from tutelage.data.images import Images
 from tutelage.data.manifest import SPLIT, describe, write_split
 from tutelage.methods.supervised import Supervised
@@ -38,11 +38,11 @@ from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.files import load_model, save_model
 from tutelage.train.device import accelerator, precision
 from tutelage.train.loop import begin, fit
-from tutelage.train.predict import looks
 from tutelage.train.settings import Compute, Optimiser
 from tutelage.types import Sizes
 
 ROOT = Path(__file__).parents[1]
+LIMIT = 0.5  # of scores, from which labels are kept
 COMPUTE = Compute(threads=2, workers=0, device="cpu")
 
 
@@ -115,11 +115,10 @@ def labelling() -> float:
         images = Images.open(table, 28)
         rows = np.arange(len(images))
         images.many(rows)
-        views = looks(params.pseudo_label.views, flip=params.views.flip)
-        rules = _rules(card.sha256)
+        rules = Rules(teacher=card.sha256, limits=(LIMIT,) * 10)
 
         def ours() -> int:
-            say = told_by(table, network, images, rules, params)
+            say = told_by(network, images, rules, params.compute)
             made = shards(table["id"], rows, say, rules, params.pseudo_label, done=folder, number=1)
             return sum(shard.num_rows for _, shard in made)
 
@@ -130,7 +129,7 @@ def labelling() -> float:
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):
                 for chunk in pixels.split(params.pseudo_label.batch):
                     seen = chunk.float() / 255
-                    for look in views:
+                    for look in rules.looks:
                         network(look(seen))
             return len(rows)
 
@@ -166,15 +165,11 @@ def _made_ready(folder: Path, number: int) -> None:
     write_split(folder / "split", table, truth)
     _, card = load_model(model)
     (folder / "calibration").mkdir()
-    (folder / "calibration/calibration.json").write_text(json.dumps(_rules(card.sha256)))
-
-
-def _rules(teacher: str) -> dict[str, Any]:
-    """A calibration of a model with this sha256 that changes no score."""
-    limits = [{"threshold": 0.5}] * 10
-    return {
-        "teacher": teacher, "temperature": 1.0, "alignment": None, "classes": limits, "out_of_distribution": None,
+    content = {
+        "teacher": card.sha256, "temperature": 1.0, "alignment": None, "views": 1, "flip": False,
+        "classes": [{"threshold": LIMIT}] * 10, "target_precision": 0.9, "out_of_distribution": None,
     }  # fmt: skip
+    (folder / "calibration/calibration.json").write_text(json.dumps(content))
 
 
 def flow() -> float:

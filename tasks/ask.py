@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,7 @@ from tasks.page import rendered
 from tasks.params import Params
 from tasks.pictures import thumbnail
 from tasks.progress import Progress
-from tasks.pseudo_label import PLAIN, rules_of, soft
+from tasks.rules import Rules, rules_of
 from tasks.training import teacher_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, read_split
@@ -58,9 +57,7 @@ def ask(split: Path, model: Path, calibration: Path | None = None, *, params: Pa
     network, card = teacher_of(model / "model.safetensors", classes)
     if len(classes) < 2:
         raise BadInput(f"the split has one class, {classes[0]}: nothing is between two. Label images of another one")
-    rules = PLAIN
-    if calibration is not None:
-        rules = rules_of(model, card, calibration)
+    rules = Rules() if calibration is None else rules_of(model, card, calibration)
     pool, notes = unlabelled(table, hides="split.labels_per_class", names="ingest.pool")
     guesses = _chosen(table, pool, network, card, rules, params)
     with whole(out) as folder:
@@ -71,7 +68,7 @@ def ask(split: Path, model: Path, calibration: Path | None = None, *, params: Pa
 
 
 def _chosen(
-    table: pa.Table, pool: np.ndarray, network: Network, card: Card, rules: dict[str, Any], params: Params
+    table: pa.Table, pool: np.ndarray, network: Network, card: Card, rules: Rules, params: Params
 ) -> Guesses:  # fmt: skip
     """The images to ask about, the most important first."""
     wanted = params.ask
@@ -88,15 +85,15 @@ def _chosen(
 
 
 def _guesses(
-    network: Network, images: Images, rows: np.ndarray, rules: dict[str, Any], params: Params
+    network: Network, images: Images, rows: np.ndarray, rules: Rules, params: Params
 ) -> Guesses:  # fmt: skip
     """The two likeliest classes of each image. Memory does not grow with pixels, nor with all classes of all images."""
     batch = params.evaluate.batch
     chunks = [rows[first : first + batch] for first in range(0, len(rows), batch)]
     parts = []
     with Progress("ask", len(rows)) as bar:
-        for said in logits(network, images, chunks, compute=params.compute):
-            parts.append(top_two(soft(checked(said), rules)))
+        for said in logits(network, images, chunks, compute=params.compute, views=rules.looks):
+            parts.append(top_two(rules.soft(checked(said))))
             bar.update(len(said))
     classes, scores = zip(*parts, strict=True)
     return Guesses(rows, np.concatenate(classes), np.concatenate(scores))

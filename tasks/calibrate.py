@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.distribution import Familiar
+from tasks.distribution import FILE, Familiar, packed
 from tasks.io import whole, write_json
 from tasks.params import Params
 from tasks.training import check_unlearned, labels_of, rows_of
@@ -21,7 +21,8 @@ from tutelage.train.predict import checked, looks, predict
 
 
 def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
-    """Hold-out and teacher -> calibration.json: temperature, one threshold a class, reliability before and after.
+    """Hold-out and teacher -> calibration.json: temperature, one threshold a class, reliability before and after; with
+    `calibrate.in_distribution` known.safetensors, what an image of the classes looks like to the teacher.
 
     A probe of the pool gives the expected yield before the whole of it is labelled.
     """
@@ -41,10 +42,10 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     logits, labels = read(rows), labels_of(table, rows)
     temperature = fit_temperature(logits, labels)
     probe = np.sort(np.random.default_rng(params.seed).permutation(rows_of(table, "pool"))[: wanted.probe])
-    border = None
+    border: dict[str, Any] | None = None
+    beside: dict[str, bytes] = {}
     if wanted.in_distribution is not None:
-        familiar = Familiar.of(table, network, images, params)
-        border, inside = _border(familiar.distance(rows), familiar.distance(probe), wanted.in_distribution)
+        border, inside, beside = _border(Familiar.of(table, network, images, params), rows, probe)
         probe = probe[inside]
     unseen = calibrated(read(probe), temperature)
     factors = alignment(unseen, _class_shares(table, len(card.classes))) if labelling.align else None
@@ -68,6 +69,8 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     bins = params.evaluate.bins
     content = {
         "teacher": card.sha256,
+        "views": labelling.views,
+        "flip": params.views.flip,
         "target_precision": wanted.target_precision,
         "confidence": wanted.confidence,
         "temperature": temperature,
@@ -81,16 +84,25 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     }
     with whole(out) as folder:
         write_json(folder / "calibration.json", content)
+        for name, packed_up in beside.items():
+            (folder / name).write_bytes(packed_up)
         (folder / "report.md").write_text(_markdown(content, len(labels)))
     return out
 
 
-def _border(held_out: np.ndarray, probed: np.ndarray, keep: float) -> tuple[dict[str, Any], np.ndarray]:
-    """What calibration.json says of images that are of none of the classes, and which of the probe are of them [p]."""
-    farthest = limit(held_out, keep)
-    inside = probed <= farthest
-    share = 1 - float(inside.mean()) if len(probed) else 0.0
-    return {"keep": keep, "limit": farthest, "holdout": len(held_out), "expected_share": share}, inside
+def _border(
+    familiar: Familiar, held_out: np.ndarray, probe: np.ndarray
+) -> tuple[dict[str, Any], np.ndarray, dict[str, bytes]]:
+    """What calibration.json says of images that are of none of the classes, which of the probe are of them [p], and
+    what lies beside it."""
+    keep = familiar.params.calibrate.in_distribution
+    assert keep is not None
+    farthest = limit(familiar.distance(held_out), keep)
+    inside = familiar.distance(probe) <= farthest
+    content, digest = packed(familiar.known)
+    about = {"keep": keep, "limit": farthest, "holdout": len(held_out), "known": digest}
+    share = 1 - float(inside.mean()) if len(probe) else 0.0
+    return {**about, "expected_share": share}, inside, {FILE: content}
 
 
 def _class_shares(table: pa.Table, classes: int) -> np.ndarray:

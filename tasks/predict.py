@@ -13,22 +13,23 @@ import numpy as np
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.progress import Progress
-from tasks.pseudo_label import PLAIN, limits_of, rules_of, soft
+from tasks.rules import Rules, rules_of
 from tutelage.data.boxes import Found
 from tutelage.data.coco_file import write_coco_found
+from tutelage.data.pseudo_labels import FOREIGN
 from tutelage.data.records import Refusal
 from tutelage.data.sources import scan_unasked
 from tutelage.data.unseen import Ready, Unseen, read_unseen
 from tutelage.models.files import Card, DetectorCard, kind_of, load_detector, load_model
 from tutelage.train.detect import boxes_of
-from tutelage.train.predict import as_it_is, checked, logits_of, looks
+from tutelage.train.predict import checked, described_of
 from tutelage.types import BadInput
 
 ABOUT = "predicted.json"  # what tells OUT from a folder of the user's
 TOP = 5  # classes of a row at most
 ORDER = "The order is MODEL IMAGES [CALIBRATION] OUT"
 LABELS = {"several tasks": "`python -m tasks multi_label SPLIT MODEL OUT` labels a pool with it, OUT named as one task"}
-Parts = Iterator[tuple[Ready, Any]]  # of images in their order, with the logits of each, or the boxes in each
+Parts = Iterator[tuple[Ready, Any]]  # of images in their order, with logits and embeddings, or the boxes in each
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Told:
 
     images: int = 0  # answered
     sure: int | None = None
+    foreign: int | None = None  # out of distribution, where the calibration can tell
     refused: list[Refusal] = field(default_factory=list)
 
 
@@ -61,8 +63,9 @@ def predict(model: Path, images: Path, calibration: Path | None = None, *, param
     IMAGES is a folder with all folders in it, one image, tar shards, or a CSV with the column image. Rows go by path,
     relative to IMAGES; copies are answered each. With a calibration probabilities are calibrated, `sure` says whether
     the class meets its threshold, and `label` repeats the class of those alone: beside the images, the file is a CSV
-    that ingest.labelled takes, and what is not sure has no label there. Calibrated answers rest on as many views as
-    labels do (`pseudo_label.views`).
+    that ingest.labelled takes, and what is not sure has no label there. Calibrated answers rest on the views that were
+    calibrated. Where the calibration has a border (`calibrate.in_distribution`), what is beyond it is of none of the
+    classes and never sure.
 
     Network, classes and image size are the model's own. A task like others, for it reads models and writes a folder;
     of params.yaml it needs `compute`, the batch (`evaluate`, `detection.evaluate`) and max_pixels (`ingest`), whatever
@@ -114,12 +117,11 @@ def _weights(model: Path) -> Path:
 def _classifier(weights: Path, calibration: Path | None, params: Params) -> Model:
     network, card = load_model(weights)
     rules = None if calibration is None else rules_of(weights, card, calibration)
-    views = [as_it_is] if rules is None else looks(params.pseudo_label.views, flip=params.views.flip)
     return Model(
         card, params.evaluate.batch, params.ingest.max_pixels, letterbox=False,
-        say=partial(logits_of, network, compute=params.compute, views=views),
+        say=partial(described_of, network, compute=params.compute, views=(rules or Rules()).looks),
         write=partial(_write_classes, card.classes, rules),
-        about={} if rules is None else {"target_precision": rules["target_precision"], "views": len(views)},
+        about={} if rules is None else {"target_precision": rules.target_precision, "views": len(rules.looks)},
     )  # fmt: skip
 
 
@@ -159,25 +161,42 @@ def _begun(parts: Parts, told: Told, images: Path) -> Parts:
     return chain([first], parts)
 
 
-def _write_classes(classes: list[str], rules: dict[str, Any] | None, folder: Path, parts: Parts, told: Told) -> str:
+def _write_classes(classes: list[str], rules: Rules | None, folder: Path, parts: Parts, told: Told) -> str:
     number = min(TOP, len(classes))
-    promised = [] if rules is None else ["sure", "label"]
     more = [f"{name}_{place}" for place in range(2, number + 1) for name in ("class", "score")]
-    told.sure = None if rules is None else 0
     with (folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "class", "score", *promised, *more])
-        for ready, said in parts:
-            probabilities = soft(checked(said), rules or PLAIN)
+        writer.writerow(["image", "class", "score", *_promised(rules), *more])
+        for ready, (said, embedded) in parts:
+            probabilities = (rules or Rules()).soft(checked(said))
             top = np.argsort(-probabilities, axis=1, kind="stable")[:, :number]
             scores = np.take_along_axis(probabilities, top, axis=1)
-            sure = None if rules is None else scores[:, 0] >= limits_of(rules)[top[:, 0]]
-            told.sure = None if sure is None else (told.sure or 0) + int(sure.sum())
+            kept = _kept(rules, top[:, 0], scores[:, 0], embedded, classes, told)
             for place, name in enumerate(ready.names):
                 pairs = [(classes[c], f"{s:.6f}") for c, s in zip(top[place], scores[place], strict=True)]
-                kept = [] if sure is None else ["yes", pairs[0][0]] if sure[place] else ["no", ""]
-                writer.writerow([name, *pairs[0], *kept, *chain(*pairs[1:])])
+                writer.writerow([name, *pairs[0], *kept[place], *chain(*pairs[1:])])
     return "predictions.csv"
+
+
+def _promised(rules: Rules | None) -> list[str]:
+    """The columns that a calibration adds."""
+    return [] if rules is None else ["sure", "label", *([FOREIGN] if rules.border.known else [])]
+
+
+def _kept(
+    rules: Rules | None, label: np.ndarray, score: np.ndarray, embedded: np.ndarray, classes: list[str], told: Told
+) -> list[list[str]]:
+    """The cells of those columns for some images, which `told` hears of: as pseudo_label decides."""
+    if rules is None:
+        return [[]] * len(label)
+    inside = rules.border.inside(rules.border.distance(embedded))
+    sure = inside & (score >= rules.limit(label))
+    told.sure = (told.sure or 0) + int(sure.sum())
+    rows = [["yes", classes[c]] if yes else ["no", ""] for c, yes in zip(label, sure, strict=True)]
+    if rules.border.known is None:
+        return rows
+    told.foreign = (told.foreign or 0) + int((~inside).sum())
+    return [[*row, "no" if near else "yes"] for row, near in zip(rows, inside, strict=True)]
 
 
 def _write_boxes(classes: list[str], folder: Path, parts: Parts, told: Told) -> str:
@@ -200,11 +219,12 @@ def _write_refused(path: Path, refused: list[Refusal]) -> None:
 
 def _about(asked: Model, kind: str, told: Told) -> dict[str, Any]:
     card = asked.card
-    counts = {"images": told.images, "refused": len(told.refused), "sure": told.sure}
+    counts = {"images": told.images, "refused": len(told.refused), "sure": told.sure, FOREIGN: told.foreign}
     return {"model": card.sha256, "kind": kind, "classes": card.classes, **counts, **asked.about}
 
 
 def _tell(told: Told, path: Path) -> None:
     sure = "" if told.sure is None else f", {told.sure} of them sure"
+    sure += "" if told.foreign is None else f", {told.foreign} of none of the classes"
     refused = f"; {len(told.refused)} refused, see {path.with_name('refused.csv')}" if told.refused else ""
     print(f"predict: {told.images} image(s) in {path}{sure}{refused}", flush=True)

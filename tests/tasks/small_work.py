@@ -189,8 +189,8 @@ def plant_calibration(folder: Path, *, target: float = 0.9, keeps: tuple[int, ..
     ]  # fmt: skip
     bins = [{"confidence": c, "accuracy": c - 0.1, "count": 10} for c in (0.5, 0.7, 0.95)]
     content = {
-        "teacher": "t", "target_precision": target, "confidence": 0.9, "temperature": 1.7, "classes": classes,
-        "out_of_distribution": None,
+        "teacher": "t", "views": 1, "flip": False, "target_precision": target, "confidence": 0.9, "temperature": 1.7,
+        "classes": classes, "out_of_distribution": None,
         "ece_before": 0.1, "ece_after": 0.02, "reliability_before": bins,
         "reliability_after": [b | {"accuracy": b["confidence"]} for b in bins],
     }  # fmt: skip

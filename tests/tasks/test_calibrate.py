@@ -54,6 +54,7 @@ def test_a_calibration_that_cannot_be_read_is_refused(world, tmp_path, change, s
     split, teacher = world
     whole = {
         "teacher": _sha256(teacher), "temperature": 1.0, "alignment": None, "classes": [{"threshold": None}] * 3,
+        "views": 1, "flip": True,
         "out_of_distribution": None,
     }  # fmt: skip
     (tmp_path / "calibration.json").write_text("{" if change is None else json.dumps(whole | change))

@@ -131,6 +131,19 @@ def test_an_empty_pool_is_no_obstacle(tmp_path, monkeypatch):
     assert json.loads((labels / "manifest.json").read_text())[FOREIGN] == 0
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [(None, r"has a border and not what it is drawn around \(known.safetensors\)"), (b"x", "is not what calibration")],
+)
+def test_a_border_without_what_it_is_drawn_around_is_refused(here, tmp_path, broken, said):
+    rules = calibrate(*here, params=params_of(0.9), out=tmp_path / "rules")
+    (rules / "known.safetensors").unlink()
+    if broken is not None:
+        (rules / "known.safetensors").write_bytes(broken)
+    with pytest.raises(BadInput, match=rf"{said}.* Run `dvc repro` to calibrate again"):
+        pseudo_label(*here, rules, params=params_of(0.9), out=tmp_path / "labels")
+
+
 def test_a_target_that_looks_otherwise_is_not_left_out(here, tmp_path):
     out = adapt_calibrate(*here, params=params_of(0.9), out=tmp_path / "rules")
     assert json.loads((out / "calibration.json").read_text())["out_of_distribution"] is None

@@ -160,17 +160,50 @@ def test_calibrated_answers_are_those_of_the_labels(world, tmp_path):
     from tasks.pseudo_label import pseudo_label
 
     split, model, _ = world
-    params = replace(small_params(), pseudo_label=replace(small_params().pseudo_label, views=3))
-    rules = calibration(tmp_path / "rules", model, [0.4, None, 0.45], temperature=1.3, alignment=[1.2, 1.0, 0.9])
+    params = small_params()
+    factors = {"temperature": 1.3, "alignment": [1.2, 1.0, 0.9]}
+    rules = calibration(tmp_path / "rules", model, [0.4, None, 0.45], views=3, flip=True, **factors)
     labels = pseudo_label(split, model, rules, params=params, out=tmp_path / "labels")
     store = pq.read_table(labels / "shard-00000.parquet").to_pydict()
-    (tmp_path / "pool").mkdir()
-    for path in (tmp_path / "images").glob("pool-*"):
-        shutil.copy(path, tmp_path / "pool")
-    found = rows(predict(model, tmp_path / "pool", rules, params=params, out=tmp_path / "out"))
+    found = rows(predict(model, pool_of(tmp_path), rules, params=params, out=tmp_path / "out"))
+    assert set(store["view"]) == {"mean of 3"}
+    plain = calibration(tmp_path / "plain", model, [0.4, None, 0.45], **factors)
+    other = pseudo_label(split, model, plain, params=params, out=tmp_path / "plain_labels")
+    assert pq.read_table(other / "shard-00000.parquet")["calibrated"].to_pylist() != store["calibrated"]
     assert [f"labelled/{row['image']}" for row in found] == store["id"]
     assert [row["sure"] == "yes" for row in found] == store["kept"]
     np.testing.assert_allclose([float(row["score"]) for row in found], store["calibrated"], atol=1e-6)
+
+
+def pool_of(folder):
+    (folder / "pool").mkdir()
+    for path in (folder / "images").glob("pool-*"):
+        shutil.copy(path, folder / "pool")
+    return folder / "pool"
+
+
+def test_what_is_of_none_of_the_classes_is_never_sure(world, tmp_path):
+    """The verdict of the labels, whose hold-out drew the border."""
+    from tasks.calibrate import calibrate
+    from tasks.pseudo_label import pseudo_label
+
+    split, model, _ = world
+    params = replace(small_params(), calibrate=replace(small_params().calibrate, in_distribution=0.5, floor=0.0))
+    rules = calibrate(split, model, params=params, out=tmp_path / "rules")
+    content = json.loads((rules / "calibration.json").read_text())
+    content["classes"] = [row | {"threshold": 0.0} for row in content["classes"]]
+    (rules / "calibration.json").write_text(json.dumps(content))
+    labels = pseudo_label(split, model, rules, params=params, out=tmp_path / "labels")
+    store = pq.read_table(labels / "shard-00000.parquet").to_pydict()
+    found = rows(predict(model, pool_of(tmp_path), rules, params=params, out=tmp_path / "out"))
+    assert [row["out_of_distribution"] == "yes" for row in found] == [
+        r == "out_of_distribution" for r in store["reason"]
+    ]
+    assert [row["sure"] == "yes" for row in found] == store["kept"]
+    assert all((row["label"] == "") == (row["sure"] == "no") for row in found)
+    told = about(tmp_path / "out")
+    assert 0 < told["out_of_distribution"] < 60
+    assert told["out_of_distribution"] + told["sure"] == len(found)
 
 
 def test_one_image_and_a_shard(world, tmp_path):

@@ -84,15 +84,16 @@ def described(
         yield _said(network, seen, engine, views)
 
 
-def logits_of(
+def described_of(
     network: Network, parts: Iterable[Ready], *, compute: Compute, views: Sequence[Look] = (as_it_is,)
-) -> Iterator[tuple[Ready, Float[np.ndarray, "b c"]]]:
-    """As `logits`, of images that no table has: each part with what is said of it, [0, 0] of one without images."""
+) -> Iterator[tuple[Ready, tuple[Float[np.ndarray, "b c"], Float[np.ndarray, "b d"]]]]:
+    """As `described`, of images that no table has: each part with what is said of it, [0, 0] of one without images."""
     engine = accelerator(compute)
     network = network.eval().to(engine.device)
+    nothing = np.zeros((0, 0), np.float32)
     for part in parts:
-        nothing = np.zeros((0, 0), np.float32)
-        yield part, _said(network, on_device(part.pixels, engine.device), engine, views)[0] if part.names else nothing
+        seen = on_device(part.pixels, engine.device)
+        yield part, _said(network, seen, engine, views) if part.names else (nothing, nothing)
 
 
 def _said(
