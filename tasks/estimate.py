@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from tasks import box_workload, workload
+from tasks import box_workload, compress_workload, workload
 from tasks.graph import Stage, needed, stages
 from tasks.pace import TRIED, Pace
 from tasks.params import Params, load
@@ -39,7 +39,7 @@ class Family:
 
 
 FAMILIES = (
-    Family("doctor", workload.world, workload.STAGES),
+    Family("doctor", workload.world, {**workload.STAGES, **compress_workload.STAGES}),
     Family("scenes_split", box_workload.world, box_workload.STAGES),
 )
 

@@ -71,19 +71,19 @@ def check_prepared(split: Path, stage: str) -> None:
 
 
 def _teacher(world: World, _: str) -> list[Work]:
-    return _trained(world, teacher_job(world.table, world.params), "teacher")
+    return training(world, teacher_job(world.table, world.params), "teacher")
 
 
 def _baseline(world: World, _: str) -> list[Work]:
     params = world.params
-    return _trained(world, labels_alone("baseline", params.baseline, params.network, world.table), "baseline")
+    return training(world, labels_alone("baseline", params.baseline, params.network, world.table), "baseline")
 
 
 def _oracle(world: World, _: str) -> list[Work]:
     """Nothing where the pool has no hidden labels."""
     if not world.truth:
         return []
-    return _trained(world, oracle_job(world.table, world.truth, world.params), "oracle")
+    return training(world, oracle_job(world.table, world.truth, world.params), "oracle")
 
 
 def _student(world: World, key: str) -> list[Work]:
@@ -91,9 +91,9 @@ def _student(world: World, key: str) -> list[Work]:
     params, settings = world.params, world.params.rounds[int(key)]
     if params.student.method.pool and not len(rows_of(world.table, "pool")):
         return []
-    job = every_label(f"student@{key}", params.student, _after(params, int(key)), world.table, roles=roles_of(settings))
-    given = _after(params, int(key) - 1) if params.student.method.teacher == "given" else None
-    return _trained(world, job, "student", given)
+    job = every_label(f"student@{key}", params.student, after(params, int(key)), world.table, roles=roles_of(settings))
+    given = after(params, int(key) - 1) if params.student.method.teacher == "given" else None
+    return training(world, job, "student", given)
 
 
 def _calibrate(world: World, key: str) -> list[Work]:
@@ -112,7 +112,7 @@ def _labelled(world: World, key: str, rows: np.ndarray, knobs: list[str], *, cac
     """A round's teacher looks at `rows` as `pseudo_label` says."""
     params = world.params
     views = len(looks(params.pseudo_label.views, flip=params.views.flip))
-    network = _after(params, int(key) - 1)
+    network = after(params, int(key) - 1)
     knobs = [*knobs, f"pseudo_label.views ({views})"] if views > 1 else knobs
     return answered(
         world, network, rows, batch=params.pseudo_label.batch, views=views, cached=cached, knobs=knobs
@@ -120,23 +120,23 @@ def _labelled(world: World, key: str, rows: np.ndarray, knobs: list[str], *, cac
 
 
 def _evaluate(world: World, key: str) -> list[Work]:
-    return _tested(world, _after(world.params, int(key)))
+    return tested(world, after(world.params, int(key)))
 
 
 def _reference(world: World, key: str) -> list[Work]:
     if key == "oracle" and not world.truth:
         return []
-    return _tested(world, _after(world.params, world.params.last if key == "candidate" else 0))
+    return tested(world, after(world.params, world.params.last if key == "candidate" else 0))
 
 
-def _tested(world: World, network: NetworkSpec) -> list[Work]:
+def tested(world: World, network: NetworkSpec) -> list[Work]:
     return answered(world, network, rows_of(world.table, "test"), batch=world.params.evaluate.batch)
 
 
 def _guard(world: World, key: str) -> list[Work]:
     """Teacher and student are asked about the hold-out and a sample of the pool."""
     rows = np.concatenate([rows_of(world.table, "holdout"), rows_of(world.table, "pool")[:SAMPLE]])
-    both = (_after(world.params, int(key) - 1), _after(world.params, int(key)))
+    both = (after(world.params, int(key) - 1), after(world.params, int(key)))
     return [work for network in both for work in answered(world, network, rows, batch=BATCH)]
 
 
@@ -161,12 +161,12 @@ STAGES: Stages = {
 }  # fmt: skip
 
 
-def _after(params: Params, number: int) -> NetworkSpec:
+def after(params: Params, number: int) -> NetworkSpec:
     """The network that round `number` ends with; of 0, the first teacher."""
     return params.resized(params.rounds[number].network, f"rounds.{number}.network") if number else params.network
 
 
-def _trained(world: World, job: Job, section: str, teacher: NetworkSpec | None = None) -> list[Work]:
+def training(world: World, job: Job, section: str, teacher: NetworkSpec | None = None) -> list[Work]:
     job, given = replace(job, network=drawn(job.network)), drawn(teacher) if teacher else None
     measure = partial(pace.classifier, job, given, SPLIT, world.params)
     return [trained(world.table, job, section, measure, given)]

@@ -15,7 +15,7 @@ from small_work import contents, make_split, new_network, plant_labels, save, sm
 
 import tutelage.train.cost as cost
 import tutelage.train.predict as predicting
-from tasks import workload
+from tasks import compress_workload, workload
 from tasks.__main__ import main
 from tasks.calibrate import calibrate
 from tasks.estimate import apart, estimate, longest, spent
@@ -27,7 +27,9 @@ from tasks.pseudo_label import pseudo_label
 from tasks.workload import Work
 from tutelage.data.manifest import TRUTH, read_split, write_split
 from tutelage.methods import METHODS
+from tutelage.models.backbone import NetworkSpec
 from tutelage.train.cost import Timed, Took, timed
+from tutelage.train.metadistil import MetaDistil
 from tutelage.types import BadInput
 
 PACE = Pace(begin=2.0, first=0.5, again=0.25, waited=0.4, tried=20, memory=10**9)
@@ -45,8 +47,8 @@ def place(tmp_path, monkeypatch):
 
 def works(params, *names):
     """By stage."""
-    world = workload.world(params)
-    return {name: workload.STAGES[name.partition("@")[0]](world, name.partition("@")[2]) for name in names}
+    world, known = workload.world(params), {**workload.STAGES, **compress_workload.STAGES}
+    return {name: known[name.partition("@")[0]](world, name.partition("@")[2]) for name in names}
 
 
 def amounts(params, *names):
@@ -69,6 +71,39 @@ def test_steps_and_images_of_each_stage(place):
         **{f"reference@{name}": [("image", 90)] for name in ("teacher", "baseline", "oracle", "candidate")},
         "judge": [], "report": [],
     }  # fmt: skip
+
+
+def test_steps_and_images_of_compression(place):
+    names = [stage.name for stage in stages(place) if stage.name.partition("@")[0] in compress_workload.STAGES]
+    found = works(small_params(1), *names)
+    assert {name: [(one.unit, one.amount) for one in each] for name, each in found.items()} == {
+        "alone@teacher": [("step", 2600)], "alone@baseline": [("step", 4000)], "compact@1": [("step", 4000)],
+        **{f"compact_evaluate@{name}": [("image", 90)] for name in ("teacher", "student", "baseline")},
+        "export@teacher": [("image", 4 * 90)], "export@student": [("image", 4 * 90)], "compact_judge": [],
+    }  # fmt: skip
+    (link,), (large,), (small,) = (found[name] for name in ("compact@1", "export@teacher", "export@student"))
+    assert re.findall("width=([0-9]+)", link.kind) == ["16", "64"]  # a student, and who teaches it
+    assert ("width=64" in large.kind, "width=16" in small.kind) == (True, True)
+    told = estimate("compact_judge", params=small_params(1), try_out=lambda work: PACE)
+    assert rows(told).keys() >= {*names}
+
+
+def test_a_chain_may_begin_with_any_model(place):
+    params, chain = small_params(1), small_params(1).compress.chain
+
+    def of(link):
+        return replace(params, compress=replace(params.compress, chain={1: link}))
+
+    judged = of(replace(chain[1], teacher="work/judge"))
+    assert re.findall("width=([0-9]+)", works(judged, "compact@1")["compact@1"][0].kind) == ["16", "4"]
+    mine = of(replace(chain[1], teacher="mine"))
+    with pytest.raises(BadInput, match=r"compress.chain.1.teacher is mine, which is not there.* work/judge"):
+        works(mine, "compact@1")
+    save(place / "mine", new_network(1, NetworkSpec(width=6, image_size=16)))
+    assert "width=6" in works(mine, "compact@1")["compact@1"][0].kind
+    loop = of(replace(chain[1], learn=MetaDistil()))
+    with pytest.raises(BadInput, match=r"compress.chain.1 is taught by MetaDistil, a loop whose steps"):
+        works(loop, "compact@1")
 
 
 def test_images_whose_distance_is_asked_are_counted(place):
