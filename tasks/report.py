@@ -79,7 +79,8 @@ def _rounds(story: Story) -> Iterator[dict[str, Any]]:
         "baseline_error": story.baseline.metrics["error"],
         "oracle_error": story.oracle.metrics["error"] if story.oracle else None,
     }
-    nothing = {"pool_kept": None, "kept_precision": None, "verdict": ""}
+    changed = {"added": None, "dropped": None, "changed": None}
+    nothing = {"pool_kept": None, "kept_precision": None, **changed, "verdict": ""}
     yield {"round": 0, "model": "teacher", **_line(story.teacher), **levels, **nothing}
     for record in story.rounds:
         yield {
@@ -89,6 +90,7 @@ def _rounds(story: Story) -> Iterator[dict[str, Any]]:
             **levels,
             "pool_kept": record.kept,
             "kept_precision": record.precision,
+            **({name: getattr(record.changes, name).number for name in changed} if record.changes else changed),
             "verdict": record.guard["verdict"],
         }
 

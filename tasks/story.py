@@ -1,6 +1,7 @@
 """What a report tells: the lines that are compared, and what each round did. Read from the files of `work/`."""
 
 import csv
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,23 @@ class ClassLabels:
 
 
 @dataclass(frozen=True)
+class Some:
+    """Some labels of a round."""
+
+    number: int
+    precision: float | None  # None where no truth is known
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The kept labels of a round beside those of the round before."""
+
+    added: Some
+    dropped: Some  # as they were
+    changed: Some  # kept in both, now of another class
+
+
+@dataclass(frozen=True)
 class RoundRecord:
     """All that a round left behind."""
 
@@ -62,6 +80,7 @@ class RoundRecord:
     labels: pa.Table  # id, label, calibrated, kept, distance, reason
     classes: list[ClassLabels]
     opinions: dict[str, int]  # the student's label of a sample of the pool, by id
+    changes: Changes | None = None  # None of the first round
 
     @property
     def kept(self) -> float | None:
@@ -110,6 +129,10 @@ def read_story(work: Path, params: Params) -> Story:
     """All that the stages left in `work`."""
     truth, groups = read_truth(work / "split"), params.split.groups
     rounds = [read_round(work / "rounds" / str(number), number, truth, groups) for number in sorted(params.rounds)]
+    rounds = rounds[:1] + [
+        replace(record, changes=changes_of(last.labels, record.labels, truth))
+        for last, record in itertools.pairwise(rounds)
+    ]
     verdict = read_json(work / "judge" / "verdict.json")
     _same_models(work, verdict["digests"])
     teacher = _model(work / "evaluation" / "teacher", "first teacher", groups)
@@ -195,6 +218,22 @@ def count_labels(labels: pa.Table, rules: list[dict[str, Any]], truth: dict[str,
         counts = (int(x.sum()) for x in (mine, taken, checked, checked & (known == place)))
         counted.append(ClassLabels(rule["name"], rule, *counts))
     return counted
+
+
+def changes_of(before: pa.Table, now: pa.Table, truth: dict[str, int]) -> Changes:
+    """Which labels (id, label, kept) came and went; both tables are of the pool, in its order."""
+    label, kept = ([table[name].to_numpy() for table in (before, now)] for name in ("label", "kept"))
+    known = np.array([truth.get(name, -1) for name in now["id"].to_pylist()], np.int64)
+
+    def some(places: np.ndarray, named: np.ndarray) -> Some:
+        checked = places & (known >= 0)
+        return Some(int(places.sum()), float((named == known)[checked].mean()) if checked.any() else None)
+
+    return Changes(
+        added=some(kept[1] & ~kept[0], label[1]),
+        dropped=some(kept[0] & ~kept[1], label[0]),
+        changed=some(kept[0] & kept[1] & (label[0] != label[1]), label[1]),
+    )
 
 
 def candidate_title(model: str, teacher: Line, rounds: list[RoundRecord], promoted: bool) -> str:

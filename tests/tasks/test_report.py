@@ -11,7 +11,7 @@ from small_work import CLASSES, contents, make_work
 from tasks.gallery import _edge, _of_each_class
 from tasks.page import page
 from tasks.report import report
-from tasks.story import count_labels, read_story
+from tasks.story import Changes, Some, changes_of, count_labels, read_story
 from tutelage.types import BadInput
 
 
@@ -65,6 +65,8 @@ def test_tables_for_plots(run):
     assert [float(row["baseline_error"]) for row in rounds] == pytest.approx([26 / 90] * 3)
     assert float(rounds[1]["kept_precision"]) == pytest.approx(32 / 36)  # 36 kept, the first 4 wrong
     assert float(rounds[2]["kept_precision"]) == pytest.approx(28 / 36)
+    changes = [tuple(row[name] for name in ("added", "dropped", "changed")) for row in rounds]
+    assert changes == [("", "", ""), ("", "", ""), ("0", "0", "4")]  # the next 4 are wrong, too
     assert {row["run"] for row in rows(out / "curves.csv")} == {"teacher", "baseline", "student 1", "student 2"}
     assert {"round 1 before calibration", "round 1 after calibration"} <= {
         row["series"] for row in rows(out / "reliability.csv")
@@ -111,6 +113,8 @@ def test_page_tells_every_part_of_the_story(run):
     ):
         assert f"<b>{strip}</b>" in html
     assert "The candidate is proven better: student of round 2" in html
+    said = "0 labels were added, 0 labels were dropped, 4 labels were given another class (0.0 % right now)."
+    assert f"Since the round before {said}" in " ".join(html.replace("\N{NO-BREAK SPACE}", " ").split())
     assert "In <b>2 of 3</b> classes the labels meet the target precision" in html
     assert html.count("<svg") == 8  # rounds, recall, two of each round, test reliability, losses
     assert "keeps none" in html  # the class without a threshold
@@ -186,6 +190,16 @@ def test_a_losing_run_says_that_the_supervised_model_is_kept(tmp_path):
     assert "student of round 2 (not promoted)" in summary
     assert "\n- Not promoted: the candidate's error is 190.0 % higher" in summary
     assert "\n- So the supervised baseline is kept.\n- Unequal training: baseline.steps is 1,700" in summary
+
+
+def test_labels_that_came_and_went_since_the_round_before():
+    before = pa.table(
+        {"id": list("abcdef"), "label": [0, 0, 1, 1, 0, 1], "kept": [True, True, True, False, False, True]}
+    )
+    now = pa.table({"id": list("abcdef"), "label": [0, 1, 1, 1, 0, 0], "kept": [True, True, False, True, False, True]})
+    found = changes_of(before, now, {"b": 1, "c": 0, "f": 1})  # d is not known
+    assert (found.added, found.dropped, found.changed) == (Some(1, None), Some(1, 0.0), Some(2, 0.5))
+    assert changes_of(before, before, {}) == Changes(*[Some(0, None)] * 3)
 
 
 def test_precision_counts_kept_labels_whose_truth_is_known():
