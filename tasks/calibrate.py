@@ -10,6 +10,7 @@ import pyarrow as pa
 from tasks.distribution import FILE, Familiar, packed
 from tasks.io import whole, write_json
 from tasks.params import Params
+from tasks.text import percent, table
 from tasks.training import check_unlearned, labels_of, rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_split
@@ -138,19 +139,19 @@ def _markdown(content: dict[str, Any], samples: int) -> str:
         if samples
         else "There is no hold-out, so the temperature is 1 and the calibration error is not known."
     )
+    rows = [
+        [
+            row["name"], "keeps none" if row["threshold"] is None else f"{row['threshold']:.3f}", row["evidence"],
+            row["samples"], row["kept"], row["correct"], percent(row["expected_yield"]),
+        ]
+        for row in content["classes"]
+    ]  # fmt: skip
     lines = [
         "# Calibration",
         "",
         f"{fitted} Expected yield at a precision of {content['target_precision']:.0%}: **{expected:.1%} of the pool**.",
         "",
         *_foreign(content["out_of_distribution"]),
-        "| class | threshold | evidence | hold-out images | kept | correct | expected yield |",
-        "|---|---|---|---|---|---|---|",
+        table(["class", "threshold", "evidence", "hold-out images", "kept", "correct", "expected yield"], rows),
     ]
-    for row in content["classes"]:
-        limit = "keeps none" if row["threshold"] is None else f"{row['threshold']:.3f}"
-        lines.append(
-            f"| {row['name']} | {limit} | {row['evidence']} | {row['samples']} | {row['kept']} | {row['correct']} "
-            f"| {row['expected_yield']:.1%} |"
-        )
     return "\n".join(lines) + "\n"

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
+from tasks.text import table
 from tasks.wording import NONE, Words, reworded
 from tutelage.data import groups
 from tutelage.data.decoding import SUFFIXES
@@ -248,9 +249,8 @@ def _markdown(content: dict[str, Any]) -> str:
     images = ", ".join(f"{number} {role}" for role, number in content["images"].items())
     lines = ["# Data", "", f"No problem. Images: {images}.", ""]
     lines += [f"- {note}" for note in content["notes"]]
-    lines += ["", "| class | labelled | hold-out | test |", "|---|---|---|---|"]
-    lines += [
-        f"| {name} | {roles['labelled']} | {roles['holdout']} | {roles['test']} |"
-        for name, roles in content["classes"].items()
+    rows = [
+        [name, *(roles[role] for role in ("labelled", "holdout", "test"))] for name, roles in content["classes"].items()
     ]
+    lines += ["", table(["class", "labelled", "hold-out", "test"], rows)]
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from typing import Any
 from tasks.io import whole, write_json
 from tasks.params import Ingest, Params
 from tasks.progress import Progress
+from tasks.text import table
 from tutelage.data.ingest import Settled, examine_all, manifest, settle
 from tutelage.data.manifest import write_manifest
 from tutelage.data.records import Examined, Refusal, Scan, SourceName
@@ -83,11 +84,9 @@ def _report(settled: Settled, refused: list[Refusal], scans: list[Scan]) -> dict
 
 def _markdown(report: dict[str, Any]) -> str:
     lines = ["# Ingest", "", f"Images that can be used: {counts(report['images'])}.", ""]
-    lines += ["| class | labelled images |", "|---|---|"]
-    lines += [f"| {cell(name)} | {count} |" for name, count in sorted(report["labelled"].items())]
+    lines += [table(["class", "labelled images"], sorted(report["labelled"].items()))]
     if report["domains"]:
-        lines += ["", "| domain | images |", "|---|---|"]
-        lines += [f"| {cell(name)} | {count} |" for name, count in sorted(report["domains"].items())]
+        lines += ["", table(["domain", "images"], sorted(report["domains"].items()))]
     titles = {
         "refused": "Refused: cannot be used",
         "dropped": "Dropped: a copy of them stays, or the test split has them",
@@ -103,15 +102,10 @@ def listing(rows: Sequence[dict[str, str]]) -> list[str]:
     if not rows:
         return ["", "None."]
     columns = list(rows[0])
-    lines = ["", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    lines += ["| " + " | ".join(cell(row[column]) for column in columns) + " |" for row in rows[:SHOWN]]
+    lines = ["", table(columns, [[row[column] for column in columns] for row in rows[:SHOWN]])]
     if len(rows) > SHOWN:
         lines += ["", f"... and {len(rows) - SHOWN} more, see report.json."]
     return lines
-
-
-def cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def counts(images: dict[str, int]) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from tasks.box_params import ScenesIngest
 from tasks.ingest import counts, examined, listing
 from tasks.io import whole, write_json
+from tasks.text import table
 from tutelage.data.coco import Coco, read_coco
 from tutelage.data.coco_boxes import box_table, is_box, wrong_sizes
 from tutelage.data.ingest import Settled, manifest, settle
@@ -178,11 +179,8 @@ def _report(
 def _markdown(report: dict[str, Any]) -> str:
     sources = list(report["images"])
     lines = ["# Scenes", "", f"Images that can be used: {counts(report['images'])}.", ""]
-    lines += ["| class | " + " | ".join(sources) + " |", "|---" * (len(sources) + 1) + "|"]
-    lines += [
-        f"| {name} | " + " | ".join(str(given.get(source, "-")) for source in sources) + " |"
-        for name, given in report["objects"].items()
-    ]
+    rows = [[name, *(given.get(source, "-") for source in sources)] for name, given in report["objects"].items()]
+    lines += [table(["class", *sources], rows)]
     titles = {
         "refused": "Images refused: cannot be used",
         "dropped": "Images dropped: a copy of them stays, or the test split has them",

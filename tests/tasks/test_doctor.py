@@ -227,3 +227,11 @@ def test_groups_that_are_nowhere(root):
     assert "finds nothing in the path of any labelled image, such as labelled/" in problems(
         root, split={"groups": "patient[0-9]+"}
     )
+
+
+def test_a_bar_in_a_class_does_not_break_its_row():
+    from tasks.doctor import _markdown
+
+    counts = {"labelled": 1, "holdout": 2, "test": 3}
+    page = _markdown({"images": {"test": 3}, "notes": [], "classes": {"a|b": counts}})
+    assert page.splitlines()[-1] == r"| a\|b | 1 | 2 | 3 |"
