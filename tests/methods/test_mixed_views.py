@@ -5,9 +5,12 @@ import torch
 
 from tutelage.methods.adamatch import AdaMatch
 from tutelage.methods.fixmatch import FixMatch
+from tutelage.methods.softmatch import SoftMatch
+
+MIXED = {"cutmix": 1.0, "pseudo": 1.0}
 
 
-@pytest.mark.parametrize("method", [FixMatch(cutmix=1.0, pseudo=1.0), AdaMatch(cutmix=1.0, pseudo=1.0, ramp=0.0)])
+@pytest.mark.parametrize("method", [FixMatch(**MIXED), AdaMatch(**MIXED, ramp=0.0), SoftMatch(**MIXED)])
 def test_the_label_of_what_is_pasted_goes_along(method, echoing, saying):
     """An image of one pixel is wholly its own or its partner's, so each loss is one of theirs: ln 3 and ln 6."""
     labels = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]

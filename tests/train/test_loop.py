@@ -130,7 +130,7 @@ def test_a_bad_step_leaves_what_the_good_ones_before_it_left(start, engine, batc
     torch.testing.assert_close(states[4][1], states[3][1], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["adamatch", "fixmatch"])
+@pytest.mark.parametrize("name", ["adamatch", "fixmatch", "softmatch"])
 def test_a_bad_view_that_the_loss_does_not_show_leaves_nothing(name, start, engine, batch):
     method, run = start(name)
     weak = batch.unlabeled.weak.clone()

@@ -24,6 +24,17 @@ def certain(labels: Int[Tensor, " n"], keep: Bool[Tensor, " n"], classes: int) -
     return (F.one_hot(labels, classes) * keep[:, None]).float()
 
 
+def truncated_gaussian(
+    sure: Float[Tensor, " n"], mean: Float[Tensor, ""], variance: Float[Tensor, ""], *, spread: float
+) -> Float[Tensor, " n"]:
+    """Weights of guesses that are so `sure`: 1 from the mean on, below it a Gaussian of `spread` standard deviations.
+
+    Chen et al., SoftMatch, ICLR 2023, eq. 8, with lambda_max = 1. https://arxiv.org/abs/2301.10921
+    """
+    below = (mean - sure).clamp_min(0)
+    return torch.exp(-0.5 * below.square() / (spread**2 * variance).clamp_min(torch.finfo(variance.dtype).tiny))
+
+
 def sharpened(target: Float[Tensor, "n c"], temperature: float) -> Float[Tensor, "n c"]:
     """Distributions to the power of 1 / temperature, rows scaled to one again; rows of zeros stay.
 

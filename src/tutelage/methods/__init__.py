@@ -49,6 +49,7 @@ from tutelage.methods.ruder_adapt import RuderAdapt
 from tutelage.methods.self_kd_nlp import SelfKDNLP
 from tutelage.methods.shrinkteanet import ShrinkTeaNet
 from tutelage.methods.simclr import SimCLR
+from tutelage.methods.softmatch import SoftMatch
 from tutelage.methods.sp import SP
 from tutelage.methods.sskd import SSKD
 from tutelage.methods.supervised import Supervised
@@ -109,6 +110,7 @@ METHODS: dict[str, type[Method]] = {
     "self_kd_nlp": SelfKDNLP,
     "shrinkteanet": ShrinkTeaNet,
     "simclr": SimCLR,
+    "softmatch": SoftMatch,
     "sp": SP,
     "sskd": SSKD,
     "supervised": Supervised,

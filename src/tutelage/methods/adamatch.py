@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tutelage.losses.cutmix import pasted, two_views
+from tutelage.losses.cutmix import two_views
 from tutelage.losses.ramps import cosine_ramp
 from tutelage.losses.targets import aligned, certain, sharpened
-from tutelage.methods.method import Clock, Method, answers, check
+from tutelage.methods.method import Clock, Method, check, guessed
 from tutelage.types import Batch, Losses, Nets, Network, Sizes
 
 
@@ -36,21 +36,17 @@ class AdaMatch(Method):
         return Memory(sizes)
 
     def loss(self, nets: Nets, batch: Batch) -> Losses:
-        memory, (weak, strong, labels), pool = nets.extra, batch.labeled, batch.unlabeled
+        memory, labels, pool = nets.extra, batch.labeled.labels, batch.unlabeled
         assert isinstance(memory, Memory)
-        with torch.no_grad():  # normalised by its own batch, in train mode, and first: see fixmatch.py
-            guess = answers(nets.student, pool.weak, instead=weak).softmax(-1)
-        mine, seen = (pasted(images, chance=self.cutmix) for images in (strong, pool.strong))
-        logits = nets.student(torch.cat([mine.images, weak, seen.images])).logits  # batch norm over all three
-        on_strong, on_weak, noisy = logits.split([len(labels), len(labels), len(pool.strong)])
-        sure_of = on_weak.detach().softmax(-1)
+        guess, weak, strong, noisy, mine, seen = guessed(nets.student, batch, cutmix=self.cutmix)
+        sure_of = weak.detach().softmax(-1)
         memory.see(sure_of, guess, self.decay)
         top, label = aligned(guess, memory.labeled, memory.unlabeled).max(-1)
-        sure = certain(label, top >= self.confidence * sure_of.amax(-1).mean(), logits.shape[-1])
+        sure = certain(label, top >= self.confidence * sure_of.amax(-1).mean(), guess.shape[-1])
         written = sharpened(pool.target, self.sharpen) * pool.weight[:, None]
         scale = self.unsupervised * self.weight * cosine_ramp(memory.clock.progress(self.ramp))
         return {
-            "task": two_views(on_weak, on_strong, labels, mine, share=self.strong),
+            "task": two_views(weak, strong, labels, mine, share=self.strong),
             "consistency": scale * seen.loss(noisy, sure),
             "pseudo": self.unsupervised * self.pseudo * seen.loss(noisy, written),
         }

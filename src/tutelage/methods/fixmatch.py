@@ -3,13 +3,12 @@ https://arxiv.org/abs/2001.07685"""
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
-from tutelage.losses.cutmix import pasted, two_views
+from tutelage.losses.cutmix import two_views
 from tutelage.losses.ramps import cosine_ramp
 from tutelage.losses.targets import certain
-from tutelage.methods.method import Clock, Method, answers, check
+from tutelage.methods.method import Clock, Method, check, guessed
 from tutelage.types import Batch, Losses, Nets, Network, Sizes
 
 
@@ -33,20 +32,14 @@ class FixMatch(Method):
         return Clock(sizes.steps)
 
     def loss(self, nets: Nets, batch: Batch) -> Losses:
-        clock, (weak, strong, labels), pool = nets.extra, batch.labeled, batch.unlabeled
+        clock, labels, pool = nets.extra, batch.labeled.labels, batch.unlabeled
         assert isinstance(clock, Clock)
-        # The weak pool view is a target only, so it runs without a graph, apart from the rest (the paper: all in one
-        # forward). Still in train mode: normalised by the statistics of its own batch, which enter the running ones.
-        # First, so that no buffer moves between the forward that has a graph and its backward.
-        with torch.no_grad():
-            top, guess = answers(nets.student, pool.weak, instead=weak).softmax(-1).max(-1)
-        mine, seen = (pasted(images, chance=self.cutmix) for images in (strong, pool.strong))
-        logits = nets.student(torch.cat([mine.images, weak, seen.images])).logits  # batch norm over all three
-        on_strong, on_weak, noisy = logits.split([len(labels), len(labels), len(pool.strong)])
-        sure = certain(guess, top >= self.confidence, logits.shape[-1])
+        guess, weak, strong, noisy, mine, seen = guessed(nets.student, batch, cutmix=self.cutmix)
+        top, label = guess.max(-1)
+        sure = certain(label, top >= self.confidence, guess.shape[-1])
         scale = self.unsupervised * self.weight * cosine_ramp(clock.progress(self.ramp))
         return {
-            "task": two_views(on_weak, on_strong, labels, mine, share=self.strong),
+            "task": two_views(weak, strong, labels, mine, share=self.strong),
             "consistency": scale * seen.loss(noisy, sure),
             "pseudo": self.unsupervised * self.pseudo * seen.loss(noisy, pool.target * pool.weight[:, None]),
         }

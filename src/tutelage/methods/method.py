@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args, get_origin
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast, get_args, get_origin
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tutelage.losses.cutmix import Pasted, pasted
 from tutelage.models.tokens import Ask
 from tutelage.multi_types import Multi, MultiBatch, MultiNets
 from tutelage.types import (
@@ -122,6 +123,33 @@ def answers(
     So every process makes the same calls, and networks that cannot take an empty batch (ViT) never see one.
     """
     return net(images if len(images) else instead).logits[: len(images)]
+
+
+class Guessed(NamedTuple):
+    """What a network says of labelled images, of the pool's strong views, and, as a target, of its weak ones."""
+
+    guess: Float[Tensor, "u c"]  # probabilities, without a graph
+    weak: Float[Tensor, "n c"]
+    strong: Float[Tensor, "n c"]
+    noisy: Float[Tensor, "u c"]
+    mine: Pasted  # the strong views that were answered
+    seen: Pasted
+
+
+def guessed(net: Network, batch: Batch, *, cutmix: float) -> Guessed:
+    """Both views of both sets, with parts of others in a share `cutmix` of the strong ones, in two forwards.
+
+    The weak pool view is a target only, so it runs without a graph, apart from the rest (FixMatch: all in one forward).
+    Still in train mode: normalised by the statistics of its own batch, which enter the running ones. First, so that no
+    buffer moves between the forward that has a graph and its backward.
+    """
+    (weak, strong, labels), pool = batch.labeled, batch.unlabeled
+    with torch.no_grad():
+        guess = answers(net, pool.weak, instead=weak).softmax(-1)
+    mine, seen = (pasted(images, chance=cutmix) for images in (strong, pool.strong))
+    logits = net(torch.cat([mine.images, weak, seen.images])).logits  # batch norm over all three
+    on_strong, on_weak, noisy = logits.split([len(labels), len(labels), len(pool.strong)])
+    return Guessed(guess, on_weak, on_strong, noisy, mine, seen)
 
 
 def look(net: Network, images: Float[Tensor, "n 3 h w"], ask: Ask) -> tuple[Outputs, Tokens]:
