@@ -119,8 +119,7 @@ def apart(work: Work) -> Pace:
 
 
 def _begin(parent: int, way: str) -> None:
-    """Processes that make batches start as a stage's do; those of a spawned process would each load torch anew, and
-    take nothing that cannot be pickled, as views of scenes cannot."""
+    """Processes that make batches start as a stage's do; those of a spawned process would each load torch anew."""
     set_start_method(way, force=True)
     end_with(parent)
 

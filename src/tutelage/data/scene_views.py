@@ -94,28 +94,37 @@ def as_it_is(image: UInt8[np.ndarray, "s s 3"], places: Float[Tensor, "k 4"], ke
 
 
 def _view(views: SceneViews, size: int, *, strong: bool) -> SceneView:
-    noise = albumentations().Compose(_noise(views)) if strong else None
     cv2.setNumThreads(0)  # threads inside a loader's process only fight with the training
+    return _View(views, size, strong, albumentations().Compose(_noise(views)) if strong else None)
 
-    def view(image: UInt8[np.ndarray, "s s 3"], places: Float[Tensor, "k 4"], key: Sequence[int]) -> Seen:
+
+@dataclass(frozen=True)
+class _View:
+    """A view that a loader's process can be sent, where processes are not forked."""
+
+    views: SceneViews
+    size: int
+    strong: bool
+    noise: Any
+
+    def __call__(self, image: UInt8[np.ndarray, "s s 3"], places: Float[Tensor, "k 4"], key: Sequence[int]) -> Seen:
         """The same image, boxes and key give the same view, in whatever process and order."""
-        matrix = _drawn(views, size, np.random.default_rng((*key, 0)), geometry=strong and views.geometry)
-        seen, clear = _warped(image, matrix, size)
+        geometry = self.strong and self.views.geometry
+        matrix = _drawn(self.views, self.size, np.random.default_rng((*key, 0)), geometry=geometry)
+        seen, clear = _warped(image, matrix, self.size)
         left = np.ones_like(clear)
-        if noise is not None:
-            reseed(noise, (*key, 1))
-            noisy = noise(image=seen, mask=left)
+        if self.noise is not None:
+            reseed(self.noise, (*key, 1))
+            noisy = self.noise(image=seen, mask=left)
             seen, left = noisy["image"], noisy["mask"]
         if len(places):
-            there, share = moved(places, matrix.to(places.dtype), size)
+            there, share = moved(places, matrix.to(places.dtype), self.size)
             share = share * _left(left, there)
             kept = large_enough(there).nonzero()[:, 0]
             there, share = there[kept], share[kept]
         else:  # as on most images of other tasks: not worth a dozen calls
             there, kept, share = places, torch.zeros(0, dtype=torch.int64), places.new_zeros(0)
         return Seen(seen, there, kept, share, matrix, torch.from_numpy((left & clear).astype(bool)))
-
-    return view
 
 
 def _drawn(views: SceneViews, size: int, random: np.random.Generator, *, geometry: bool) -> Float[Tensor, "2 3"]:

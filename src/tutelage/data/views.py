@@ -50,7 +50,7 @@ class Views:
 def weak(views: Views, size: int) -> View:
     """Flip, turn by quarters, shift."""
     A = albumentations()
-    return _seeded(A.Compose(_flip_and_shift(views, size)))
+    return _Seeded(A.Compose(_flip_and_shift(views, size)))
 
 
 def strong(views: Views, size: int) -> View:
@@ -69,7 +69,7 @@ def strong(views: Views, size: int) -> View:
                 num_holes_range=(1, 1), hole_height_range=side, hole_width_range=side, fill=0, p=views.cutout_chance
             )
         )
-    return _seeded(A.Compose(steps))
+    return _Seeded(A.Compose(steps))
 
 
 def _flip_and_shift(views: Views, size: int) -> list[Any]:
@@ -121,14 +121,17 @@ def albumentations() -> ModuleType:
     return module
 
 
-def _seeded(transform: Any) -> View:
-    def view(image: UInt8[np.ndarray, "h w 3"], key: Sequence[int]) -> UInt8[np.ndarray, "h w 3"]:
-        """The same image and key give the same view, in whatever process and order."""
-        reseed(transform, key)
-        seen: np.ndarray = transform(image=image)["image"]
-        return seen
+@dataclass(frozen=True)
+class _Seeded:
+    """A view that a loader's process can be sent, where processes are not forked."""
 
-    return view
+    transform: Any
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"], key: Sequence[int]) -> UInt8[np.ndarray, "h w 3"]:
+        """The same image and key give the same view, in whatever process and order."""
+        reseed(self.transform, key)
+        seen: np.ndarray = self.transform(image=image)["image"]
+        return seen
 
 
 def reseed(transform: Any, key: Sequence[int]) -> None:
