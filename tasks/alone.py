@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+
 from tasks.params import Params
-from tasks.training import NOTE, every_label, run
+from tasks.training import NOTE, Job, every_label, run
 from tutelage.data.manifest import read_split
 from tutelage.types import BadInput
 
@@ -14,13 +16,17 @@ def alone(split: Path, doctor: Path, *, params: Params, out: Path) -> Path:
 
     `doctor` is only waited for. The large teacher may learn from the pool too, where its method does.
     """
-    if out.name == "teacher":
-        train, network = params.compress.teacher, params.resized(params.compress.network, "compress.network")
-    elif out.name == "baseline":
-        last = params.compress.chain[params.compress.last].network
-        train, network = params.compress.baseline, params.resized(last, "compress.chain")
-    else:
+    if out.name not in ("teacher", "baseline"):
         raise BadInput(f"{out} does not say which network it is: write work/compress/teacher or work/compress/baseline")
     table = read_split(split)
-    job = every_label(f"alone@{out.name}", train, network, table)
-    return run(job, table, params, out, notes={NOTE: ["labelled", "holdout"]})
+    return run(alone_job(out.name, table, params), table, params, out, notes={NOTE: ["labelled", "holdout"]})
+
+
+def alone_job(name: str, table: pa.Table, params: Params) -> Job:
+    """What `teacher` or `baseline` is trained on."""
+    wanted = params.compress
+    if name == "teacher":
+        train, network = wanted.teacher, params.resized(wanted.network, "compress.network")
+    else:
+        train, network = wanted.baseline, params.resized(wanted.chain[wanted.last].network, "compress.chain")
+    return every_label(f"alone@{name}", train, network, table)

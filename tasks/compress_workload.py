@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from tasks.alone import alone_job
 from tasks.params import Params
 from tasks.training import every_label
 from tasks.workload import Stages, Work, World, after, nothing, tested, training
@@ -15,14 +16,11 @@ RUNTIMES = 4  # that export asks about the test: PyTorch and three ONNX files
 
 
 def _alone(world: World, key: str) -> list[Work]:
-    large, params = key == "teacher", world.params
-    train, network = (params.compress.teacher, _large(params)) if large else (params.compress.baseline, _link(params))
-    job = every_label(f"alone@{key}", train, network, world.table)
-    return training(world, job, f"compress.{key}")
+    return training(world, alone_job(key, world.table, world.params), f"compress.{key}")
 
 
 def _compact(world: World, key: str) -> list[Work]:
-    """Nothing of a link with `learn`: its loop has steps of its own kind."""
+    """Raises BadInput for a link with `learn`: its loop has steps of its own kind."""
     link, train = world.params.compress.chain[int(key)], world.params.compress.student
     if link.learn is not None:
         name = type(link.learn).__name__
@@ -46,10 +44,6 @@ STAGES: Stages = {
 }  # fmt: skip
 
 
-def _large(params: Params) -> NetworkSpec:
-    return params.resized(params.compress.network, "compress.network")
-
-
 def _link(params: Params, number: int | None = None) -> NetworkSpec:
     """The student of a link, the last one unless said otherwise."""
     number = number or params.compress.last
@@ -63,7 +57,7 @@ def _taught_by(params: Params, number: int) -> NetworkSpec:
     teacher = params.compress.chain[1].teacher
     if (Path(teacher) / "model.safetensors").exists():
         return load_model(Path(teacher) / "model.safetensors")[1].spec
-    known = {LARGE: _large(params), LAST: after(params, params.last)}
+    known = {LARGE: params.resized(params.compress.network, "compress.network"), LAST: after(params, params.last)}
     if teacher not in known:
         raise BadInput(
             f"compress.chain.1.teacher is {teacher}, which is not there, so what it takes is not known. Make it, or "

@@ -8,6 +8,7 @@ import pyarrow as pa
 from tasks.pictures import contact_sheet
 from tasks.training import rows_of
 from tutelage.data.images import Images
+from tutelage.data.manifest import classes_by_id
 from tutelage.data.pseudo_labels import foreign
 
 _PIXELS = 96  # side of a thumbnail at most; small images keep their size
@@ -45,7 +46,7 @@ class Pool:
     @classmethod
     def of(cls, split: pa.Table, truth: dict[str, int], classes: list[str]) -> "Pool":
         table = split.take(pa.array(rows_of(split, "pool")))
-        known = np.array([truth.get(name, -1) for name in table["id"].to_pylist()], np.int64)
+        known = classes_by_id(table, truth)
         side = int(np.median(table["width"].to_numpy())) if table.num_rows else _PIXELS
         return cls(table, known, classes, min(side, _PIXELS))
 

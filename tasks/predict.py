@@ -189,8 +189,8 @@ def _kept(
     """The cells of those columns for some images, which `told` hears of: as pseudo_label decides."""
     if rules is None:
         return [[]] * len(label)
-    inside = rules.border.inside(rules.border.distance(embedded))
-    sure = inside & (score >= rules.limit(label))
+    distance = rules.border.distance(embedded)
+    inside, sure = rules.border.inside(distance), rules.kept(label, score, distance)
     told.sure = (told.sure or 0) + int(sure.sum())
     rows = [["yes", classes[c]] if yes else ["no", ""] for c, yes in zip(label, sure, strict=True)]
     if rules.border.known is None:

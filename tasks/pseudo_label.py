@@ -39,7 +39,7 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
     network, card = load_model(teacher / "model.safetensors")
     rules = rules_of(teacher, card, calibration)
     pool = rows_of(table, "pool")
-    scratch = UNFINISHED / _fingerprint(table, rules, params)
+    scratch = UNFINISHED / _fingerprint(table, calibration, params)
     scratch.mkdir(parents=True, exist_ok=True)
     # Every image is read once, so keeping it would only make memory grow with the pool.
     images = Images.open(table, card.image_size, cache_bytes=0)
@@ -90,9 +90,7 @@ def _table(names: pa.Array, told: Said, rules: Rules, settings: PseudoLabel, num
     said, distance = told
     inside, probabilities = rules.border.inside(distance), rules.soft(said)
     label, sure = probabilities.argmax(1), probabilities.max(1)
-    limits = rules.limit(label)
-    closed = np.isinf(limits)
-    kept = inside & (sure >= limits)
+    closed, kept = np.isinf(rules.limit(label)), rules.kept(label, sure, distance)
     top = np.argsort(-probabilities, axis=1, kind="stable")[:, : settings.top_k]
     rows = len(names)
     columns = {
@@ -114,7 +112,8 @@ def _table(names: pa.Array, told: Said, rules: Rules, settings: PseudoLabel, num
     return pa.table(columns, schema=SCHEMA)
 
 
-def _fingerprint(table: pa.Table, rules: Rules, params: Params) -> str:
-    digest = hashlib.sha256(f"{rules.digest} {params.pseudo_label} {params.compute}".encode())
+def _fingerprint(table: pa.Table, calibration: Path, params: Params) -> str:
+    digest = hashlib.sha256(f"{params.pseudo_label} {params.compute}".encode())
+    digest.update((calibration / "calibration.json").read_bytes())  # names the model, and what lies beside it
     digest.update(digest_of(table))
     return digest.hexdigest()[:16]

@@ -1,7 +1,6 @@
 """What a calibration says of a model's answers, for whoever asks the model: which views, what a score is worth, from
 which one on a label is kept, and what is of none of the classes."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +43,10 @@ class Rules:
         limits: np.ndarray = np.array(self.limits)[label]
         return limits
 
-    @property
-    def digest(self) -> str:
-        """A name that no other rules share."""
-        told = [getattr(self, name) for name in ("teacher", "temperature", "alignment", "limits", "views", "flip")]
-        return hashlib.sha256(f"{told} {self.border.limit} {self.border.digest}".encode()).hexdigest()
+    def kept(self, label: np.ndarray, score: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        """Which labels, so sure and so far from the labelled images, are kept [n]."""
+        found: np.ndarray = self.border.inside(distance) & (score >= self.limit(label))
+        return found
 
 
 def rules_of(model: Path, card: Card, calibration: Path) -> Rules:

@@ -15,7 +15,7 @@ from tasks.fair import uneven
 from tasks.io import read_json
 from tasks.params import Params
 from tutelage.data.groups import units_of
-from tutelage.data.manifest import read_truth
+from tutelage.data.manifest import classes_by_id, read_truth
 from tutelage.data.pseudo_labels import foreign, read_table
 from tutelage.metrics.comparison import Interval, accuracy_interval
 from tutelage.types import BadInput
@@ -209,7 +209,7 @@ def read_opinions(path: Path) -> dict[str, int]:
 def count_labels(labels: pa.Table, rules: list[dict[str, Any]], truth: dict[str, int]) -> list[ClassLabels]:
     """Yield and, where the truth is known, precision of each class's pseudo-labels."""
     label, kept = labels["label"].to_numpy(), labels["kept"].to_numpy()
-    known = np.array([truth.get(name, -1) for name in labels["id"].to_pylist()], np.int64)
+    known = classes_by_id(labels, truth)
     counted = []
     for place, rule in enumerate(rules):
         mine = label == place
@@ -223,7 +223,7 @@ def count_labels(labels: pa.Table, rules: list[dict[str, Any]], truth: dict[str,
 def changes_of(before: pa.Table, now: pa.Table, truth: dict[str, int]) -> Changes:
     """Which labels (id, label, kept) came and went; both tables are of the pool, in its order."""
     label, kept = ([table[name].to_numpy() for table in (before, now)] for name in ("label", "kept"))
-    known = np.array([truth.get(name, -1) for name in now["id"].to_pylist()], np.int64)
+    known = classes_by_id(now, truth)
 
     def some(places: np.ndarray, named: np.ndarray) -> Some:
         checked = places & (known >= 0)

@@ -4,8 +4,10 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Int
 
 from tutelage.types import BadInput
 
@@ -78,6 +80,11 @@ def read_truth(folder: Path) -> dict[str, int]:
     """Hidden labels of the pool, by id. For the oracle and the report alone. Raises BadInput."""
     table = _read(folder / "truth.parquet", TRUTH, "split")
     return dict(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True))
+
+
+def classes_by_id(table: pa.Table, truth: dict[str, int]) -> Int[np.ndarray, " n"]:
+    """The hidden class of each row with an `id`, -1 where it is not known."""
+    return np.array([truth.get(name, -1) for name in table["id"].to_pylist()], np.int64)
 
 
 def _write(path: Path, table: pa.Table, schema: pa.Schema) -> None:
