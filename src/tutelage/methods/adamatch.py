@@ -51,10 +51,6 @@ class AdaMatch(Method):
             "pseudo": self.unsupervised * self.pseudo * seen.loss(noisy, written),
         }
 
-    def after_step(self, nets: Nets, step: int) -> None:
-        assert isinstance(nets.extra, Memory)
-        nets.extra.clock.tick(step)
-
 
 class Memory(nn.Module):
     """How often each class is predicted on labelled images and on the pool [c], and how far the run is."""

@@ -69,8 +69,8 @@ class AMTMLKD(Method):
         return squared_rows(F.normalize(ours.flatten(1)), F.normalize(theirs.flatten(1)))
 
     def after_step(self, nets: Nets, step: int) -> None:
+        super().after_step(nets, step)
         assert isinstance(nets.extra, Paced)
         assert isinstance(nets.extra.net, Hearing)
-        nets.extra.clock.tick(step)
         if step <= self.first * nets.extra.clock.steps:
             nets.extra.net.keep()

@@ -48,8 +48,8 @@ class FactorTransfer(Method):
         }
 
     def after_step(self, nets: Nets, step: int) -> None:
+        super().after_step(nets, step)
         assert isinstance(nets.extra, Paced)
-        nets.extra.clock.tick(step)
         if step <= self.first * nets.extra.clock.steps:
             assert isinstance(nets.extra.net, Factors)
             nets.extra.net.freeze()

@@ -43,7 +43,3 @@ class FixMatch(Method):
             "consistency": scale * seen.loss(noisy, sure),
             "pseudo": self.unsupervised * self.pseudo * seen.loss(noisy, pool.target * pool.weight[:, None]),
         }
-
-    def after_step(self, nets: Nets, step: int) -> None:
-        assert isinstance(nets.extra, Clock)
-        nets.extra.tick(step)

@@ -53,6 +53,5 @@ class MeanTeacher(Method):
         }
 
     def after_step(self, nets: Nets, step: int) -> None:
+        super().after_step(nets, step)
         average_into(nets.teacher, nets.student, decay=min(self.decay, 1 - 1 / (step + 1)))
-        assert isinstance(nets.extra, Clock)
-        nets.extra.tick(step)

@@ -50,10 +50,13 @@ class Verbs(ABC, Generic[Net, Together, Fed]):
         """The weighted terms of one step, by name. The engine adds them up. May write buffers of `extra`."""
 
     def after_step(self, nets: Together, step: int) -> None:
-        """What moves without a gradient. Teachers stay as they are unless a method says otherwise.
+        """What moves without a gradient: clocks. Teachers stay as they are unless a method says otherwise.
 
         `step` counts the optimizer steps of the whole run from 1, also where the run was cut off and continued.
         """
+        for part in nets.extra.modules():
+            if isinstance(part, Clock):
+                part.tick(step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +68,6 @@ class Method(Verbs[Network, Nets, Batch]):
     def kept(self, net: Network) -> Network:
         """What of the network that was trained is judged and stored in the end: all of it, as it is."""
         return net
-
-    def after_step(self, nets: Nets, step: int) -> None:
-        if isinstance(nets.extra, Paced):
-            nets.extra.clock.tick(step)
 
 
 class Clock(nn.Module):

@@ -47,9 +47,9 @@ class MobileID(Method):
         }
 
     def after_step(self, nets: Nets, step: int) -> None:
+        super().after_step(nets, step)
         neurons = nets.extra
         assert isinstance(neurons, Neurons)
-        neurons.clock.tick(step)
         if step >= max(1, round(self.first * neurons.clock.steps)) and not neurons.decided:  # that step may be skipped
             neurons.decided.fill_(True)
             seen, most = neurons.seen, max(1, round(self.most * len(neurons.kept)))

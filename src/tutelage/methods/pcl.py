@@ -55,9 +55,9 @@ class PCL(Method):
         }
 
     def after_step(self, nets: Nets, step: int) -> None:
+        super().after_step(nets, step)
         assert isinstance(nets.extra, Paced)
         assert isinstance(nets.extra.net, Collaborating)
-        nets.extra.clock.tick(step)
         decay = min(self.decay, 1 - 1 / (step + 1))
         average_into(nets.teacher, nets.student, decay=decay)
         average_into(nets.extra.net.mean, nets.extra.net.branches, decay=decay)

@@ -47,9 +47,9 @@ class SelfKDNLP(Method):
         }
 
     def after_step(self, nets: Nets, step: int) -> None:
+        super().after_step(nets, step)
         assert isinstance(nets.extra, Rows)
         nets.extra.see(nets.student)
-        nets.extra.clock.tick(step)
 
 
 class Rows(nn.Module):

@@ -47,10 +47,6 @@ class SoftMatch(Method):
             "pseudo": self.unsupervised * self.pseudo * seen.loss(noisy, pool.target * pool.weight[:, None]),
         }
 
-    def after_step(self, nets: Nets, step: int) -> None:
-        assert isinstance(nets.extra, Memory)
-        nets.extra.clock.tick(step)
-
 
 class Memory(nn.Module):
     """How sure guesses on the pool are, as mean and variance, and how often each class is guessed [c]."""

@@ -72,8 +72,8 @@ class SSKD(Method):
         return weighted_mean(self.similar_temperature**2 * kl_rows(*rows), kept * trust.repeat(3))
 
     def after_step(self, nets: Nets, step: int) -> None:
+        super().after_step(nets, step)
         assert isinstance(nets.extra, Paced)
         assert isinstance(nets.extra.net, Pretext)
-        nets.extra.clock.tick(step)
         if step <= self.first * nets.extra.clock.steps:
             nets.extra.net.freeze()

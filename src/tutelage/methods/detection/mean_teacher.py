@@ -53,6 +53,5 @@ class MeanTeacher(DetectionMethod):
         return task | of_the_pool(pseudo, self.unsupervised * self.pseudo) | consistency
 
     def after_step(self, nets: DetectorNets, step: int) -> None:
+        super().after_step(nets, step)
         average_into(nets.teacher, nets.student, decay=min(self.decay, 1 - 1 / (step + 1)))
-        assert isinstance(nets.extra, Clock)
-        nets.extra.tick(step)

@@ -74,7 +74,7 @@ class UnbiasedTeacher(DetectionMethod):
         return to_strong(boxes, batch.pool)
 
     def after_step(self, nets: DetectorNets, step: int) -> None:
+        super().after_step(nets, step)
         assert isinstance(nets.extra, Counts)
         burning = step <= self.burn_in * nets.extra.steps
         average_into(nets.teacher, nets.student, decay=0.0 if burning else self.decay)
-        nets.extra.tick(step)

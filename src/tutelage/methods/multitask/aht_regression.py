@@ -52,10 +52,6 @@ class AHTRegression(MultiMethod):
             "hint": (1 - second) * weighted_mean(trust * hints, said.seen),
         }
 
-    def after_step(self, nets: MultiNets, step: int) -> None:
-        assert isinstance(nets.extra, Hints)
-        nets.extra.clock.tick(step)
-
 
 class Hints(nn.Module):
     """The student's pyramid at the teacher's channels, the teacher's worth, and how far the run is."""
