@@ -14,7 +14,15 @@ from tasks.text import percent, table
 from tasks.training import check_unlearned, labels_of, rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_split
-from tutelage.metrics.calibration import Threshold, aligned, alignment, calibrated, fit_temperature, thresholds
+from tutelage.metrics.calibration import (
+    Threshold,
+    aligned,
+    alignment,
+    calibrated,
+    cautious_temperature,
+    fit_temperature,
+    thresholds,
+)
 from tutelage.metrics.classification import expected_calibration_error, reliability
 from tutelage.metrics.out_of_distribution import limit
 from tutelage.models.files import load_model
@@ -42,26 +50,21 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     rows = rows_of(table, "holdout")
     logits, labels = read(rows), labels_of(table, rows)
     temperature = fit_temperature(logits, labels)
+    cautious = cautious_temperature(logits, labels, temperature, wanted.confidence)
     probe = np.sort(np.random.default_rng(params.seed).permutation(rows_of(table, "pool"))[: wanted.probe])
     border: dict[str, Any] | None = None
     beside: dict[str, bytes] = {}
     if wanted.in_distribution is not None:
         border, inside, beside = _border(Familiar.of(table, network, images, params), rows, probe)
         probe = probe[inside]
-    unseen = calibrated(read(probe), temperature)
-    factors = alignment(unseen, _class_shares(table, len(card.classes))) if labelling.align else None
+    said, shares = read(probe), _class_shares(table, len(card.classes)) if labelling.align else None
+    (unseen, factors), (least, _) = (_balanced(said, t, shares) for t in (temperature, cautious))
     before, after = calibrated(logits, 1.0), calibrated(logits, temperature)
-    if factors is not None:
-        after, unseen = aligned(after, factors), aligned(unseen, factors)
+    after = after if factors is None else aligned(after, factors)
     rules = thresholds(
-        after,
-        labels,
-        unseen,
-        target=wanted.target_precision,
-        confidence=wanted.confidence,
-        floor=wanted.floor,
-        cap=wanted.cap,
-    )
+        after, labels, unseen, least, target=wanted.target_precision, confidence=wanted.confidence,
+        floor=wanted.floor, cap=wanted.cap,
+    )  # fmt: skip
     share = 1.0 if border is None else 1 - border["expected_share"]
     classes = [
         {"name": name, **asdict(rule), "expected_yield": share * _expected_yield(unseen, place, rule)}
@@ -75,6 +78,7 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
         "target_precision": wanted.target_precision,
         "confidence": wanted.confidence,
         "temperature": temperature,
+        "cautious_temperature": cautious,
         "alignment": None if factors is None else factors.tolist(),
         "classes": classes,
         "out_of_distribution": border,
@@ -106,6 +110,16 @@ def _border(
     return {**about, "expected_share": share}, inside, {FILE: content}
 
 
+def _balanced(said: np.ndarray, temperature: float, shares: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Logits as probabilities with classes as frequent as `shares` says, and the factors that do that; None: as they
+    are."""
+    found = calibrated(said, temperature)
+    if shares is None:
+        return found, None
+    factors = alignment(found, shares)
+    return aligned(found, factors), factors
+
+
 def _class_shares(table: pa.Table, classes: int) -> np.ndarray:
     """How often each class is among all given labels [c]."""
     given = np.concatenate([labels_of(table, rows_of(table, role)) for role in ("labelled", "holdout")])
@@ -134,8 +148,9 @@ def _foreign(border: dict[str, Any] | None) -> list[str]:
 def _markdown(content: dict[str, Any], samples: int) -> str:
     expected = sum(row["expected_yield"] for row in content["classes"])
     fitted = (
-        f"Temperature {content['temperature']:.3f} from {samples} hold-out images; expected calibration error "
-        f"{content['ece_before']:.3f} before, {content['ece_after']:.3f} after."
+        f"Temperature {content['temperature']:.3f} from {samples} hold-out images, which do not rule out "
+        f"{content['cautious_temperature']:.3f}: by that a class without evidence of its own must promise. Expected "
+        f"calibration error {content['ece_before']:.3f} before, {content['ece_after']:.3f} after."
         if samples
         else "There is no hold-out, so the temperature is 1 and the calibration error is not known."
     )

@@ -9,6 +9,7 @@ from tutelage.metrics.calibration import (
     aligned,
     alignment,
     calibrated,
+    cautious_temperature,
     fit_temperature,
     lowest_threshold,
     precision_bound,
@@ -51,6 +52,25 @@ def test_temperature_undoes_a_known_scaling(seeded_numpy):
     assert fit_temperature(np.zeros((0, 5)), np.zeros(0, np.int64)) == 1.0
 
 
+def test_the_cautious_temperature_by_hand():
+    # Odds of e: of n samples, k wrong, b = 1 / T has the log-likelihood (n - k) log s(b) + k log s(-b), s the logistic
+    # function; the fitted b has s(b) = (n - k) / n. z of a confidence of 0.9 is 1.2816.
+    logits, labels = np.array([[1.0, 0.0]] * 40), np.array([0] * 32 + [1] * 8)
+    fitted = fit_temperature(logits, labels)
+    assert fitted == pytest.approx(1 / math.log(4), rel=1e-3)
+
+    def surprise(temperature):
+        return 32 * math.log1p(math.exp(-1 / temperature)) + 8 * math.log1p(math.exp(1 / temperature))
+
+    cautious = cautious_temperature(logits, labels, fitted, 0.9)
+    assert cautious > fitted
+    assert surprise(cautious) - surprise(fitted) == pytest.approx(1.2816**2 / 2, rel=1e-3)
+    assert cautious_temperature(logits, labels, fitted, 0.5) == pytest.approx(fitted)  # as likely as not
+    many = cautious_temperature(np.tile(logits, (2500, 1)), np.tile(labels, 2500), fitted, 0.9)
+    assert fitted < many < 1.01 * fitted
+    assert cautious_temperature(NONE, np.zeros(0, np.int64), 1.0, 0.9) == 20.0  # nothing refutes any
+
+
 def test_a_holdout_without_a_mistake_makes_no_score_surer():
     assert fit_temperature(np.array([[3.0, 0.0], [0.0, 1.0]]), np.array([0, 1])) == 1.0
     assert fit_temperature(np.array([[9.0, 0.0], [0.0, 9.0]] * 9), np.array([0, 1] * 8 + [0, 0])) != 1.0
@@ -61,7 +81,7 @@ def test_what_is_no_number_or_no_share_is_refused():
         fit_temperature(np.array([[0.0, math.nan]]), np.array([0]))
     for wrong in ({"target": 1.0}, {"target": math.nan}, {"confidence": 0.0}):
         with pytest.raises(BadInput, match="both are between 0 and 1"):
-            thresholds(NONE, np.zeros(0, np.int64), NONE, **LIMITS | wrong)
+            thresholds(NONE, np.zeros(0, np.int64), NONE, NONE, **LIMITS | wrong)
 
 
 def test_temperature_never_changes_the_answer(seeded_numpy):
@@ -94,7 +114,7 @@ def test_lowest_threshold_by_hand():
 
 def test_no_score_proves_nothing():
     assert lowest_threshold(np.zeros(0, np.float32), np.zeros(0, bool), **PROOF) is None
-    assert [one.evidence for one in thresholds(NONE, np.zeros(0, np.int64), NONE, **LIMITS)] == ["none", "none"]
+    assert [one.evidence for one in thresholds(NONE, np.zeros(0, np.int64), NONE, NONE, **LIMITS)] == ["none", "none"]
 
 
 def test_equal_scores_are_kept_or_left_together():
@@ -112,7 +132,7 @@ def test_a_hard_class_is_not_vouched_for_by_easy_ones():
     # Class 0: 40 of 40 right. Class 1: four images, the surest of them wrong.
     probabilities = np.array([[0.9, 0.1]] * 40 + [[0.05, 0.95], [0.3, 0.7], [0.2, 0.8], [0.4, 0.6]], np.float32)
     labels = np.array([0] * 40 + [0, 1, 1, 1])
-    easy, hard = thresholds(probabilities, labels, NONE, **LIMITS)
+    easy, hard = thresholds(probabilities, labels, NONE, NONE, **LIMITS)
     assert (easy.evidence, easy.kept, easy.correct) == ("class", 40, 40)
     assert hard.evidence == "pooled"
     assert hard.threshold > 0.95
@@ -121,9 +141,16 @@ def test_a_hard_class_is_not_vouched_for_by_easy_ones():
 
 def test_promise_by_hand():
     scores = np.array([0.7, 0.99, 0.91, 0.95])
-    assert promised_threshold(scores, 0.95) == 0.91  # 0.99, 0.95 and 0.91 average 0.95; with 0.7 they do not
-    assert promised_threshold(scores, 0.999) > 1
-    assert promised_threshold(np.zeros(0), 0.9) > 1
+    assert promised_threshold(scores, scores, 0.95) == 0.91  # 0.99, 0.95 and 0.91 average 0.95; with 0.7 they do not
+    assert promised_threshold(scores, scores - 0.02, 0.95) == 0.95  # the two surest average 0.97, less 0.02
+    assert promised_threshold(scores, scores, 0.999) > 1
+    assert promised_threshold(np.zeros(0), np.zeros(0), 0.9) > 1
+
+
+def test_equal_scores_promise_together():
+    scores = np.array([0.9, 0.99, 0.9, 0.9])
+    assert promised_threshold(scores, scores, 0.94) == 0.99  # one of the three would pass with it, all do not
+    assert promised_threshold(scores, scores, 0.92) == 0.9
 
 
 def test_a_class_of_few_images_must_also_promise_on_the_pool():
@@ -131,21 +158,31 @@ def test_a_class_of_few_images_must_also_promise_on_the_pool():
     probabilities = np.array([[0.97, 0.03]] * 40 + [[0.02, 0.98]] * 3, np.float32)
     labels = np.array([0] * 40 + [1] * 3)
     unseen = np.array([[0.3, 0.7]] * 30 + [[0.01, 0.99]], np.float32)
-    trusting = thresholds(probabilities, labels, NONE, **LIMITS)[1]
-    careful = thresholds(probabilities, labels, unseen, **LIMITS)[1]
+    trusting = thresholds(probabilities, labels, NONE, NONE, **LIMITS)[1]
+    careful = thresholds(probabilities, labels, unseen, unseen, **LIMITS)[1]
     assert trusting.threshold == pytest.approx(0.97)
     assert careful.threshold == pytest.approx(0.99)
 
 
+def test_a_class_of_few_images_promises_by_what_its_scores_are_worth_at_least():
+    probabilities = np.array([[0.97, 0.03]] * 40 + [[0.02, 0.98]] * 3, np.float32)
+    labels = np.array([0] * 40 + [1] * 3)
+    unseen = np.array([[0.02, 0.98]] * 30 + [[0.01, 0.99]] * 10, np.float32)
+    cautious = np.array([[0.1, 0.9]] * 30 + [[0.04, 0.96]] * 10, np.float32)
+    (own, sure), (same, careful) = (thresholds(probabilities, labels, unseen, c, **LIMITS) for c in (unseen, cautious))
+    assert own == same  # evidence of its own is not moved
+    assert (sure.threshold, careful.threshold) == (pytest.approx(0.98), pytest.approx(0.99))
+
+
 def test_a_class_that_cannot_meet_the_target_is_closed():
     probabilities = np.array([[0.9, 0.1]] * 40, np.float32)
-    rule, _ = thresholds(probabilities, np.array([0, 1] * 20), NONE, **LIMITS)
+    rule, _ = thresholds(probabilities, np.array([0, 1] * 20), NONE, NONE, **LIMITS)
     assert rule.threshold is None
     assert rule.evidence == "class"
 
 
 def test_too_little_evidence_leaves_only_the_cap():
-    rules = thresholds(np.array([[0.9, 0.1]] * 5, np.float32), np.zeros(5, np.int64), NONE, **LIMITS)
+    rules = thresholds(np.array([[0.9, 0.1]] * 5, np.float32), np.zeros(5, np.int64), NONE, NONE, **LIMITS)
     assert [(rule.threshold, rule.evidence) for rule in rules] == [(0.995, "none")] * 2
 
 
@@ -153,11 +190,11 @@ def test_the_cap_lowers_nothing_that_the_holdout_showed():
     # Class 0: 30 right answers at 0.999, above as many mistakes at 0.9965, above the cap.
     probabilities = np.array([[0.999, 0.001]] * 30 + [[0.9965, 0.0035]] * 30, np.float32)
     labels = np.array([0] * 30 + [1] * 30)
-    own, empty = thresholds(probabilities, labels, probabilities, **LIMITS)
+    own, empty = thresholds(probabilities, labels, probabilities, probabilities, **LIMITS)
     assert (own.kept, own.correct, own.threshold) == (30, 30, pytest.approx(0.999))
     assert empty.threshold == pytest.approx(0.999)  # that of all, where its own scores promise nothing
     # Of few images: the cap without evidence, but above a mistake that was seen.
-    few = thresholds(probabilities[-3:], labels[-3:], NONE, **LIMITS)
+    few = thresholds(probabilities[-3:], labels[-3:], NONE, NONE, **LIMITS)
     assert [one.threshold > 0.9965 for one in few] == [True, False]
 
 

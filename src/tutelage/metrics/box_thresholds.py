@@ -85,9 +85,9 @@ def thresholds(
     The rule is `calibration.class_thresholds`, a sample being a box. Its bound takes boxes for independent, which those
     of one image are not quite.
     """
-    seen, right = judged(given, found, iou=iou)
+    (seen, right), unseen = judged(given, found, iou=iou), _guesses(pool_found)
     return class_thresholds(
-        seen, right, _guesses(pool_found), number=len(classes),
+        seen, right, unseen, unseen.scores, number=len(classes),
         target=target, confidence=confidence, floor=floor, cap=cap,
     )  # fmt: skip
 

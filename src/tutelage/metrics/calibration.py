@@ -2,18 +2,20 @@
 
 Guo et al., On Calibration of Modern Neural Networks, ICML 2017, sec. 4.2. https://arxiv.org/abs/1706.04599
 Clopper, Pearson, The Use of Confidence or Fiducial Limits, Biometrika 1934.
+Wilks, The Large-Sample Distribution of the Likelihood Ratio, Annals of Mathematical Statistics 1938.
 
 scipy.optimize is imported where it is used, and scipy.stats, which takes longer to load than a small round to label,
 not at all: a quantile of a beta distribution is the inverse of the incomplete beta function.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import betaincinv, log_softmax, softmax
+from scipy.special import betaincinv, log_softmax, ndtri, softmax
 
 from tutelage.types import BadInput
 
@@ -43,13 +45,36 @@ def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " 
         raise BadInput("logits hold NaN: a temperature is fitted to numbers. Look at the network and its images")
     if (logits.argmax(axis=1) == labels).all():
         return 1.0
+    low, high = (math.log(t) for t in TEMPERATURES)
+    return float(math.exp(minimize_scalar(_surprise(logits, labels), bounds=(low, high), method="bounded").x))
+
+
+def cautious_temperature(
+    logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"], temperature: float, confidence: float
+) -> float:
+    """The highest T that the samples do not refute with `confidence`: at which the log-likelihood is at most z^2 / 2
+    below that of the fitted `temperature` (Wilks; one-sided). Of many samples it is that temperature.
+
+    A hundred samples fit a temperature to a fifth or so, and a promise by scores fails where it was too low.
+    """
+    from scipy.optimize import brentq
+
+    allowed, surprise = max(0.0, float(ndtri(confidence))) ** 2 / 2, _surprise(logits, labels)
+    least = math.log(temperature)
+    limit, high = surprise(least) + allowed, math.log(TEMPERATURES[1])
+    if surprise(high) <= limit:
+        return TEMPERATURES[1]
+    return float(math.exp(brentq(lambda log_t: surprise(log_t) - limit, least, high)))
+
+
+def _surprise(logits: np.ndarray, labels: np.ndarray) -> Callable[[float], float]:
+    """The negative log-likelihood of all samples, of the logarithm of a temperature."""
 
     def nll(log_t: float) -> float:
         rows = log_softmax(logits / math.exp(log_t), axis=1)
-        return float(-rows[np.arange(len(labels)), labels].mean())
+        return float(-rows[np.arange(len(labels)), labels].sum())
 
-    low, high = (math.log(t) for t in TEMPERATURES)
-    return float(math.exp(minimize_scalar(nll, bounds=(low, high), method="bounded").x))
+    return nll
 
 
 def calibrated(logits: Float[np.ndarray, "n c"], temperature: float) -> Float[np.ndarray, "n c"]:
@@ -117,13 +142,15 @@ def lowest_threshold(
     return best
 
 
-def promised_threshold(scores: Float[np.ndarray, " n"], target: float) -> float:
-    """The lowest score such that it and all above it average `target`; above 1 where even the highest does not.
+def promised_threshold(scores: Float[np.ndarray, " n"], worth: Float[np.ndarray, " n"], target: float) -> float:
+    """The lowest score such that what it and all above it are `worth` averages `target`; above 1 where none is.
 
-    Calibrated scores promise a precision without a label: their mean.
+    Calibrated scores promise a precision without a label: their mean. `worth` is what they are at least.
     """
-    ordered = np.sort(scores.astype(np.float64))[::-1]
-    enough = np.flatnonzero(np.cumsum(ordered) / np.arange(1, len(ordered) + 1) >= target)
+    order = np.argsort(-scores, kind="stable")
+    ordered, means = scores[order], np.cumsum(worth[order].astype(np.float64)) / np.arange(1, len(scores) + 1)
+    last = np.append(ordered[1:] < ordered[:-1], True)[: len(ordered)]  # equal scores are kept or left together
+    enough = np.flatnonzero(last & (means >= target))
     return float(ordered[enough[-1]]) if len(enough) else 2.0
 
 
@@ -135,26 +162,31 @@ class Guesses(NamedTuple):
 
 
 def thresholds(
-    probabilities: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"], unseen: Float[np.ndarray, "m c"], *,
-    target: float, confidence: float, floor: float, cap: float,
+    probabilities: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"], unseen: Float[np.ndarray, "m c"],
+    cautious: Float[np.ndarray, "m c"], *, target: float, confidence: float, floor: float, cap: float,
 ) -> list[Threshold]:  # fmt: skip
-    """One threshold a class, from calibrated hold-out probabilities and those of an `unseen` sample of the pool."""
+    """One threshold a class, from calibrated hold-out probabilities and those of an `unseen` sample of the pool.
+
+    `cautious` are those of the same sample by the cautious temperature: what its scores promise at least.
+    """
     seen, asked = (Guesses(some.max(1, initial=0.0), some.argmax(1)) for some in (probabilities, unseen))
+    worth = np.take_along_axis(cautious, asked.classes[:, None], axis=1)[:, 0]
     return class_thresholds(
-        seen, seen.classes == labels, asked, number=probabilities.shape[1],
+        seen, seen.classes == labels, asked, worth, number=probabilities.shape[1],
         target=target, confidence=confidence, floor=floor, cap=cap,
     )  # fmt: skip
 
 
 def class_thresholds(
-    seen: Guesses, right: Bool[np.ndarray, " n"], unseen: Guesses, *,
+    seen: Guesses, right: Bool[np.ndarray, " n"], unseen: Guesses, worth: Float[np.ndarray, " m"], *,
     number: int, target: float, confidence: float, floor: float, cap: float,
 ) -> list[Threshold]:  # fmt: skip
     """One threshold for each of `number` classes, from answers on the hold-out and on a sample of the pool.
 
     A class with enough samples to prove `target` is judged on its own. One with fewer takes the pooled threshold, but
-    easy classes must not vouch for a hard one: it is raised above every mistake of its own class, and until the
-    class's own scores on the pool promise at most half of the errors that the target allows, or are at `cap`. Where
+    easy classes must not vouch for a hard one: it is raised above every mistake of its own class, and until what the
+    class's own scores on the pool are `worth` promises at most half of the errors that the target allows, or they are
+    at `cap`. Where
     even the pooled samples prove nothing, only scores at `cap` and above the class's mistakes are kept. `cap` stands
     in for evidence and never lowers a threshold that has some.
     """
@@ -164,8 +196,8 @@ def class_thresholds(
     pooled = lowest_threshold(seen.scores, right, **limits)
     found = []
     for c in range(number):
-        mine, asked = seen.classes == c, unseen.scores[unseen.classes == c]
-        promised = promised_threshold(asked, (1 + target) / 2) if len(unseen.scores) else floor
+        mine, asked = seen.classes == c, unseen.classes == c
+        promised = promised_threshold(unseen.scores[asked], worth[asked], (1 + target) / 2) if len(asked) else floor
         unproven = cap if pooled is None else min(promised, cap)
         found.append(_of_class(seen.scores[mine], right[mine], pooled, unproven, limits))
     return found
