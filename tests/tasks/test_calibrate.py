@@ -1,13 +1,16 @@
 """The stages calibrate and pseudo_label: what they are handed that is no use."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from small_work import ROLES, make_split, new_network, save, small_params
 
 from tasks.calibrate import calibrate
 from tasks.pseudo_label import pseudo_label
+from tutelage.metrics.calibration import thresholds
 from tutelage.models.files import load_model
 from tutelage.types import BadInput
 
@@ -67,6 +70,22 @@ def test_without_a_holdout_no_calibration_error_is_told(tmp_path):
     out = calibrate(split, save(tmp_path / "teacher", new_network(1)), params=small_params(), out=tmp_path / "rules")
     assert "the calibration error is not known" in (report := (out / "report.md").read_text())
     assert "0.000" not in report.split("Expected yield")[0]
+
+
+def test_what_scores_promise_is_by_the_cautious_temperature(world, tmp_path, monkeypatch):
+    handed = []
+
+    def spy(seen, labels, unseen, cautious, **limits):
+        handed.extend([unseen, cautious])
+        return thresholds(seen, labels, unseen, cautious, **limits)
+
+    monkeypatch.setattr("tasks.calibrate.thresholds", spy)
+    params = replace(small_params(), pseudo_label=replace(small_params().pseudo_label, align=False))
+    told = json.loads((calibrate(*world, params=params, out=tmp_path / "rules") / "calibration.json").read_text())
+    fitted, cautious = told["temperature"], told["cautious_temperature"]
+    odds = [np.log(some[:, 0]) - np.log(some[:, 1]) for some in handed]
+    assert cautious > 1.01 * fitted
+    np.testing.assert_allclose(cautious * odds[1], fitted * odds[0], rtol=1e-3, atol=1e-5)
 
 
 def _sha256(model):
