@@ -105,5 +105,5 @@ def _log(path: Path, step: Step) -> str:
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
-        writer.writerow({key: f"{value:.6g}" for key, value in row.items()})
+        writer.writerow({key: value if key == "step" else f"{value:.6g}" for key, value in row.items()})
     return f"loss {row['loss']:.3f}"

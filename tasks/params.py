@@ -77,7 +77,8 @@ class Calibrate:
     confidence: Open = 0.9  # of the Clopper-Pearson lower bound
     floor: Share = 0.5  # no threshold below it
     cap: Share = 0.995  # threshold without evidence; one proven, or above a mistake of the hold-out, may be higher
-    probe: Annotated[int, Field(ge=0)] = 2000  # pool images that the expected yield is read from
+    probe: Annotated[int, Field(ge=0)] = 2000  # pool images for the expected yield, for how often classes occur, and
+    # for what the scores of a class without evidence promise; without any such a class needs `cap`
     in_distribution: Annotated[float, Field(ge=0.5, lt=1)] | None = None  # share of images like the hold-out's that
     # pass for images of the classes; what lies farther from labelled ones no student sees. null: all of the pool passes
 

@@ -172,8 +172,7 @@ def _made_of_yolo(root: Path) -> dict[SourceName, dict[str, Any]] | None:
         except yaml.YAMLError as error:
             raise BadInput(f"{path} is not YAML: {error}") from error
         if isinstance(content, dict) and "names" in content and "train" in content:
-            names = content["names"]
-            named = list(map(str, names.values() if isinstance(names, dict) else names))
+            named = _names(path, content["names"])
             tested = content.get("test") or content.get("val")
             splits: dict[SourceName, Any] = {"labelled": content["train"], "test": tested}
             return {
@@ -182,6 +181,15 @@ def _made_of_yolo(root: Path) -> dict[SourceName, dict[str, Any]] | None:
                 if written
             }
     return None
+
+
+def _names(path: Path, written: Any) -> list[str]:
+    """Of the classes, in the order of their numbers."""
+    if isinstance(written, dict):
+        if set(written) != set(range(len(written))):
+            raise BadInput(f"{path}: names has the keys {list(written)}. Number the {len(written)} classes from 0")
+        written = [written[number] for number in range(len(written))]
+    return [str(name) for name in written]
 
 
 def _yolo_folders(path: Path, base: Any, written: Any) -> list[Path]:

@@ -236,7 +236,11 @@ def as_seen(job: Job, seen: Iterable[Batch], params: Params) -> Iterable[Batch]:
     """Batches whose labelled images have passed through the translator of `job`, where it has one."""
     if job.translator is None:
         return seen
-    generator, device = load_translator(job.translator), accelerator(params.compute).device
+    device = accelerator(params.compute).device
+    with torch.random.fork_rng(
+        devices=()
+    ):  # its weights are drawn before they are read: not once more when a run goes on
+        generator = load_translator(job.translator)
     return translated(seen, generator.to(device), device=device)
 
 

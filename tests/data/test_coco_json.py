@@ -279,6 +279,16 @@ def test_of_an_image_that_is_gone_no_box_is_left(root):
     assert rows(read(root, BASE), {"labelled/b.png": (16, 16)}) == []
 
 
+@pytest.mark.parametrize("files", [("a.png", "gone.png"), ("gone.png", "a.png"), ("a.png", "b.png")])
+def test_two_files_of_one_id_are_both_out_even_where_one_is_missing(root, files):
+    save(root / "c.png", picture(2, 16, 16))
+    listed = [{"id": 1, "file_name": name} for name in files] + [{"id": 2, "file_name": "c.png"}]
+    coco = read(root, BASE | {"images": listed})
+    assert [found.id for found in coco.scan.found] == ["labelled/c.png"]
+    told = {refusal.id: refusal.detail for refusal in coco.scan.refused}
+    assert all("same id" in told[f"labelled/{name}"] for name in files if name != "gone.png")
+
+
 numbers = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-30, 30)
 
 

@@ -362,6 +362,26 @@ class TestShards:
         ]  # the third is short
         assert refused(scanned) == {"pool/s.tar": "truncated"}
 
+    def test_shards_that_were_joined_by_cat_are_told(self, tmp_path):
+        first, second = (shard(tmp_path / f"{n}.tar", {f"{n}.png": PNG}) for n in "ab")
+        (tmp_path / "s.tar").write_bytes(first.read_bytes() + second.read_bytes())
+        scanned = scan(tmp_path, "s.tar", "pool")
+        assert found(scanned) == {"pool/s.tar/a.png": None}
+        assert refused(scanned) == {"pool/s.tar": "unreadable"}
+        assert "joined by `cat`" in scanned.refused[0].detail
+        assert refused(scan(tmp_path, "a.tar", "pool")) == {}
+
+    def test_a_member_that_a_shard_has_twice_is_the_last_with_its_label(self, tmp_path):
+        path = shard(tmp_path / "s.tar", {"1.png": PNG, "1.cls": "cat"})
+        before = scan(tmp_path, "s.tar", "labelled").found[0].offset
+        with tarfile.open(path, "a") as tar:
+            for name in ("1.png", "1.cls"):
+                save(tmp_path / name, PNG if name == "1.png" else b"dog")
+                tar.add(tmp_path / name, name)
+        scanned = scan(tmp_path, "s.tar", "labelled")
+        assert found(scanned) == {"labelled/s.tar/1.png": "dog"}
+        assert scanned.found[0].offset > before + len(PNG)
+
     @pytest.mark.parametrize(("data", "reason"), [(b"", "truncated"), (b"no tar at all" * 512, "unreadable")])
     def test_what_is_no_tar_is_refused(self, tmp_path, data, reason):
         (tmp_path / "s.tar").write_bytes(data)

@@ -158,9 +158,9 @@ def test_a_class_of_few_images_must_also_promise_on_the_pool():
     probabilities = np.array([[0.97, 0.03]] * 40 + [[0.02, 0.98]] * 3, np.float32)
     labels = np.array([0] * 40 + [1] * 3)
     unseen = np.array([[0.3, 0.7]] * 30 + [[0.01, 0.99]], np.float32)
-    trusting = thresholds(probabilities, labels, NONE, NONE, **LIMITS)[1]
+    blind = thresholds(probabilities, labels, NONE, NONE, **LIMITS)[1]
     careful = thresholds(probabilities, labels, unseen, unseen, **LIMITS)[1]
-    assert trusting.threshold == pytest.approx(0.97)
+    assert blind.threshold == LIMITS["cap"]  # where the pool was not asked, nothing is promised
     assert careful.threshold == pytest.approx(0.99)
 
 

@@ -132,6 +132,20 @@ def test_boxes_of_yolo(mine):
     assert f"labelled: 3 image(s), 3 object(s) in {mine}/labelled.json" in init(mine)  # its own files are made anew
 
 
+def test_texts_of_yolo_beside_their_images_and_names_in_any_order(mine):
+    images(mine / "images", 2)
+    (mine / "images/0.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    (mine / "data.yaml").write_text("train: images\nnames: {1: dog, 0: cat}\n")
+    init(mine)
+    content = json.loads((mine / "labelled.json").read_text())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    assert [names[thing["category_id"]] for thing in content["annotations"]] == ["cat"]
+    for numbers in ("{1: cat, 2: dog}", "{0: cat, b: dog}"):
+        (mine / "data.yaml").write_text(f"train: images\nnames: {numbers}\n")
+        with pytest.raises(BadInput, match="Number the 2 classes from 0"):
+            init(mine)
+
+
 def test_boxes_of_pascal_voc(mine):
     images(mine / "JPEGImages", 4)
     (mine / "Annotations").mkdir()

@@ -6,18 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_work import make_split, plant_labels, small_params
 
 import tasks.student
 import tasks.teacher
 import tasks.training
 from tasks.baseline import baseline
+from tasks.carry import _log
 from tasks.student import student
 from tasks.teacher import teacher
+from tasks.training import Job, as_seen
 from tutelage.data.manifest import read_split
 from tutelage.data.pseudo_labels import PseudoLabels
 from tutelage.methods.simclr import SimCLR
 from tutelage.methods.supervised import Supervised
+from tutelage.models.files import save_translator
+from tutelage.models.translators import Translator
+from tutelage.train.loop import Step
 from tutelage.types import BadInput
 
 ROLES = {"labelled": 5, "holdout": 4, "pool": 6, "test": 3}
@@ -106,3 +112,21 @@ def test_a_teacher_sees_the_pool_where_its_method_learns_from_it_and_never_its_l
     assert len(job.pool) == len(job.pseudo.weight) == seen
     assert not job.pseudo.weight.any()
     assert trained_on(job, split) == {"labelled": 5}
+
+
+def test_a_curve_is_written_beyond_a_million_steps(tmp_path):
+    for number in (1_006_560, 1_017_045):
+        _log(tmp_path / "curve.csv", Step(number, {"task": torch.tensor(0.25)}))
+    assert (tmp_path / "curve.csv").read_text() == "step,loss,task\n1006560,0.25,0.25\n1017045,0.25,0.25\n"
+
+
+def test_a_translator_that_is_read_draws_no_random_number(tmp_path):
+    save_translator(tmp_path / "t.safetensors", Translator(width=2, blocks=1))
+    job = Job(
+        name="j", train=small_params().teacher, network=small_params().network, labeled=np.zeros(0, np.int64),
+        labels=np.zeros(0, np.int64), pool=np.zeros(0, np.int64), pseudo=PseudoLabels.none(0, 3),
+        translator=tmp_path / "t.safetensors",
+    )  # fmt: skip
+    before = torch.get_rng_state()
+    as_seen(job, [], small_params())
+    assert torch.equal(torch.get_rng_state(), before)

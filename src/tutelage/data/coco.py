@@ -152,7 +152,7 @@ def _images(coco: Coco, content: dict[str, Any], folder: Path, boundary: str) ->
         name, problem = locate(folder, written.strip(), boundary, "the folder that file names are relative to")
         if problem is not None:
             coco.scan.refuse(name, *problem)
-            names[key] = None
+            _drop(coco, key, names, None)
             continue
         image = f"{coco.scan.source}/{name}"
         if names.get(key, image) != image:
@@ -169,10 +169,10 @@ def _images(coco: Coco, content: dict[str, Any], folder: Path, boundary: str) ->
     return names
 
 
-def _drop(coco: Coco, key: Key, names: dict[Key, str | None], image: str) -> None:
-    """Two files under one id: nobody knows whose the objects are."""
+def _drop(coco: Coco, key: Key, names: dict[Key, str | None], image: str | None) -> None:
+    """Two files under one id, of which one may be missing: nobody knows whose the objects are."""
     detail = "another image has the same id, so it is unclear whose the objects are; number them anew"
-    for twin in (names[key], image):
+    for twin in (names.get(key), image):
         if twin is not None:
             coco.images.pop(twin, None)
             coco.scan.found = [found for found in coco.scan.found if found.id != twin]

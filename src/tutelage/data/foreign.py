@@ -76,11 +76,14 @@ def size_of(path: Path) -> tuple[int, int] | None:
 
 
 def _labels(image: Path) -> Path:
-    parts = list(image.with_suffix(".txt").parts)
+    beside = image.with_suffix(".txt")
+    parts = list(beside.parts)
     places = [place for place, part in enumerate(parts[:-1]) if part == "images"]
-    if places:
-        parts[places[-1]] = "labels"
-    return Path(*parts)
+    if not places:
+        return beside
+    parts[places[-1]] = "labels"
+    there = Path(*parts)
+    return there if there.is_file() else beside
 
 
 def _yolo_objects(path: Path, image: Path, classes: int) -> Iterator[Placed]:

@@ -27,7 +27,7 @@ class _Shard:
     path: Path
     name: str  # relative to the root
     classes: list[str]
-    images: list[tuple[str, str, int, int]] = field(default_factory=list)  # member, key, offset, length
+    images: dict[str, tuple[str, int, int]] = field(default_factory=dict)  # member -> key, offset, length
     labels: dict[str, tuple[int, int]] = field(default_factory=dict)  # key.cls or key.json -> offset, length
     extras: list[tuple[str, str]] = field(default_factory=list)  # member, key: key.seg.png, key.txt and the like
 
@@ -66,6 +66,13 @@ def _index(shard: _Shard, scan: Scan) -> None:
         with tarfile.open(shard.path, "r:") as tar:
             for member in tar:
                 _note(shard, member, scan)
+            end = tar.offset
+        if _goes_on(shard.path, end):
+            detail = (
+                "it goes on behind the end of its members, as tars do that were joined by `cat` or are damaged; what "
+                "lies there is not used. Keep them as files of their own, or join them with `tar --concatenate`"
+            )
+            scan.refuse(shard.name, "unreadable", detail)
     except tarfile.TarError as error:
         if (tool := _packed_by(shard.path)) is not None:
             scan.refuse(shard.name, "unreadable", f"it is compressed, whatever its name. Unpack it with `{tool}`")
@@ -74,6 +81,13 @@ def _index(shard: _Shard, scan: Scan) -> None:
         scan.refuse(shard.name, "truncated" if cut else "unreadable", f"{error}; what lies before is used")
     except OSError as error:
         scan.refuse(shard.name, "unreadable", error.strerror or str(error))
+
+
+def _goes_on(path: Path, end: int) -> bool:
+    """Whether a file holds anything but zeros from `end` on."""
+    with path.open("rb") as file:
+        file.seek(end)
+        return any(part.strip(b"\0") for part in iter(lambda: file.read(1 << 20), b""))
 
 
 def _packed_by(path: Path) -> str | None:
@@ -97,7 +111,7 @@ def _note(shard: _Shard, member: tarfile.TarInfo, scan: Scan) -> None:
     elif problem and image:
         scan.refuse(f"{shard.name}/{_printable(name)}", *problem)
     elif image:
-        shard.images.append((name, key, member.offset_data, member.size))
+        shard.images[name] = (key, member.offset_data, member.size)  # of one name the last, as `tar -x` leaves it
     elif not problem:
         shard.labels[f"{key}.{kind}"] = (member.offset_data, member.size)
 
@@ -115,7 +129,7 @@ def _problem(member: tarfile.TarInfo, name: str) -> tuple[Reason, str] | None:
 
 
 def _add(shard: _Shard, scan: Scan) -> None:
-    keys = {key for _, key, _, _ in shard.images}
+    keys = {key for key, _, _ in shard.images.values()}
     for name, key in shard.extras:
         if key not in keys:  # beside key.png it is a mask or another view; alone it may be a photo that would be lost
             scan.refuse(f"{shard.name}/{name}", "not_an_image", _stray(name))
@@ -125,7 +139,7 @@ def _add(shard: _Shard, scan: Scan) -> None:
         if key not in keys and (kind == ".cls" or _label(shard, key, reader)[0] is not None):
             detail = f"a label without its image: no {key}.png or other image lies beside it"
             scan.refuse(f"{shard.name}/{name}", "unreadable", detail)
-    for name, key, offset, length in shard.images:
+    for name, (key, offset, length) in shard.images.items():
         place = f"{shard.name}/{name}"
         label, problem = _label(shard, key, reader)
         if label is None and scan.source != "pool":

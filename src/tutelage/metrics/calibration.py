@@ -186,7 +186,7 @@ def class_thresholds(
     A class with enough samples to prove `target` is judged on its own. One with fewer takes the pooled threshold, but
     easy classes must not vouch for a hard one: it is raised above every mistake of its own class, and until what the
     class's own scores on the pool are `worth` promises at most half of the errors that the target allows, or they are
-    at `cap`. Where
+    at `cap`, as they must be where the pool was not asked. Where
     even the pooled samples prove nothing, only scores at `cap` and above the class's mistakes are kept. `cap` stands
     in for evidence and never lowers a threshold that has some.
     """
@@ -197,7 +197,7 @@ def class_thresholds(
     found = []
     for c in range(number):
         mine, asked = seen.classes == c, unseen.classes == c
-        promised = promised_threshold(unseen.scores[asked], worth[asked], (1 + target) / 2) if len(asked) else floor
+        promised = promised_threshold(unseen.scores[asked], worth[asked], (1 + target) / 2)
         unproven = cap if pooled is None else min(promised, cap)
         found.append(_of_class(seen.scores[mine], right[mine], pooled, unproven, limits))
     return found
