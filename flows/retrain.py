@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -61,10 +62,13 @@ def look_out(reproduce: Reproduce) -> bool:
 @task(task_run_name="announce", cache_policy=NO_CACHE)
 def announce(told: dict[str, Any]) -> None:
     """Which drift was seen, and what the flow does about it."""
-    text = words_of(told)
-    create_markdown_artifact(text, key="drift", description=f"Drift: {told['kind']}")
+    text, log = words_of(told), get_run_logger()
+    log.warning("%s", text)
+    try:
+        create_markdown_artifact(text, key="drift", description=f"Drift: {told['kind']}")
+    except httpx.HTTPError as error:  # a server that is away holds nothing up
+        log.warning("The artifact `drift` is lost: %r", error)
     emit_event(DRIFTED, resource={"prefect.resource.id": "tutelage.pool"}, payload={"text": text})
-    get_run_logger().warning("%s", text)
 
 
 def words_of(told: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """Which adapted model to take, without a label of the target."""
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.text import listed, percent
 from tasks.text import table as markdown
-from tasks.training import learned_from_holdout, rows_of
+from tasks.training import copy_model, learned_from_holdout, rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_split
 from tutelage.metrics.classification import accuracy
@@ -51,7 +50,7 @@ def choose_among(split: Path, folders: dict[str, Path], *, params: Params, out: 
     content = {"chosen": choice.ranking[0], "candidates": rows, **asdict(choice), "learned_holdout": learned}
     with whole(out) as folder:
         write_json(folder / "choice.json", content)
-        shutil.copyfile(folders[choice.ranking[0]] / "model.safetensors", folder / "model.safetensors")
+        copy_model(folders[choice.ranking[0]], folder)
         (folder / "report.md").write_text(_report(content))
     print(f"adapt_choose: {choice.ranking[0]} of {len(folders)}")
     return out

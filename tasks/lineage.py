@@ -121,7 +121,7 @@ def _of_production(folder: Path, book: Book, files: Kept) -> Lineage:
     record, model = read_record(folder / RECORD), folder / MODEL
     commit, missing = _commit(record, folder)
     wrong = [*_other_files(record, folder), *missing]
-    found = _origin(chain([book], later(commit)), files, record, _md5(model))
+    found = _origin(chain([book], later(commit)), files, record, _md5(model, record))
     if found is None:
         told = "no dvc.lock, here or in Git, has a stage that wrote this model, as far as DVC's cache here shows"
         wrong.append(f"{told}: `git pull`, and `dvc fetch --all-commits`, bring what others have")
@@ -164,8 +164,11 @@ def _other_files(record: Mapping[str, Any], folder: Path) -> Iterator[str]:
             yield f"{told}: `dvc checkout --force {file}` restores it"
 
 
-def _md5(model: Path) -> str:
-    """What DVC calls the model by, of its .dvc file where there is one: the file itself may have been changed."""
+def _md5(model: Path, record: Mapping[str, Any]) -> str:
+    """What DVC calls the model by. That of its .dvc file where the file itself has been changed; a model that a person
+    promoted may not be in a .dvc file yet."""
+    if model.exists() and sha256_of(model) == record.get("model"):
+        return md5_of(model)
     pointer = model.with_name(f"{model.name}.dvc")
     if pointer.exists():
         return str(yaml.safe_load(pointer.read_text())["outs"][0]["md5"])

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,34 @@ def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
 
     learned_from.json goes with them where the judge has it, and with the split that it was trained on seen.parquet, by
     which `watch` knows new images. Twice is once. Raises BadInput, and leaves production as it was, unless the verdict
-    promotes the model, the model is the one that was judged, and it answers.
+    promotes the model, the model is the one that was judged, against what is in production, and it answers.
     """
+    if not (judged / "verdict.json").exists():
+        raise bad_input(f"{judged} holds no verdict.json. Name what a judge wrote, such as work/judge")
     verdict = read_json(judged / "verdict.json")
     if not verdict["promote"]:
         raise bad_input(f"{judged} keeps the {verdict['winner']} in place. {' '.join(verdict['reasons'])}")
     digest = smoke_test(judged / MODEL)
     if digest != verdict["digests"][verdict["winner"]]:
         raise bad_input(f"{judged / MODEL} is not the model that was judged. `dvc repro` judges it again")
+    _check_current(judged, verdict, digest, registry, split)
     return _put(judged / MODEL, {"model": digest, "verdict": sha256_of(judged / "verdict.json")}, registry, split)
+
+
+def _check_current(judged: Path, verdict: dict[str, Any], digest: str, registry: Path, split: Path | None) -> None:
+    """BadInput where production or the split is no longer what the verdict is about: a day may lie between.
+
+    The verdicts of compression are about no model in production.
+    """
+    now, told = _record(registry / "production").get("model"), verdict["digests"]
+    rival = {"production": told.get("champion"), "baseline": None}
+    if verdict.get("champion") in rival and now not in (digest, rival[verdict["champion"]]):
+        raise bad_input(
+            f"{judged} was judged against another model than {registry / 'production'} holds now. Run the flow again, "
+            f"which judges against that one, or `python -m tasks.promote by_hand {judged} {registry}`"
+        )
+    if split is not None and told.get("split") not in (None, sha256_of(split / "split.parquet")):
+        raise bad_input(f"{split} has changed since {judged} was judged on it. `dvc repro` judges again")
 
 
 def by_hand(model: Path, registry: Path, split: Path | None = None) -> Path:
@@ -54,9 +74,11 @@ def by_hand(model: Path, registry: Path, split: Path | None = None) -> Path:
 def _put(model: Path, record: dict[str, Any], registry: Path, split: Path | None) -> Path:
     production = registry / "production"
     before = _record(production)
-    if before | record == before:
+    if before | record == before and (split is None or "seen" in before):
         return production
     with _changed(production) as folder:
+        for name in (MODEL, SEEN):  # which DVC may have linked to its cache, read-only
+            (folder / name).unlink(missing_ok=True)
         shutil.copyfile(model, folder / MODEL)
         _remove(folder, LEARNED)
         if (note := model.with_name(LEARNED)).exists():
@@ -236,7 +258,13 @@ VERBS: dict[str, Callable[..., Path]] = {
 }
 
 
-def main(verb: str, *paths: str) -> int:
+def main(*words: str) -> int:
+    verb, *paths = words or ("",)
+    try:
+        signature(VERBS[verb]).bind(*paths)
+    except (KeyError, TypeError):
+        print(f"There is no `{' '.join(words)}`. {__doc__.strip()}", file=sys.stderr)
+        return 2
     try:
         VERBS[verb](*map(Path, paths))
     except ValueError as error:

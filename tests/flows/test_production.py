@@ -82,3 +82,12 @@ def test_only_what_took_part_has_to_be_up_to_date(reproduce: Reproduce, name: st
     reproduce._runs["judge"] = reproduce.run = lambda *_: json.dumps({name: ["changed"]})  # type: ignore
     with pytest.raises(Failed, match=name) if ours else nullcontext():
         shared.see_that_all_is_up_to_date.fn(reproduce, CLASSIFIER)
+
+
+def test_a_frozen_stage_is_no_failure(reproduce: Reproduce) -> None:
+    """DVC warns of each, on the stream that comes with what it answers."""
+    said = (
+        "WARNING: stage: 'mine.dvc' is frozen. Its dependencies are not going to be shown in the status output.\n{}\n"
+    )
+    reproduce.dag, reproduce.run = {}, lambda *_: said  # type: ignore
+    shared.see_that_all_is_up_to_date.fn(reproduce, CLASSIFIER)

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pytest
 import torch
@@ -198,6 +200,21 @@ def test_drift_is_said_and_silence_says_nothing(
     if says:
         assert f"30 new images have drifted: **{kind}**. Look." in shown[0]
         assert says in shown[0]
+
+
+def test_a_server_that_is_away_does_not_end_a_night_with_drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def away(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("refused")
+
+    log = SimpleNamespace(warning=lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(story, "create_markdown_artifact", away)
+    monkeypatch.setattr(story, "emit_event", lambda *_, **__: None)
+    monkeypatch.setattr(story, "get_run_logger", lambda: log)
+    story.announce.fn({"kind": "both", "images": 30, "advice": "Look.", "answer": "mic"})
+    assert "have drifted: **both**" in said[0]
+    assert "The artifact `drift` is lost" in said[1]
 
 
 def test_a_promotion_that_dvc_cannot_keep_is_taken_back(shop: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

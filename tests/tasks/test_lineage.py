@@ -352,6 +352,16 @@ def test_a_model_that_production_json_does_not_name(promoted: None) -> None:
     assert broken("registry/production").endswith("is not here: `dvc pull registry/production/model.safetensors`")
 
 
+def test_a_model_that_was_promoted_by_hand_and_is_in_no_dvc_file_yet(promoted: None) -> None:
+    pointer = {"outs": [{"md5": entry("registry/production/model.safetensors")["md5"]}]}
+    Path("registry/production/model.safetensors.dvc").write_text(yaml.safe_dump(pointer))
+    put("registry/production", model__safetensors=model("teacher"))
+    change(model=sha256(model("teacher")), verdict=None)
+    found = lineage("registry/production")
+    assert not found.broken
+    assert found.steps[-1].name == "teacher"  # not the student of which the pointer still is
+
+
 @pytest.mark.parametrize(
     ("commit", "told"),
     [("{head}-dirty", "-dirty: files had changed since"), ("0" * 40, "is not in this repo"), (None, "names no commit")],

@@ -165,6 +165,74 @@ def test_refuses_and_leaves_production_as_it_was(
     assert contents(registry) == before
 
 
+def about(folder: Path, against: str, **digests: str) -> Path:
+    """The verdict says against what the model was judged, and on what."""
+    verdict = read_json(folder / "verdict.json")
+    more = {"champion": against, "digests": verdict["digests"] | digests}
+    write_json(folder / "verdict.json", verdict | more)
+    return folder
+
+
+def test_a_verdict_holds_against_what_is_in_production_alone(tmp_path: Path, registry: Path) -> None:
+    first, second, third = (judged(tmp_path / str(seed), seed) for seed in (1, 2, 3))
+    promote(about(first, "baseline"), registry)
+    promote(about(first, "baseline"), registry)  # twice is once
+    promote(about(second, "production", champion=sha256(first / MODEL)), registry)
+    before = contents(registry)
+    for against, digest in (("production", sha256(first / MODEL)), ("baseline", "of the baseline")):
+        with pytest.raises(BadInput, match=r"was judged against another model than .*production holds now"):
+            promote(about(third, against, champion=digest), registry)
+    assert contents(registry) == before
+    promote(about(third, "production", champion=sha256(second / MODEL)), registry)
+
+
+def test_a_verdict_holds_on_the_split_that_it_was_judged_on_alone(tmp_path: Path, registry: Path) -> None:
+    split = make_split(tmp_path / "data", {"labelled": 3, "pool": 6, "test": 3})
+    folder = about(judged(tmp_path / "judged"), "baseline", split=sha256(split / "split.parquet"))
+    other = make_split(tmp_path / "other", {"labelled": 3, "pool": 7, "test": 3})
+    with pytest.raises(BadInput, match=r"has changed since .* was judged on it"):
+        promote(folder, registry, other)
+    assert not (registry / "production" / MODEL).exists()
+    assert (promote(folder, registry, split) / SEEN).exists()
+
+
+def test_a_split_that_was_forgotten_may_come_after(tmp_path: Path, registry: Path) -> None:
+    split = make_split(tmp_path / "data", {"labelled": 3, "pool": 6, "test": 3})
+    folder = judged(tmp_path / "judged")
+    assert not (by_hand(folder, registry) / SEEN).exists()
+    assert (by_hand(folder, registry, split) / SEEN).exists()
+
+
+def test_files_that_dvc_has_linked_to_its_cache_are_replaced_not_written_to(
+    tmp_path: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = make_split(tmp_path / "data", {"labelled": 3, "pool": 6, "test": 3})
+    production = promote(judged(tmp_path / "first", 1), registry, split)
+    before = {name: (production / name).read_bytes() for name in (MODEL, SEEN)}
+    for name in before:
+        (tmp_path / f"cache-{name}").hardlink_to(production / name)
+    monkeypatch.setattr("tasks.promote.shutil.copytree", linked)
+    promote(judged(tmp_path / "second", 2), registry, make_split(tmp_path / "more", {"pool": 9, "test": 3}))
+    assert {name: (tmp_path / f"cache-{name}").read_bytes() for name in before} == before
+
+
+def linked(source: Path, target: Path, **_: object) -> None:
+    """A copy whose files are the source's own, as a writer would find them."""
+    for file in filter(Path.is_file, source.iterdir()):
+        (target / file.name).hardlink_to(file)
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("by_hand", "MODEL"), ("promote", "a", "b", "c", "d")])
+def test_what_is_no_command_is_told_with_those_there_are(words: tuple[str, ...], capsys: pytest.CaptureFixture) -> None:
+    assert main(*words) == 2
+    assert "python -m tasks.promote by_hand MODEL REGISTRY [SPLIT]" in capsys.readouterr().err
+
+
+def test_a_folder_that_no_judge_wrote(tmp_path: Path, registry: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main("promote", str(tmp_path), str(registry)) == 2
+    assert "holds no verdict.json. Name what a judge wrote, such as work/judge" in capsys.readouterr().err
+
+
 def test_a_full_disk_leaves_production_as_it_was(
     tmp_path: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
