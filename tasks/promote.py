@@ -46,18 +46,19 @@ def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
     digest = smoke_test(judged / MODEL)
     if digest != verdict["digests"][verdict["winner"]]:
         raise bad_input(f"{judged / MODEL} is not the model that was judged. `dvc repro` judges it again")
-    _check_current(judged, verdict, digest, registry, split)
-    return _put(judged / MODEL, {"model": digest, "verdict": sha256_of(judged / "verdict.json")}, registry, split)
+    before = _record(registry / "production")
+    _check_current(judged, verdict, before.get("model"), registry, split)
+    record = {"model": digest, "verdict": sha256_of(judged / "verdict.json")}
+    return _put(judged / MODEL, record, before, registry, split)
 
 
-def _check_current(judged: Path, verdict: dict[str, Any], digest: str, registry: Path, split: Path | None) -> None:
-    """BadInput where production or the split is no longer what the verdict is about: a day may lie between.
-
-    The verdicts of compression are about no model in production.
+def _check_current(judged: Path, verdict: dict[str, Any], now: str | None, registry: Path, split: Path | None) -> None:
+    """BadInput where production, which holds the model `now`, or the split is no longer what the verdict is about: a
+    day may lie between. The verdicts of compression are about no model in production.
     """
-    now, told = _record(registry / "production").get("model"), verdict["digests"]
+    told = verdict["digests"]
     rival = {"production": told.get("champion"), "baseline": None}
-    if verdict.get("champion") in rival and now not in (digest, rival[verdict["champion"]]):
+    if verdict.get("champion") in rival and now not in (told[verdict["winner"]], rival[verdict["champion"]]):
         raise bad_input(
             f"{judged} was judged against another model than {registry / 'production'} holds now. Run the flow again, "
             f"which judges against that one, or `python -m tasks.promote by_hand {judged} {registry}`"
@@ -68,12 +69,15 @@ def _check_current(judged: Path, verdict: dict[str, Any], digest: str, registry:
 
 def by_hand(model: Path, registry: Path, split: Path | None = None) -> Path:
     """A folder's model -> registry/production because a person says so: as `promote`, but no verdict is asked."""
-    return _put(model / MODEL, {"model": smoke_test(model / MODEL), "verdict": None}, registry, split)
+    record = {"model": smoke_test(model / MODEL), "verdict": None}
+    return _put(model / MODEL, record, _record(registry / "production"), registry, split)
 
 
-def _put(model: Path, record: dict[str, Any], registry: Path, split: Path | None) -> Path:
+def _put(
+    model: Path, record: dict[str, Any], before: dict[str, Any], registry: Path, split: Path | None
+) -> Path:  # fmt: skip
+    """`before` is the record of what is in production now."""
     production = registry / "production"
-    before = _record(production)
     if before | record == before and (split is None or "seen" in before):
         return production
     with _changed(production) as folder:

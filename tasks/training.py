@@ -239,7 +239,7 @@ def as_seen(job: Job, seen: Iterable[Batch], params: Params) -> Iterable[Batch]:
     device = accelerator(params.compute).device
     with torch.random.fork_rng(
         devices=()
-    ):  # its weights are drawn before they are read: not once more when a run goes on
+    ):  # weights are drawn before they are read: not once more in a run that goes on
         generator = load_translator(job.translator)
     return translated(seen, generator.to(device), device=device)
 

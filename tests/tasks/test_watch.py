@@ -112,8 +112,5 @@ def test_the_round_learns_by_the_method_that_the_drift_calls_for_and_may_be_chos
     assert "proves nothing of who has learned from it: source and adapted." in (choice / "report.md").read_text()
     found = json.loads((choice / "choice.json").read_text())
     assert set(found["candidates"]) == {"source", "adapted"}
-    assert sorted(json.loads((choice / NOTE).read_text())) == [
-        "holdout",
-        "labelled",
-    ]  # whoever takes it from here knows
+    assert sorted(json.loads((choice / NOTE).read_text())) == ["holdout", "labelled"]
     assert found["chosen"] == found["ranking"][0]
