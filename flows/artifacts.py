@@ -1,4 +1,4 @@
-"""What a stage shows in Prefect. A server that has gone away costs the picture, never the stage."""
+"""What a stage or a task shows in Prefect. A server that has gone away costs the picture, never the stage."""
 
 import re
 import time
@@ -20,7 +20,7 @@ EVERY = 1.0  # seconds between two updates of a progress bar
 
 
 class Shown:
-    """The artifacts of one stage's task run."""
+    """The artifacts of one task run, of a stage or of what else has something to show."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -43,7 +43,10 @@ class Shown:
     def report(self, path: Path) -> None:
         """The Markdown of a report, under a key that keeps its versions from run to run."""
         key = "report-" + re.sub(r"[^a-z0-9]+", "-", self.stage.lower()).strip("-")
-        self._send(1, create_markdown_artifact, path.read_text(), key=key, description=f"{self.stage}: {path.name}")
+        self.markdown(path.read_text(), key=key, description=f"{self.stage}: {path.name}")
+
+    def markdown(self, text: str, *, key: str, description: str) -> None:
+        self._send(1, create_markdown_artifact, text, key=key, description=description)
 
     def _send(self, retries: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Prefect's own five retries would hold the stage for a minute, its output unread."""

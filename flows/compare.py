@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.artifacts import Shown
 from flows.child import Failed
 from flows.reproduce import Reproduce, checkout
 from flows.server import by_hand
@@ -54,7 +54,8 @@ def run_method(reproduce: Reproduce, name: str, paths: Sequence[str]) -> None:
 def show(reproduce: Reproduce, paths: Sequence[str]) -> None:
     """The table, with its plot, as an artifact."""
     reproduce.run("tasks.compare", "table", *paths)
-    create_markdown_artifact((reproduce.root / paths[-1] / "compare.md").read_text(), key="compare")
+    text = (reproduce.root / paths[-1] / "compare.md").read_text()
+    Shown("compare").markdown(text, key="compare", description="Every method on one budget")
 
 
 @quiet

@@ -29,6 +29,7 @@ class Stage:
 
     name: str
     needs: tuple[str, ...] = ()  # stages whose outputs it reads
+    writes: tuple[str, ...] = ()  # paths
     source: bool = False  # a .dvc file: data, no command
     imported: bool = False  # a source that `dvc update` fetches anew
     policy: Policy = Policy()
@@ -47,7 +48,9 @@ def load(root: Path) -> Dag:
         advice = ". `git init` makes it one" if told.endswith("is not a git repository") else ""
         raise ValueError(f"dvc.yaml cannot be read: {told}{advice}")
     return {
-        name: Stage(**{**stage, "needs": tuple(stage["needs"]), "policy": Policy(**stage["policy"])})
+        name: Stage(
+            **stage | {part: tuple(stage[part]) for part in ("needs", "writes")} | {"policy": Policy(**stage["policy"])}
+        )
         for name, stage in json.loads(done.stdout).items()
     }
 
@@ -76,6 +79,7 @@ def resolve() -> Dag:
             stage.addressing: Stage(
                 name=stage.addressing,
                 needs=tuple(needed.addressing for needed in graph.successors(stage)),
+                writes=tuple(str(out) for out in stage.outs),
                 source=stage.is_data_source,
                 imported=stage.is_import,
                 policy=_policy(stage),

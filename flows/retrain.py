@@ -3,14 +3,13 @@
 import sys
 from typing import Any
 
-import httpx
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 
 from flows.alerts import DRIFTED
+from flows.artifacts import Shown
 from flows.expand import grow
 from flows.production import (
     DAY,
@@ -62,12 +61,9 @@ def look_out(reproduce: Reproduce) -> bool:
 @task(task_run_name="announce", cache_policy=NO_CACHE)
 def announce(told: dict[str, Any]) -> None:
     """Which drift was seen, and what the flow does about it."""
-    text, log = words_of(told), get_run_logger()
-    log.warning("%s", text)
-    try:
-        create_markdown_artifact(text, key="drift", description=f"Drift: {told['kind']}")
-    except httpx.HTTPError as error:  # a server that is away holds nothing up
-        log.warning("The artifact `drift` is lost: %r", error)
+    text = words_of(told)
+    get_run_logger().warning("%s", text)
+    Shown("retrain").markdown(text, key="drift", description=f"Drift: {told['kind']}")
     emit_event(DRIFTED, resource={"prefect.resource.id": "tutelage.pool"}, payload={"text": text})
 
 

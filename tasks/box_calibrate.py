@@ -16,6 +16,7 @@ from tasks.text import percent
 from tasks.text import table as markdown
 from tasks.training import check_unlearned, rows_of
 from tutelage.data.boxes import Found, Given
+from tutelage.data.groups import one_of_each
 from tutelage.data.manifest import read_split
 from tutelage.metrics.box_thresholds import (
     Platt,
@@ -35,6 +36,7 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
     A probe of the pool gives the expected number of boxes before the whole of it is labelled. What is counted in
     labelled images (`rule: count`) is counted in all of them, for that asks no detector. Only a precision needs a
     hold-out: where few images have boxes, a teacher may have them all by another rule, and its scores stay as they are.
+    Where `detection.split.groups` says that images belong together, one of each group is evidence of a precision.
     BadInput for a precision without one, and for a teacher that has learned from it.
     """
     table, wanted = read_split(split), params.detection.calibrate
@@ -48,8 +50,11 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
     guesses, right = judged(held.given, seen)
     scale = fit_scores(guesses.scores, right)
     seen, unseen = [[one._replace(scores=scale(one.scores)) for one in found] for found in (seen, unseen)]
-    counted = [*marked(split, table, "labelled").given, *held.given] if wanted.rule == "count" else held.given
-    limits = _limits(wanted, counted, seen, unseen, card.classes)
+    names = table["id"].take(pa.array(held.rows)).to_pylist()
+    alone = one_of_each(names, params.detection.split.groups, seed=params.seed)
+    evidence, said = ([part[place] for place in alone] for part in (held.given, seen))
+    counted = [*marked(split, table, "labelled").given, *held.given] if wanted.rule == "count" else evidence
+    limits = _limits(wanted, counted, said, unseen, card.classes)
     classes = [
         {"name": name, **limit, "expected_boxes": _expected(unseen, place, limit["threshold"], wanted.rule)}
         for place, (name, limit) in enumerate(zip(card.classes, limits, strict=True))
@@ -60,7 +65,7 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
     }  # fmt: skip
     with whole(out) as folder:
         write_json(folder / "calibration.json", content)
-        (folder / "report.md").write_text(_markdown(content, len(held.rows)))
+        (folder / "report.md").write_text(_markdown(content, len(alone)))
     return out
 
 

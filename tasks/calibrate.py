@@ -12,6 +12,7 @@ from tasks.io import whole, write_json
 from tasks.params import Params
 from tasks.text import percent, table
 from tasks.training import check_unlearned, labels_of, rows_of
+from tutelage.data.groups import one_of_each
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_split
 from tutelage.metrics.calibration import (
@@ -33,9 +34,10 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     """Hold-out and teacher -> calibration.json: temperature, one threshold a class, reliability before and after; with
     `calibrate.in_distribution` known.safetensors, what an image of the classes looks like to the teacher.
 
-    A probe of the pool gives the expected yield before the whole of it is labelled.
+    A probe of the pool gives the expected yield before the whole of it is labelled. Where `split.groups` says that
+    images belong together, one of each group is evidence.
     """
-    table, wanted, labelling = read_split(split), params.calibrate, params.pseudo_label
+    table, wanted, labelling, bins = read_split(split), params.calibrate, params.pseudo_label, params.evaluate.bins
     check_unlearned(teacher)
     network, card = load_model(teacher / "model.safetensors")
     images = Images.open(table, card.image_size)
@@ -49,8 +51,9 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
 
     rows = rows_of(table, "holdout")
     logits, labels = read(rows), labels_of(table, rows)
+    alone = one_of_each(table["id"].take(pa.array(rows)).to_pylist(), params.split.groups, seed=params.seed)
     temperature = fit_temperature(logits, labels)
-    cautious = cautious_temperature(logits, labels, temperature, wanted.confidence)
+    cautious = cautious_temperature(logits[alone], labels[alone], temperature, wanted.confidence)
     probe = np.sort(np.random.default_rng(params.seed).permutation(rows_of(table, "pool"))[: wanted.probe])
     border: dict[str, Any] | None = None
     beside: dict[str, bytes] = {}
@@ -62,7 +65,7 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     before, after = calibrated(logits, 1.0), calibrated(logits, temperature)
     after = after if factors is None else aligned(after, factors)
     rules = thresholds(
-        after, labels, unseen, least, target=wanted.target_precision, confidence=wanted.confidence,
+        after[alone], labels[alone], unseen, least, target=wanted.target_precision, confidence=wanted.confidence,
         floor=wanted.floor, cap=wanted.cap,
     )  # fmt: skip
     share = 1.0 if border is None else 1 - border["expected_share"]
@@ -70,7 +73,6 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
         {"name": name, **asdict(rule), "expected_yield": share * _expected_yield(unseen, place, rule)}
         for place, (name, rule) in enumerate(zip(card.classes, rules, strict=True))
     ]
-    bins = params.evaluate.bins
     content = {
         "teacher": card.sha256,
         "views": labelling.views,
@@ -91,7 +93,7 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
         write_json(folder / "calibration.json", content)
         for name, packed_up in beside.items():
             (folder / name).write_bytes(packed_up)
-        (folder / "report.md").write_text(_markdown(content, len(labels)))
+        (folder / "report.md").write_text(_markdown(content, len(alone)))
     return out
 
 

@@ -19,6 +19,7 @@ from tasks.text import table as markdown
 from tasks.training import check_unlearned, rows_of
 from tutelage.data.appearance import appearance
 from tutelage.data.fourier import in_style
+from tutelage.data.groups import one_of_each
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_split
 from tutelage.metrics.classification import softmax
@@ -32,15 +33,16 @@ from tutelage.types import BadInput, Network
 def drift(split: Path, model: Path, new: Path | None = None, *, params: Params, out: Path) -> Path:
     """Hold-out and pool, and the pool of another split if given -> drift.json (kind of shift, tests), report.md.
 
-    Only labels of the hold-out are read. Images are drawn from the seed. BadInput for a model that has learned from the
-    hold-out: it is surer of it than of any other image, which would look like a drift.
+    Only labels of the hold-out are read. Images are drawn from the seed, one of each group where `split.groups` has
+    some. BadInput for a model that has learned from the hold-out: it is surer of it than of any other image, which
+    would look like a drift.
     """
     table, wanted = read_split(split), params.adapt.drift
     check_unlearned(model)
     network, card = load_model(model / "model.safetensors")
     seen = Seen(table, network, card, params)
     rows, labels = rows_and_labels(table, card, "holdout")
-    chosen = some(len(rows), wanted.window, params.seed)
+    chosen = some(table, rows, wanted.window, params)
     others = {"pool": seen} | ({} if new is None else {"new": Seen(read_split(new), network, card, params)})
     found = {
         name: compared(seen, rows[chosen], labels[chosen], other, other.pool(wanted.window))
@@ -74,7 +76,7 @@ class Seen:
         rows = rows_of(self.table, "pool")
         if len(rows) < 2:
             raise BadInput(f"the pool has {len(rows)} image(s): drift compares sets. Name one in ingest.pool")
-        return np.asarray(rows[some(len(rows), number, self.params.seed)])
+        return np.asarray(rows[some(self.table, rows, number, self.params)])
 
     def window(self, rows: np.ndarray) -> Window:
         logits, embedding = describe(
@@ -96,8 +98,10 @@ def _dressed(images: Tensor, *, style: Tensor, beta: float) -> Tensor:
     return in_style(images, style.to(images.device), beta=beta)
 
 
-def some(length: int, number: int, seed: int) -> np.ndarray:
-    return np.sort(np.random.default_rng(seed).permutation(length)[:number])
+def some(table: pa.Table, rows: np.ndarray, number: int, params: Params) -> np.ndarray:
+    """Places in `rows` of at most `number` images, drawn; none of them of one group by `split.groups`."""
+    alone = one_of_each(table["id"].take(pa.array(rows)).to_pylist(), params.split.groups, seed=params.seed)
+    return np.sort(alone[np.random.default_rng(params.seed).permutation(len(alone))[:number]])
 
 
 def content_of(found: Drift, card: Card) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,7 @@ def ingest(root: Path, *, params: Params, out: Path) -> Path:
     images may be of several domains: {NAME: folder}, or a column `domain` of the CSV.
     """
     wanted = params.ingest
-    scans = scanned(root, wanted)
-    images, refused = examined(scans, wanted.max_pixels, thumbnails=wanted.near_duplicates > 0)
+    scans, images, refused = _taken_in(root, wanted)
     settled = settle(images, leaks=wanted.leaks, near_duplicates=wanted.near_duplicates)
     refused = sorted([*refused, *settled.refused], key=lambda refusal: refusal.id)
     table = manifest(settled.kept, scans)
@@ -37,6 +36,35 @@ def ingest(root: Path, *, params: Params, out: Path) -> Path:
         (folder / "report.md").write_text(_markdown(report))
     print(f"ingest: {counts(report['images'])}; refused {len(refused)}, dropped {len(settled.dropped)} spare copies")
     return out
+
+
+def _taken_in(root: Path, wanted: Ingest) -> tuple[list[Scan], list[Examined], list[Refusal]]:
+    """All that lies there in the end: DVC records the folder as it is then, and would not ask for what came late."""
+    scans, images, refused = scanned(root, wanted), list[Examined](), list[Refusal]()
+    late = scans
+    while late:
+        again = {image.id for scan in late for image in scan.found}  # a file that was not whole yet
+        images = [image for image in images if image.found.id not in again]
+        refused = [refusal for refusal in refused if refusal.id not in again]
+        more, wrong = examined(late, wanted.max_pixels, thumbnails=wanted.near_duplicates > 0)
+        images, refused = images + more, refused + wrong
+        before, scans = scans, scanned(root, wanted)
+        late = _since(before, scans)
+    return scans, images, refused
+
+
+def _since(before: list[Scan], now: list[Scan]) -> list[Scan]:
+    """What was not found before; [] where that is nothing."""
+    known = {one for scan in before for one in (*scan.found, *scan.refused)}
+    new = [
+        replace(
+            scan,
+            found=[image for image in scan.found if image not in known],
+            refused=[refusal for refusal in scan.refused if refusal not in known],
+        )
+        for scan in now
+    ]
+    return new if any(scan.found or scan.refused for scan in new) else []
 
 
 def scanned(root: Path, wanted: Ingest) -> list[Scan]:

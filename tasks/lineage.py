@@ -15,8 +15,8 @@ from tasks.graph import overlap
 from tasks.io import as_json, bad_input, write_whole
 from tasks.lineage_checks import Records, broken, notes
 from tasks.lineage_facts import FACTS, about, facts, short
-from tasks.locked import Book, Entry, Kept, Ran, here, kept, later, md5_of
-from tasks.promote import FILES, MODEL, RECORD, SEEN, git, read_record, sha256_of
+from tasks.locked import Book, Entry, Kept, Ran, beside, here, kept, later, md5_of
+from tasks.promote import FILES, MODEL, RECORD, RUN, SEEN, git, read_record, sha256_of
 
 DEFAULTS = ("registry/production", "work/judge")
 
@@ -121,7 +121,7 @@ def _of_production(folder: Path, book: Book, files: Kept) -> Lineage:
     record, model = read_record(folder / RECORD), folder / MODEL
     commit, missing = _commit(record, folder)
     wrong = [*_other_files(record, folder), *missing]
-    found = _origin(chain([book], later(commit)), files, record, _md5(model, record))
+    found = _origin(chain([book], beside(folder), later(commit)), files, record, _md5(model, record))
     if found is None:
         told = "no dvc.lock, here or in Git, has a stage that wrote this model, as far as DVC's cache here shows"
         wrong.append(f"{told}: `git pull`, and `dvc fetch --all-commits`, bring what others have")
@@ -136,7 +136,7 @@ def _of_production(folder: Path, book: Book, files: Kept) -> Lineage:
         about=about(model) if model.exists() else {},
         production=record | _when(commit),
         broken=(*wrong, *at.broken),
-        notes=(*at.notes, *_told_of(found, record)),
+        notes=(*at.notes, *_told_of(found, record, folder)),
     )
 
 
@@ -200,12 +200,12 @@ def _unjudged(records: Records, record: Mapping[str, Any]) -> Iterator[str]:
             yield f"{told}: promote what was judged last, or look for the commit on other branches"
 
 
-def _told_of(found: Records | None, record: Mapping[str, Any]) -> Iterator[str]:
+def _told_of(found: Records | None, record: Mapping[str, Any], folder: Path) -> Iterator[str]:
     if record.get("verdict") is None:
         yield "it was put into production by hand: no verdict was asked"
-    if found and found.book.commit:
-        yield f"another run has been here since: this is what dvc.lock of commit {short(found.book.commit)} records"
-    elif found and record.get("git") and git(Path(), "status", "--porcelain", "--", "dvc.lock"):
+    if found and found.book.where:
+        yield f"another run has been here since: this is what dvc.lock {found.book.where} records"
+    elif found and not (folder / RUN).exists() and git(Path(), "status", "--porcelain", "--", "dvc.lock"):
         yield "dvc.lock is not committed: commit it with the registry before the next run writes over it"
 
 
@@ -215,7 +215,7 @@ def _when(commit: str | None) -> dict[str, str]:
 
 
 def _lock(book: Book) -> str:
-    return f"dvc.lock of commit {short(book.commit)}" if book.commit else "dvc.lock"
+    return f"dvc.lock {book.where}" if book.where else "dvc.lock"
 
 
 def _about(records: Records, written: Mapping[str, str], file: str | None) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Records:
         return found
 
     def _lying_in(self, entry: Entry) -> dict[str, str]:
-        files = [Path(entry.path, name) for name in (MODEL, *FACTS)] if self.book.commit is None else []
+        files = [Path(entry.path, name) for name in (MODEL, *FACTS)] if self.book.where is None else []
         return {path.as_posix(): md5_of(path) for path in files if path.is_file()}
 
     def model_of(self, ran: Ran) -> dict[str, str]:
@@ -62,12 +62,12 @@ def broken(records: Records) -> list[str]:
     """What contradicts what, with the way out."""
     found = [*_never_run(records), *_of_another_state(records), *_in_two_states(records), *_of_another_teacher(records)]
     found += [*_of_another_verdict(records)]
-    return found if records.book.commit else [*found, *_changed(records)]
+    return found if records.book.where else [*found, *_changed(records)]
 
 
 def notes(records: Records) -> list[str]:
     """What does not break the descent, but should be known."""
-    if records.book.commit:
+    if records.book.where:
         return _not_kept(records)
     made = {entry.path for ran in records.stages for entry in ran.writes}
     sources = {entry.path: entry for ran in records.stages for entry in ran.reads if entry.path not in made}

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from tasks.graph import Stage, overlap, stages_of
-from tasks.io import bad_input
-from tasks.promote import git, sha256_of
+from tasks.io import bad_input, read_json
+from tasks.promote import RUN, STORY, git, sha256_of
 from tasks.written import read
 
 CODE = ("src/", "tasks/")  # what a stage reads there is no data
@@ -56,7 +56,7 @@ class Book:
 
     ran: Mapping[str, Ran]
     stages: tuple[Stage, ...]
-    commit: str | None  # None: as they lie here
+    where: str | None  # "of commit ..." or "in ..."; None: as they lie here
     _writers: dict[str, list[Ran]] = field(default_factory=dict)  # path -> what `writers` has found
 
     def writers(self, path: str) -> list[Ran]:
@@ -98,13 +98,24 @@ def here() -> Book:
             raise bad_input(f"{name} is not here: run this in the folder of the project")
     lock = Path("dvc.lock")
     texts = [Path(name).read_text() for name in ("dvc.yaml", "params.yaml")]
-    return _book(lock.read_text() if lock.exists() else "", *texts, commit=None)
+    return _book(lock.read_text() if lock.exists() else "", *texts, where=None)
+
+
+def beside(folder: Path) -> Iterator[Book]:
+    """Of the run that a model in production came from, where it was kept. Raises BadInput for what is none."""
+    file = folder / RUN
+    if file.exists():
+        try:
+            texts = [str(read_json(file)[name]) for name in STORY]
+        except (ValueError, KeyError, TypeError):
+            raise bad_input(f"{file} does not hold {', '.join(STORY)}. `git checkout {file}` restores it") from None
+        yield _book(*texts, where=f"in {file}")
 
 
 def of(commit: str) -> Book | None:
     """Of a commit; None where it has no dvc.lock. Raises BadInput where one of its files is no YAML."""
-    lock, *texts = (git(Path(), "show", f"{commit}:./{name}") for name in ("dvc.lock", "dvc.yaml", "params.yaml"))
-    return None if lock is None else _book(lock, *(text or "" for text in texts), commit=commit)
+    lock, *texts = (git(Path(), "show", f"{commit}:./{name}") for name in STORY)
+    return None if lock is None else _book(lock, *(text or "" for text in texts), where=f"of commit {commit[:12]}")
 
 
 def later(commit: str | None, *, most: int = 200) -> Iterator[Book]:
@@ -116,17 +127,17 @@ def later(commit: str | None, *, most: int = 200) -> Iterator[Book]:
             yield book
 
 
-def _book(lock: str, definitions: str, params: str, *, commit: str | None) -> Book:
-    where = f" of commit {commit[:12]}" if commit else ""
+def _book(lock: str, definitions: str, params: str, *, where: str | None) -> Book:
+    told = f" {where}" if where else ""
     try:
         written = (read(lock) or {}).get("stages") or {}
         stages = stages_of(definitions, params) if definitions else []
     except (yaml.YAMLError, AttributeError) as error:
-        raise bad_input(f"dvc.lock, dvc.yaml or params.yaml{where} cannot be read: {error}. Mend the file") from error
+        raise bad_input(f"dvc.lock, dvc.yaml or params.yaml{told} cannot be read: {error}. Mend the file") from error
     except KeyError as error:
-        raise bad_input(f"params.yaml{where} lacks {error}, which dvc.yaml names. Write it") from error
+        raise bad_input(f"params.yaml{told} lacks {error}, which dvc.yaml names. Write it") from error
     left = {stage.name for stage in stages} or written.keys()  # DVC leaves what dvc.yaml has no longer in dvc.lock
-    return Book({name: _ran(name, each) for name, each in written.items() if name in left}, tuple(stages), commit)
+    return Book({name: _ran(name, each) for name, each in written.items() if name in left}, tuple(stages), where)
 
 
 def _ran(name: str, written: Mapping[str, Any]) -> Ran:

@@ -22,7 +22,9 @@ from tasks.io import bad_input, put_back, read_json, whole, write_json
 MODEL, RECORD = "model.safetensors", "production.json"
 SEEN = "seen.parquet"  # sha256 of each image of the pool that the model learned from
 LEARNED = "learned_from.json"  # tasks.training.NOTE, which comes with torch: kept by Git, where it is known
-FILES = (MODEL, RECORD, SEEN, LEARNED)
+RUN = "run.json"  # the text of each of STORY when it was promoted: what the next run writes over
+STORY = ("dvc.lock", "dvc.yaml", "params.yaml")
+FILES = (MODEL, RECORD, SEEN, LEARNED, RUN)
 OURS = ("**/dvc.lock", "**/*.dvc", "**/registry/**")  # what a flow that promotes changes in Git's eyes
 
 
@@ -34,9 +36,10 @@ def snapshot_champion(registry: Path) -> Path:
 def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
     """verdict.json, the winner's model -> registry/production: model.safetensors and production.json, both or neither.
 
-    learned_from.json goes with them where the judge has it, and with the split that it was trained on seen.parquet, by
-    which `watch` knows new images. Twice is once. Raises BadInput, and leaves production as it was, unless the verdict
-    promotes the model, the model is the one that was judged, against what is in production, and it answers.
+    learned_from.json goes with them where the judge has it, with the split that it was trained on seen.parquet, by
+    which `watch` knows new images, and run.json, by which `lineage` knows where it comes from. Twice is once. Raises
+    BadInput, and leaves production as it was, unless the verdict promotes the model, the model is the one that was
+    judged, against what is in production, and it answers.
     """
     if not (judged / "verdict.json").exists():
         raise bad_input(f"{judged} holds no verdict.json. Name what a judge wrote, such as work/judge")
@@ -91,6 +94,9 @@ def _put(
             _remove(folder, SEEN)
         else:
             record["seen"] = _write_seen(split, folder / SEEN)
+        _remove(folder, RUN)
+        if all(Path(name).exists() for name in STORY):
+            write_json(folder / RUN, {name: Path(name).read_text() for name in STORY})
         write_json(folder / RECORD, record | {"git": _revision(registry), "previous": before.get("model")})
     return production
 

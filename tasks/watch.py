@@ -30,9 +30,10 @@ def watch(split: Path, model: Path, champion: Path, *, params: Params, out: Path
     pool = rows_of(table, "pool")
     fresh = _arrived(table, pool, champion)
     known = pool[~np.isin(pool, fresh)]
-    content, report = _nothing(champion, len(fresh), len(known))
+    before, new = (rows[some(table, rows, params.adapt.drift.window, params)] for rows in (known, fresh))
+    content, report = _nothing(champion, len(new), len(before))
     if not content:
-        content, report = _look(table, known, fresh, model, params)
+        content, report = _look(table, before, new, model, params)
     answer = params.adapt.answers.get(content["kind"])
     parted = table if answer is None else table.take(pa.array(np.setdiff1d(np.arange(table.num_rows), known)))
     with whole(out) as folder:
@@ -65,12 +66,11 @@ def _nothing(champion: Path, fresh: int, known: int) -> tuple[dict[str, Any], st
 
 
 def _look(
-    table: pa.Table, known: np.ndarray, fresh: np.ndarray, model: Path, params: Params
+    table: pa.Table, before: np.ndarray, new: np.ndarray, model: Path, params: Params
 ) -> tuple[dict[str, Any], str]:
     """Classes of the known images are those that the model says: nobody has labelled them."""
     network, card = load_model(model / "model.safetensors")
-    seen, wanted = Seen(table, network, card, params), params.adapt.drift
-    before, new = (rows[some(len(rows), wanted.window, params.seed)] for rows in (known, fresh))
+    seen = Seen(table, network, card, params)
     said = predict(network, seen.images, before, compute=params.compute, batch=params.evaluate.batch)
     found = compared(seen, before, said.argmax(axis=1), seen, new)
     return content_of(found, card), report_of({"new images": found}, card)

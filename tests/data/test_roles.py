@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.groups import examined, group_of, units_of
+from tutelage.data.groups import examined, group_of, one_of_each, units_of
 from tutelage.data.manifest import MANIFEST, SPLIT, classes_of, describe, roots_of
 from tutelage.data.split import draw
 
@@ -229,3 +229,12 @@ def test_the_group_is_what_stands_in_brackets():
     assert group_of("labelled/cat/p12_3.png", "^[^/]+/p[0-9]+") == "cat/p12"
     assert group_of("labelled/cat/x.png", "p([0-9]+)_") is None
     assert group_of("labelled/p1/x.png", "labelled") is None  # the source is not a part of the path
+
+
+def test_one_of_each_unit_is_drawn():
+    names = [f"labelled/v{video}/{frame}.png" for video in range(5) for frame in range(4)] + ["labelled/alone.png"]
+    drawn = [one_of_each(names, "v([0-9])", seed=seed).tolist() for seed in range(20)]
+    assert all([place // 4 for place in places] == [0, 1, 2, 3, 4, 5] for places in drawn)
+    assert {place for places in drawn for place in places} == set(range(21))
+    assert one_of_each(names, None, seed=0).tolist() == list(range(21))
+    assert one_of_each([], "v([0-9])", seed=0).tolist() == []

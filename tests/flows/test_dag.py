@@ -48,9 +48,9 @@ def test_new_images_are_taken_in_and_imports_are_known(toy: Toy) -> None:
     toy.dvc("import-url", str(elsewhere), "far")
     toy.stages(a=step("a", "images", "far", retries=2))
     dag = load(toy.root)
-    assert dag["a"] == Stage("a", ("images.dvc", "far.dvc"), policy=Policy(retries=2), report="a.md")
-    assert dag["images.dvc"] == Stage("images.dvc", source=True)
-    assert dag["far.dvc"] == Stage("far.dvc", source=True, imported=True)
+    assert dag["a"] == Stage("a", ("images.dvc", "far.dvc"), ("a", "a.md"), policy=Policy(retries=2), report="a.md")
+    assert dag["images.dvc"] == Stage("images.dvc", writes=("images",), source=True)
+    assert dag["far.dvc"] == Stage("far.dvc", writes=("far",), source=True, imported=True)
 
     (toy.root / "images").write_text("one and two")
     elsewhere.write_text("farther")

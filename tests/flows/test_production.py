@@ -3,6 +3,7 @@
 import json
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -91,3 +92,32 @@ def test_a_frozen_stage_is_no_failure(reproduce: Reproduce) -> None:
     )
     reproduce.dag, reproduce.run = {}, lambda *_: said  # type: ignore
     shared.see_that_all_is_up_to_date.fn(reproduce, CLASSIFIER)
+
+
+@pytest.mark.parametrize(
+    ("why", "fails"),
+    [
+        ([{"changed deps": {"images": "modified"}}], False),
+        ([{"changed deps": {"images": "deleted"}}], True),
+        ([{"changed deps": {"images": "modified", "work/split": "modified"}}], True),
+        ([{"changed deps": {"images": "modified", "tasks/ingest.py": "modified"}}], True),
+        ([{"changed deps": {"registry/champion": "modified"}}], True),
+        ([{"changed deps": {"params.yaml": {"ingest": "modified"}}}], True),
+        ([{"changed deps": {"images": "modified"}}, {"changed outs": {"work/ingest": "modified"}}], True),
+        ([{"changed deps": {"images": "modified"}}, "changed command"], True),
+    ],
+)
+def test_images_that_came_in_meanwhile_are_no_failure(
+    reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch, why: list[Any], fails: bool
+) -> None:
+    told: list[str] = []
+    log = SimpleNamespace(info=lambda text, *about: told.append(text % about))
+    monkeypatch.setattr(shared, "get_run_logger", lambda: log)
+    reproduce.dag = {
+        "ingest": Stage("ingest", writes=("work/ingest",)),
+        "split": Stage("split", writes=("work/split",)),
+    }
+    reproduce._runs["ingest"] = reproduce.run = lambda *_: json.dumps({"ingest": why})  # type: ignore
+    with pytest.raises(Failed, match="ingest") if fails else nullcontext():
+        shared.see_that_all_is_up_to_date.fn(reproduce, CLASSIFIER)
+    assert told == ([] if fails else ["New data has come in since ingest read it: the next flow takes it in"])

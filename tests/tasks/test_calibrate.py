@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_work import ROLES, make_split, new_network, save, small_params
+from small_work import ROLES, make_split, new_network, save, small_params, train
 
 from tasks.calibrate import calibrate
 from tasks.pseudo_label import pseudo_label
@@ -90,3 +90,19 @@ def test_what_scores_promise_is_by_the_cautious_temperature(world, tmp_path, mon
 
 def _sha256(model):
     return load_model(model / "model.safetensors")[1].sha256
+
+
+def test_images_of_a_group_are_one_image_as_evidence(world, tmp_path):
+    split, taught = world[0], save(tmp_path / "taught", train(new_network(1), world[0], 4))
+
+    def evidence(groups):
+        params = replace(small_params(), split=replace(small_params().split, groups=groups))
+        out = calibrate(split, taught, params=params, out=tmp_path / str(groups is None))
+        report = (out / "report.md").read_text()
+        return json.loads((out / "calibration.json").read_text()), report
+
+    (apart, _), (together, report) = evidence(None), evidence("holdout-([0-9]{2})")  # frames of ten
+    assert [sum(rule["samples"] for rule in told["classes"]) for told in (apart, together)] == [30, 3]
+    assert together["temperature"] == apart["temperature"]
+    assert together["cautious_temperature"] > apart["cautious_temperature"]
+    assert "from 3 hold-out images" in report

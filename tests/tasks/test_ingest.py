@@ -4,6 +4,7 @@ import shutil
 import pytest
 from own_images import class_folders, params, save
 
+from tasks import ingest as stage
 from tasks.ingest import ingest
 from tutelage.data.manifest import classes_of, read_manifest, roots_of
 from tutelage.types import BadInput
@@ -73,6 +74,29 @@ def test_a_csv_and_folders_give_the_same_images(root):
     assert from_csv["id"].to_pylist()[0] == "labelled/train/cat/00.png"
     assert roots_of(from_csv) == {"labelled": str(root)}
     assert report["images"] == {"labelled": 16}
+
+
+def test_what_comes_in_while_images_are_read_is_taken_in(root, monkeypatch):
+    read, calls = stage.examined, []
+    half = save(root / "train/cat/half.png", 5000)
+    whole = half.read_bytes()
+    half.write_bytes(whole[:60])
+
+    def slow(scans, *given, **named):
+        answers = read(scans, *given, **named)
+        calls.append(sum(len(scan.found) for scan in scans))
+        if len(calls) == 1:
+            save(root / "train/cat/late.png", 5001)
+            half.write_bytes(whole)
+        elif len(calls) == 2:
+            save(root / "test/dog/later.png", 5002)
+        return answers
+
+    monkeypatch.setattr(stage, "examined", slow)
+    table, report = run(root, test="test")
+    assert calls == [16 + 1 + 6, 2, 1]
+    assert (report["images"], report["refused"]) == ({"labelled": 18, "test": 7}, [])
+    assert len(set(table["id"].to_pylist())) == 25
 
 
 def test_leaks_are_dropped_or_told(root):

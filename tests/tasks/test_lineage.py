@@ -12,7 +12,7 @@ import yaml
 from project import ROOT, environment
 from recorded import entry, lock, model, put, sha256
 
-from tasks import lineage_checks
+from tasks import lineage_checks, promote
 from tasks.__main__ import main as task
 from tasks.graph import Stage, needed, overlap, stages
 from tasks.lineage import lineage, main
@@ -315,6 +315,23 @@ def test_production_of_an_earlier_run_is_read_from_git(promoted: None) -> None:
     assert found.steps[-1].models == {"work/judge/model.safetensors": STUDENT}
     assert found.steps[-1].facts[0] == "the candidate wins. Promoted: better."
     assert lineage("work/judge").sha256 == sha256(model("other"))
+
+
+def test_production_of_a_run_that_nobody_committed_is_known_by_what_lies_beside_it(
+    promoted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nights, and nobody there in the morning."""
+    monkeypatch.setattr(promote, "smoke_test", promote.sha256_of)
+    again()
+    promote.promote(Path("work/judge"), Path("registry"))
+    again("a third")
+    found = lineage("registry/production")
+    assert not found.broken
+    assert found.lock == "dvc.lock in registry/production/run.json"
+    assert found.steps[-1].models == {"work/judge/model.safetensors": sha256(model("other"))}
+    Path("registry/production/run.json").write_text('{"dvc.lock": "stages: {}"}')
+    with pytest.raises(ValueError, match=r"run.json does not hold dvc.lock, dvc.yaml, params.yaml. `git checkout"):
+        lineage("registry/production")
 
 
 def test_a_lock_that_is_not_committed_is_told(promoted: None) -> None:

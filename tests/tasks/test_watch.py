@@ -114,3 +114,12 @@ def test_the_round_learns_by_the_method_that_the_drift_calls_for_and_may_be_chos
     assert set(found["candidates"]) == {"source", "adapted"}
     assert sorted(json.loads((choice / NOTE).read_text())) == ["holdout", "labelled"]
     assert found["chosen"] == found["ranking"][0]
+
+
+def test_images_of_a_group_are_one_image_as_evidence(night, day, tmp_path):
+    """Of forty dark images four films were shot: nothing is told from so few."""
+    of_films = replace(params(), split=replace(params().split, groups="pool-([0-9]{2})"))
+    split, champion = night.parent / "night/work/split", night.parent / "champion"
+    found = told(watch(split, day[1], champion, params=of_films, out=tmp_path / "watch"))
+    assert (found["kind"], found["images"]) == ("none", 40)
+    assert found["advice"] == "4 images are new and 4 known: 20 of each are compared at least."

@@ -31,6 +31,16 @@ def units_of(names: Sequence[str], pattern: str | None) -> Int[np.ndarray, " n"]
     return None if pattern is None else np.unique([unit_of(name, pattern) for name in names], return_inverse=True)[1]
 
 
+def one_of_each(names: Sequence[str], pattern: str | None, *, seed: int) -> Int[np.ndarray, " m"]:
+    """Places of one image of each unit, drawn, in their order; of all images without a pattern.
+
+    For what counts images as evidence: those of a unit are no more independent of each other than copies are.
+    """
+    order = np.random.default_rng(seed).permutation(len(names))
+    units = units_of([names[place] for place in order], pattern)
+    return np.sort(order if units is None else order[np.unique(units, return_index=True)[1]])
+
+
 def examined(table: pa.Table, pattern: str | None, param: str = "split.groups") -> tuple[list[str], list[str]]:
     """What is wrong with the groups of a split, and what a person should know of them; `param` is where the pattern was
     written. Nothing without a pattern."""
