@@ -13,7 +13,7 @@ import torch
 from tasks.box_params import TrainDetector
 from tasks.carry import CHECKPOINTS, carry_out, results
 from tasks.params import Params
-from tasks.training import rows_of
+from tasks.training import rows_of, seed_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, digest_of
 from tutelage.data.pseudo_boxes import PseudoBoxes
@@ -128,6 +128,6 @@ def source(job: BoxJob, table: pa.Table, params: Params) -> SceneSource:
         images=Images.open(table, size, letterbox=True), sizes=sizes_of(table), annotations=job.annotations,
         labeled=job.labeled, pool=job.pool, pseudo=job.pseudo, weak=weak_scene(views, size),
         strong=strong_scene(views, size), visible=views.visible, labeled_batch=job.train.labelled_batch,
-        pool_batch=job.train.pool_batch if job.train.method.pool else 0, seed=params.seed,
-        unread=job.train.method.unread,
+        pool_batch=job.train.pool_batch if job.train.method.pool else 0,
+        seed=seed_of(job.name, job.train.start, params), unread=job.train.method.unread,
     )  # fmt: skip

@@ -228,8 +228,17 @@ def source(job: Job, table: pa.Table, params: Params) -> Source:
     return Source(
         images=Images.open(table, size), labeled=job.labeled, labels=job.labels, pool=job.pool, pseudo=job.pseudo,
         views=two_views(params.views, size), labeled_batch=job.train.labelled_batch,
-        pool_batch=job.train.pool_batch if pooled else 0, seed=params.seed,
+        pool_batch=job.train.pool_batch if pooled else 0, seed=seed_of(job.name, job.train.start, params),
     )  # fmt: skip
+
+
+def seed_of(name: str, begins: str, params: Params) -> int:
+    """Of the order and the views of a run's images. All that start from scratch have the same, so that they can be
+    compared; one that goes on from its teacher's weights would see again what these have learned from, view by view.
+    """
+    if begins == "scratch":
+        return params.seed
+    return int.from_bytes(hashlib.sha256(f"{params.seed} {name}".encode()).digest()[:4], "big")
 
 
 def as_seen(job: Job, seen: Iterable[Batch], params: Params) -> Iterable[Batch]:

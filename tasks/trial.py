@@ -173,9 +173,8 @@ def _train(job: Job, place: Arena, params: Params) -> tuple[Run[Network, Nets], 
     """A run to its end, the seconds of a step and the bytes that it needs. One that was cut off starts again."""
     engine = accelerator(params.compute)
     state = start(job, place.table, params)
-    feed = Timed(
-        batches(source(job, place.table, params), start=0, stop=job.train.steps, workers=params.compute.workers)
-    )
+    seen = source(replace(job, name="compare"), place.table, params)  # the same images and views by every method
+    feed = Timed(batches(seen, start=0, stop=job.train.steps, workers=params.compute.workers))
     steps = fit(job.train.method, state, feed, params.optimiser, steps=job.train.steps, accelerator=engine)
     took: list[float] = []
     with Progress(f"{job.name}, seed {params.seed}", job.train.steps) as bar:

@@ -3,20 +3,24 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from small_work import make_split, plant_labels, small_params
 
+import tasks.box_training
 import tasks.student
 import tasks.teacher
 import tasks.training
 from tasks.baseline import baseline
+from tasks.box_training import BoxJob
 from tasks.carry import _log
 from tasks.student import student
 from tasks.teacher import teacher
-from tasks.training import Job, as_seen
+from tasks.training import Job, as_seen, source
+from tutelage.data.batches import batches
 from tutelage.data.manifest import read_split
 from tutelage.data.pseudo_labels import PseudoLabels
 from tutelage.methods.simclr import SimCLR
@@ -130,3 +134,35 @@ def test_a_translator_that_is_read_draws_no_random_number(tmp_path):
     before = torch.get_rng_state()
     as_seen(job, [], small_params())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("start", "same"), [("scratch", True), ("teacher", False)])
+def test_who_goes_on_from_a_teachers_weights_sees_other_views_than_these_have_learned_from(split, jobs, start, same):
+    """Two networks of equal seed and equal labels are compared view by view."""
+    known, table = small_params(), read_split(split)
+    baseline(split, Path(), params=known, out=Path())
+    going_on = [replace(jobs[0], name=name, train=replace(jobs[0].train, start=start)) for name in ("one", "two")]
+
+    def views(job):
+        return next(iter(batches(source(job, table, known), start=3, stop=4, workers=0))).labeled.strong.moves
+
+    first, *others = map(views, (jobs[0], *going_on))
+    assert [torch.equal(first, other) for other in others] == [same, same]
+    assert torch.equal(*others) == same
+    assert torch.equal(others[0], views(going_on[0]))
+
+
+def test_detectors_that_go_on_from_a_teacher_draw_by_the_same_rule(monkeypatch):
+    seen = []
+    monkeypatch.setattr(tasks.box_training, "seed_of", lambda *given: seen.append(given) or 7)
+    monkeypatch.setattr(tasks.box_training, "Images", SimpleNamespace(open=lambda *_, **__: None))
+    monkeypatch.setattr(tasks.box_training, "sizes_of", lambda _: None)
+    monkeypatch.setattr(tasks.box_training, "SceneSource", SimpleNamespace)
+    known = small_params()
+    train = replace(known.detection.student, start="teacher")
+    job = BoxJob(
+        name="box_student@1", train=train, network=known.detection.network, annotations=None, labeled=np.arange(3),
+        pool=np.arange(0), pseudo=None,
+    )  # fmt: skip
+    assert tasks.box_training.source(job, None, known).seed == 7
+    assert seen == [("box_student@1", "teacher", known)]
