@@ -21,7 +21,6 @@ class Line:
     normalised: dict[Task, float | None]  # shares of the specialist's score; None where that is 0
     parameters: int
     operations: int  # an image
-    time: float  # measured, in times of all specialists together
 
     @property
     def mean(self) -> float | None:
@@ -50,8 +49,8 @@ def uneven(wanted: Multitask) -> list[str]:
     ]
 
 
-def lines_of(metrics: dict[str, Any], tasks: list[Task], spent: dict[str, float]) -> dict[str, Line]:
-    """The lines by name, from metrics.json of each network and the time that each needs."""
+def lines_of(metrics: dict[str, Any], tasks: list[Task]) -> dict[str, Line]:
+    """The lines by name, from metrics.json of each network."""
     own = {task: float(metrics[task]["scores"][task]) for task in tasks}
     together = {part: sum(metrics[task][part] for task in tasks) for part in ("parameters", "operations")}
     lines = {}
@@ -59,5 +58,5 @@ def lines_of(metrics: dict[str, Any], tasks: list[Task], spent: dict[str, float]
         scores = own if name == "specialists" else {task: float(metrics[name]["scores"][task]) for task in tasks}
         size = together if name == "specialists" else metrics[name]
         shares = {task: scores[task] / own[task] if own[task] else None for task in tasks}
-        lines[name] = Line(title, scores, shares, size["parameters"], size["operations"], spent[name])
+        lines[name] = Line(title, scores, shares, size["parameters"], size["operations"])
     return lines
