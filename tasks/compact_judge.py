@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks import latency
-from tasks.answers import Answers, read_answers
+from tasks.answers import gained, read_answers
 from tasks.checks import Check, Contender
 from tasks.compress_params import Compress
 from tasks.io import read_json, whole, write_json
@@ -18,9 +18,8 @@ from tasks.judge import checks_table, contender, digest_of_test, same_test
 from tasks.params import Params
 from tasks.text import percent, table
 from tasks.training import copy_model
-from tutelage.data.groups import units_of
 from tutelage.data.manifest import read_split
-from tutelage.metrics.comparison import Interval, paired_bootstrap
+from tutelage.metrics.comparison import Interval
 from tutelage.models.export import FILES, Session
 from tutelage.types import BadInput
 
@@ -44,7 +43,7 @@ def compact_judge(
     checks = [_accuracy(new, old, params), _size(new, old, exported, params), _speed(new, old, exported, params)]
     promote = all(check.passed for check in checks)
     winner = "student" if promote else "teacher"
-    gain = _difference(new.answers, plain, params)
+    gain = gained(new.answers, plain, params).difference
     reasons = [*_reasons(promote, checks, gain), *_uneven(params.compress)]
     content = {
         "promote": promote,
@@ -70,7 +69,7 @@ def compact_judge(
 
 
 def _accuracy(new: Contender, old: Contender, params: Params) -> Check:
-    found, margin = _difference(new.answers, old.answers, params), params.compress.judge.margin
+    found, margin = gained(new.answers, old.answers, params).difference, params.compress.judge.margin
     rule = f"low end of the 95 % interval of the difference above {percent(-margin)}"
     reason = f"the difference of accuracy lies in {percent(found.low, 2)} to {percent(found.high, 2)}"
     now, before = float(new.answers.right.mean()), float(old.answers.right.mean())
@@ -116,13 +115,6 @@ def _call(exported: Path, one: Contender, batch: int, params: Params) -> Any:
     size = one.card.image_size
     images = np.random.default_rng(0).random((batch, 3, size, size), np.float32)
     return partial(session, images)
-
-
-def _difference(new: Answers, old: Answers, params: Params) -> Interval:
-    return paired_bootstrap(
-        new.right[None], old.right[None], resamples=params.judge.resamples, seed=params.seed,
-        units=units_of(new.ids, params.split.groups),
-    ).difference  # fmt: skip
 
 
 def _reasons(promote: bool, checks: list[Check], gain: Interval) -> list[str]:

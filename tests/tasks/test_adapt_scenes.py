@@ -122,6 +122,10 @@ def test_from_scenes_to_three_lines_and_labels_of_the_target_reach_the_oracle_al
     assert set(told["lines"]) == {*LINES, "adapted"}
     assert told["gap"] == told["lines"]["oracle"]["miou"] - told["lines"]["baseline"]["miou"]
     text = (FOLDER / "report/summary.md").read_text()
+    assert (
+        "\n\nUnequal training: adapt_scenes.baseline.steps is 6, mix has 3 steps together, so it has had more" in text
+    )
+    assert "\n\nUnequal training: adapt_scenes.oracle" not in text
     words = ("source alone, which", "the fair baseline", "adapted (mix)", "oracle, taught the target", "| critics |")
     assert all(word in text for word in words)
     net, card = load_multi(FOLDER / "candidates/critics/model.safetensors")
