@@ -40,13 +40,21 @@ def notes(metrics: Mapping[str, Any], wanted: Multitask) -> list[str]:
 def uneven(wanted: Multitask) -> list[str]:
     """A sentence for each way in which the student saw more or less of the true labels than the union; else none."""
     ours, theirs = wanted.student, wanted.union
-    return [
+    found = [
         f"Unequal training: multitask.union.{name} is {getattr(theirs, name):,}, multitask.student.{name} "
         f"{getattr(ours, name):,}, so not all of the difference is the specialists'. Write the same for a fair "
         "comparison."
         for name in ("steps", "labelled_batch")
         if getattr(ours, name) != getattr(theirs, name)
     ]
+    if wanted.split.holdout and ours.learns_holdout != theirs.holdout:
+        one, other = ("student", "union") if ours.learns_holdout else ("union", "student")
+        same = str(ours.learns_holdout).lower()
+        found += [
+            f"Unequal training: multitask.{one} learns from the hold-out, multitask.{other} does not, so not all of "
+            f"the difference is the specialists'. Write multitask.union.holdout: {same} for a fair comparison."
+        ]
+    return found
 
 
 def lines_of(metrics: dict[str, Any], tasks: list[Task]) -> dict[str, Line]:

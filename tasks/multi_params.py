@@ -47,6 +47,11 @@ class StudentMulti(TrainMulti):
         if self.hears is not None and self.turns is not None:
             raise ValueError("student.turns decides whom the student hears, so student.hears must be null")
 
+    @property
+    def learns_holdout(self) -> bool:
+        """Turns are judged there, so a student in turns may not have seen it."""
+        return self.holdout and self.turns is None
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelMulti:

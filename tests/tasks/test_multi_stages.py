@@ -32,11 +32,13 @@ from tasks.multi_student import multi_student
 from tasks.multi_teacher import multi_teacher
 from tasks.multi_training import job_of, take_over, truth_of
 from tasks.training import rows_of
+from tasks.turn_params import PlanTurns
 from tutelage.data.boxes import Found
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_files import load_multi
 from tutelage.train.answers import Said
+from tutelage.train.tscl import TSCL
 from tutelage.types import TASKS, BadInput
 
 
@@ -419,6 +421,24 @@ def test_a_union_that_was_trained_for_another_time_is_told():
     (told,) = uneven(dataclasses.replace(params.multitask, union=union))
     assert told.startswith("Unequal training: multitask.union.steps is 2,500, multitask.student.steps 3, so")
     assert _summary({}, [], [told]).endswith(f"\n{told}\n")
+
+
+def test_a_hold_out_that_one_of_both_learns_is_told():
+    """A student in turns is scored there, so it does not."""
+    params = params_of()
+    turns = PlanTurns(every=100, learn=TSCL())
+    student = dataclasses.replace(params.multitask.student, turns=turns, steps=300)
+    union = dataclasses.replace(params.multitask.union, steps=300)
+    in_turns = dataclasses.replace(params.multitask, student=student, union=union)
+    assert uneven(in_turns) == [
+        "Unequal training: multitask.union learns from the hold-out, multitask.student does not, so not all of the "
+        "difference is the specialists'. Write multitask.union.holdout: false for a fair comparison."
+    ]
+    assert uneven(dataclasses.replace(in_turns, union=dataclasses.replace(union, holdout=False))) == []
+    other = dataclasses.replace(params.multitask.union, holdout=False)
+    (told,) = uneven(dataclasses.replace(params.multitask, union=other))
+    assert "multitask.student learns from the hold-out, multitask.union does not" in told
+    assert "Write multitask.union.holdout: true" in told
 
 
 def test_a_depth_that_few_test_images_have_is_told():
