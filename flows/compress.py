@@ -18,13 +18,15 @@ FOLDER = Path("work/compress")
 def shrink(reproduce: Reproduce) -> list[Run]:
     """A teacher, over assistants where there are any to the compact student; exports, verdict.
 
-    Nothing runs beside the judge: it measures time.
+    Nothing runs beside an export or the judge: they measure time.
     """
     reproduce("fetch", "doctor")
     with reproduce.beside("compact_evaluate@baseline"):
         for n in reproduce.each("compact"):
             reproduce(f"compact@{n}")
-        reproduce("compact_evaluate@teacher", "compact_evaluate@student", "export@teacher", "export@student")
+        reproduce("compact_evaluate@teacher", "compact_evaluate@student")
+    reproduce("export@teacher")
+    reproduce("export@student")
     return reproduce("compact_judge")
 
 

@@ -91,13 +91,14 @@ def _unread_or_failed(verb: str, error: OSError) -> int:
 
 
 def _check(paths: list[str]) -> list[str]:
-    from tasks.fair import uneven
+    from tasks.fair import uneven, uneven_scenes
     from tasks.graph import check_written
     from tasks.params import load
 
     params = load()
     check_written(Path(), params)
-    return ["params.yaml is valid", *uneven(params), *uneven(params.detection, section="detection.")]
+    told = [*uneven(params), *uneven(params.detection, section="detection."), *uneven_scenes(params.adapt_scenes)]
+    return ["params.yaml is valid", *told]
 
 
 def _init(paths: list[str]) -> list[str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.adapt_choose import SOURCE, students
-from tasks.answers import ask
+from tasks.answers import Answers, ask, gained
+from tasks.fair import uneven_choice
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.text import percent
@@ -29,13 +30,13 @@ def adapt_report(
     table, chosen = read_split(split), read_json(choice / "choice.json")
     accepted = students(rounds, params)
 
-    def right(folder: Path) -> float:
+    def said(folder: Path) -> Answers:
         network, card = load_model(folder / "model.safetensors")
-        answers = ask(table, network, card, compute=params.compute, batch=params.evaluate.batch)
-        return accuracy(answers.labels, answers.predicted)
+        return ask(table, network, card, compute=params.compute, batch=params.evaluate.batch)
 
     folders = {name: accepted.get(name, candidates / name) for name in chosen["candidates"]} | {SOURCE: source}
-    truth = {name: right(folder) for name, folder in folders.items()}
+    answers = {name: said(folder) for name, folder in folders.items()}
+    truth = {name: _accuracy(each) for name, each in answers.items()}
     kept = {name: truth[name] for name in chosen["ranking"]}
     orders: dict[str, dict[str, float]] = {
         key: {name: chosen["candidates"][name][key] for name in kept} for key in VALIDATORS
@@ -43,11 +44,10 @@ def adapt_report(
     orders["vote"] = {name: -chosen["mean_rank"][name] for name in kept}
     content = {
         "accuracy": truth,
-        "rounds": [_line(rounds / f"{n}", right(rounds / f"{n}/student")) for n in params.adapt.rounds],
+        "rounds": [_line(rounds / f"{n}", _accuracy(said(rounds / f"{n}/student"))) for n in params.adapt.rounds],
         "chosen": chosen["chosen"],
         "best": max(truth, key=lambda name: truth[name]),
-        "gain": truth[chosen["chosen"]] - truth[SOURCE],
-        "fair": _fair(truth, chosen["chosen"], params),
+        **_gains(answers, chosen["chosen"], params),
         "rank_correlation": {key: rank_correlation(order, kept) for key, order in orders.items()},
         "turns": {name: _turns(folder) for name, folder in folders.items() if (folder / "turns.json").exists()},
     }
@@ -58,17 +58,32 @@ def adapt_report(
     return out
 
 
-def _fair(truth: dict[str, float], chosen: str, params: Params) -> dict[str, Any] | None:
-    """What the source's labels alone give in more steps, the longest such run; None where no candidate is one."""
+def _accuracy(said: Answers) -> float:
+    return accuracy(said.labels, said.predicted)
+
+
+def _gains(answers: dict[str, Answers], chosen: str, params: Params) -> dict[str, Any]:
+    """What the chosen one gains on the source alone; `fair`: on what the source's labels alone give in more steps, the
+    longest such run, None where no candidate is one; `uneven`: where that run is not as long.
+    """
     alone = {
         name: wanted.steps
         for name, wanted in params.adapt.candidates.items()
-        if isinstance(wanted.learn, Supervised) and wanted.start == "source" and not wanted.translated and name in truth
+        if isinstance(wanted.learn, Supervised)
+        and wanted.start == "source"
+        and not wanted.translated
+        and name in answers
     }
+
+    def gain(reference: str) -> dict[str, Any]:
+        found = gained(answers[chosen], answers[reference], params).difference
+        return {"gain": found.estimate, "low": found.low, "high": found.high}
+
     if not alone:
-        return None
+        return gain(SOURCE) | {"fair": None, "uneven": []}
     name = max(alone, key=lambda each: alone[each])
-    return {"name": name, "steps": alone[name], "gain": truth[chosen] - truth[name]}
+    fair = {"name": name, "steps": alone[name], **gain(name)}
+    return gain(SOURCE) | {"fair": fair, "uneven": uneven_choice(params.adapt, chosen, name)}
 
 
 def _line(folder: Path, right: float) -> dict[str, Any]:
@@ -93,14 +108,15 @@ def _markdown(content: dict[str, Any], chosen: dict[str, Any]) -> str:
         for name, share in sorted(content["accuracy"].items(), key=lambda item: -item[1])
     ]
     agree = [[key, "-" if value is None else f"{value:.2f}"] for key, value in content["rank_correlation"].items()]
-    gain, fair = 100 * content["gain"], content["fair"]
-    said = f"Chosen without labels: **{content['chosen']}**, {gain:+.2f} points against the source alone"
-    said += (
-        f", and {100 * fair['gain']:+.2f} against {fair['name']}, which has {fair['steps']:,} more steps of the source."
-        if fair
-        else ". What more steps of the source alone give is not known: no candidate learns by `supervised`."
-    )
-    parts = ["# Adaptation", said, markdown(["model", "accuracy on the target's test", ""], rows)]
+    fair = content["fair"]
+    said = f"Chosen without labels: **{content['chosen']}**, {_points(content)} against the source alone"
+    if fair is None:
+        said += ". What more steps of the source alone give is not known: no candidate learns by `supervised`."
+    else:
+        said += f", and {_points(fair)} against {fair['name']}, which has {fair['steps']:,} more steps of the source."
+    said += " In brackets: 95 % intervals for other images of the target."
+    parts = ["# Adaptation", said, *(f"{line}." for line in content["uneven"])]
+    parts += [markdown(["model", "accuracy on the target's test", ""], rows)]
     lines = [
         [
             each["round"], percent(each["kept"]), percent(each["student"], 2), "yes" if each["accepted"] else "no",
@@ -115,3 +131,8 @@ def _markdown(content: dict[str, Any], chosen: dict[str, Any]) -> str:
         parts += [f"Turns of {name}: " + ", ".join(f"{count} of {domain}" for domain, count in had.items()) + "."]
     parts += [f"Refused by the guard: {', '.join(chosen['refused']) or 'none'}."]
     return "\n\n".join(parts) + "\n"
+
+
+def _points(found: dict[str, Any]) -> str:
+    gain, low, high = (100 * found[key] for key in ("gain", "low", "high"))
+    return f"{gain:+.2f} points ({low:+.2f} to {high:+.2f})"

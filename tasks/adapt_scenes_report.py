@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.adapt_scenes import as_scenes, truth_of
+from tasks.fair import uneven_scenes
 from tasks.io import whole, write_json
 from tasks.multi_evaluate import SCORES, measure
 from tasks.multi_label import say
@@ -47,7 +48,7 @@ def adapt_scenes_report(split: Path, networks: Path, *, params: Params, out: Pat
     content = summary(lines, ways, wanted.adapted, score=SCORES[task]) | {"images": len(rows)}
     with whole(out) as folder:
         write_json(folder / "summary.json", content)
-        (folder / "summary.md").write_text(_markdown(content, task))
+        (folder / "summary.md").write_text(_markdown(content, task, uneven_scenes(wanted, lines)))
     return out
 
 
@@ -86,7 +87,7 @@ def _measured(folder: Path, table: pa.Table, truth: Truth, rows: np.ndarray, par
     return measure(task, truth, rows, said, card.classes, params.multitask.evaluate)
 
 
-def _markdown(content: dict[str, Any], task: Task) -> str:
+def _markdown(content: dict[str, Any], task: Task, uneven: list[str]) -> str:
     columns = COLUMNS[task]
     lines = [
         [_title(name, content["adapted"]), *_cells(measured, columns)]
@@ -107,6 +108,7 @@ def _markdown(content: dict[str, Any], task: Task) -> str:
         f"{content['images']:,} test images of the target.",
         markdown(["network", *columns.values()], lines),
         said,
+        *(f"{line}." for line in uneven),
         "## Ways to adapt",
         markdown(["way", *columns.values(), "of the gap"], rows),
     ]

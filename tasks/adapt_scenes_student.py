@@ -1,5 +1,6 @@
 """One way to adapt to a target without labels."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,9 +59,10 @@ def adapt_scenes_student(split: Path, source: Path, *, params: Params, out: Path
 
 
 def _renormed(net: MultiNet, table: pa.Table, pool: np.ndarray, params: Params) -> None:
-    """Give `net` the target's statistics, of images as they are. In any order, as neighbours in a film are alike."""
+    """Give `net` the target's statistics, of images as they are. In any order, as neighbours in a film are alike; in
+    batches of one size, as each counts alike."""
     rows, batch = np.random.default_rng(params.seed).permutation(pool), params.multitask.evaluate.batch
     images = Images.open(table, net.spec.detector.image_size, letterbox=True)
-    chunks = [rows[first : first + batch] for first in range(0, len(rows), batch)]
+    chunks = np.array_split(rows, math.ceil(len(rows) / batch))
     device = accelerator(params.compute).device
     renorm(net.to(device).body, batches_of(images, chunks, compute=params.compute, device=device))

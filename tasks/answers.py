@@ -7,10 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.params import Params
 from tasks.training import labels_of, rows_of
+from tutelage.data.groups import units_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.metrics.classification import softmax
+from tutelage.metrics.comparison import Comparison, paired_bootstrap
 from tutelage.models.files import Card
 from tutelage.train.predict import checked, predict
 from tutelage.train.settings import Compute
@@ -53,6 +56,14 @@ def ask(table: pa.Table, network: Network, card: Card, *, compute: Compute, batc
     logits = checked(predict(network, Images.open(table, card.image_size), rows, compute=compute, batch=batch))
     ids = table["id"].take(pa.array(rows)).to_pylist()
     return Answers(ids, labels, softmax(logits).astype(np.float32))
+
+
+def gained(new: Answers, old: Answers, params: Params) -> Comparison:
+    """What `new` gains on `old`, on the same images."""
+    return paired_bootstrap(
+        new.right[None], old.right[None], resamples=params.judge.resamples, seed=params.seed,
+        units=units_of(new.ids, params.split.groups),
+    )  # fmt: skip
 
 
 def write_answers(folder: Path, answers: Answers) -> None:

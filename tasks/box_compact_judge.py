@@ -70,9 +70,9 @@ def _speed(new: Rival, old: Rival, ratio: float, params: Params) -> Check:
     limit, now, before = params.detection.compress.faster, new.operations, old.operations
     passed = latency.within(ratio, 1 / limit, now / before)
     rule = f"at least {limit:g} times faster for 1 and 32 images (the numbers: operations an image)"
-    return Check(
-        "speed", now, before, rule, passed, f"it is {'at least' if passed else 'less than'} {limit:g} times faster"
-    )
+    doubt = latency.doubt(passed, 1 / limit, now / before)
+    reason = f"it is {'at least' if passed else 'less than'} {limit:g} times faster{doubt}"
+    return Check("speed", now, before, rule, passed, reason)
 
 
 def _reasons(promote: bool, checks: list[Check]) -> list[str]:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks import latency
-from tasks.answers import Answers
+from tasks.answers import Answers, gained
 from tasks.params import Params
 from tasks.text import listed, percent
 from tutelage.data.groups import units_of
 from tutelage.metrics.classification import accuracy, confusion, expected_calibration_error, f1_score
-from tutelage.metrics.comparison import Comparison, Interval, f1_gain, paired_bootstrap
+from tutelage.metrics.comparison import Interval, f1_gain
 from tutelage.models.files import Card
 from tutelage.types import Network
 
@@ -42,7 +42,7 @@ class Check:
 
 def gain(new: Contender, old: Contender, params: Params) -> Interval:
     """By how much the errors of `new` are fewer than those of `old`, relative."""
-    return _compare(new, old, params).reduction
+    return gained(new.answers, old.answers, params).reduction
 
 
 def check(new: Contender, fair: Contender, old: Contender, params: Params) -> list[Check]:
@@ -70,7 +70,7 @@ def _beats(new: Contender, fair: Contender, params: Params) -> Check:
 
 
 def _not_worse(new: Contender, old: Contender, params: Params) -> Check:
-    found, margin = _compare(new, old, params).difference, params.judge.margin
+    found, margin = gained(new.answers, old.answers, params).difference, params.judge.margin
     rule = f"accuracy against production: low end of the 95 % interval of the difference above {percent(-margin)}"
     reason = f"the difference of accuracy lies in {percent(found.low, 2)} to {percent(found.high, 2)}"
     return Check("accuracy", *_accuracies(new, old), rule, found.low > -margin, reason)
@@ -142,13 +142,6 @@ def _size(new: Contender, old: Contender, params: Params) -> Check:
     return Check(
         "size", now, before, rule, now <= limit * before, f"it has {now:,} parameters, the champion {before:,}"
     )
-
-
-def _compare(new: Contender, old: Contender, params: Params) -> Comparison:
-    return paired_bootstrap(
-        new.answers.right[None], old.answers.right[None], resamples=params.judge.resamples, seed=params.seed,
-        units=units_of(new.answers.ids, params.split.groups),
-    )  # fmt: skip
 
 
 def _accuracies(new: Contender, old: Contender) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks import latency
-from tasks.answers import Answers, read_answers
+from tasks.answers import gained, read_answers
 from tasks.checks import Check, Contender
 from tasks.compress_params import Compress
 from tasks.io import read_json, whole, write_json
@@ -18,9 +18,8 @@ from tasks.judge import checks_table, contender, digest_of_test, same_test
 from tasks.params import Params
 from tasks.text import percent, table
 from tasks.training import copy_model
-from tutelage.data.groups import units_of
 from tutelage.data.manifest import read_split
-from tutelage.metrics.comparison import Interval, paired_bootstrap
+from tutelage.metrics.comparison import Interval
 from tutelage.models.export import FILES, Session
 from tutelage.types import BadInput
 
@@ -44,8 +43,10 @@ def compact_judge(
     checks = [_accuracy(new, old, params), _size(new, old, exported, params), _speed(new, old, exported, params)]
     promote = all(check.passed for check in checks)
     winner = "student" if promote else "teacher"
-    gain = _difference(new.answers, plain, params)
-    reasons = [*_reasons(promote, checks, gain), *_uneven(params.compress)]
+    gain = gained(new.answers, plain, params).difference
+    size = int(read_json(evaluation / "baseline" / "metrics.json")["parameters"])
+    beside = _beside(gain, size, new.card.parameters)
+    reasons = [*_reasons(promote, checks), beside, *_uneven(params.compress)]
     content = {
         "promote": promote,
         "winner": winner,
@@ -70,7 +71,7 @@ def compact_judge(
 
 
 def _accuracy(new: Contender, old: Contender, params: Params) -> Check:
-    found, margin = _difference(new.answers, old.answers, params), params.compress.judge.margin
+    found, margin = gained(new.answers, old.answers, params).difference, params.compress.judge.margin
     rule = f"low end of the 95 % interval of the difference above {percent(-margin)}"
     reason = f"the difference of accuracy lies in {percent(found.low, 2)} to {percent(found.high, 2)}"
     now, before = float(new.answers.right.mean()), float(old.answers.right.mean())
@@ -107,7 +108,8 @@ def _speed(new: Contender, old: Contender, exported: Path, params: Params) -> Ch
         )
     passed = latency.within(1 / min(ratios), 1 / limit, now / before)
     rule = f"at least {limit:g} times faster on the CPU for 1 and 32 images (the numbers: operations an image)"
-    reason = f"it is {'at least' if passed else 'less than'} {limit:g} times faster"
+    doubt = latency.doubt(passed, 1 / limit, now / before)
+    reason = f"it is {'at least' if passed else 'less than'} {limit:g} times faster{doubt}"
     return Check("speed", now, before, rule, passed, reason)
 
 
@@ -118,31 +120,29 @@ def _call(exported: Path, one: Contender, batch: int, params: Params) -> Any:
     return partial(session, images)
 
 
-def _difference(new: Answers, old: Answers, params: Params) -> Interval:
-    return paired_bootstrap(
-        new.right[None], old.right[None], resamples=params.judge.resamples, seed=params.seed,
-        units=units_of(new.ids, params.split.groups),
-    ).difference  # fmt: skip
-
-
-def _reasons(promote: bool, checks: list[Check], gain: Interval) -> list[str]:
+def _beside(gain: Interval, plain: int, found: int) -> str:
+    """The student, of `found` parameters, beside the baseline, of `plain`: a search may have made it another one."""
     ends = f"95 % interval {percent(gain.low, 2)} to {percent(gain.high, 2)}"
     by = f"{percent(abs(gain.estimate), 2)} {'less' if gain.estimate < 0 else 'more'} accurate ({ends})"
-    beside = f"The same network from labels alone: the student is {by}."
+    other = f"Another network ({plain:,} parameters, the student has {found:,})"
+    return f"{'The same network' if plain == found else other} from labels alone: the student is {by}."
+
+
+def _reasons(promote: bool, checks: list[Check]) -> list[str]:
     if promote:
-        return [f"The student takes its teacher's place: {'; '.join(c.reason for c in checks)}.", beside]
-    failed = [f"{check.name}: {check.reason}" for check in checks if not check.passed]
-    return ["The teacher stays.", *failed, beside]
+        return [f"The student takes its teacher's place: {'; '.join(c.reason for c in checks)}."]
+    return ["The teacher stays.", *(f"{check.name}: {check.reason}" for check in checks if not check.passed)]
 
 
 def _uneven(wanted: Compress) -> list[str]:
-    """A sentence where student and baseline were not trained as long; else none."""
-    ours, theirs = wanted.student.steps, wanted.baseline.steps
-    if ours == theirs:
-        return []
+    """A sentence for each way in which student and baseline did not see as much of the labels; else none."""
+    ours, theirs = wanted.student, wanted.baseline
     return [
-        f"Unequal training: compress.baseline.steps is {theirs:,}, compress.student.steps {ours:,}, so not all of the "
-        f"difference is the teacher's. Write {ours} for a fair comparison."
+        f"Unequal training: compress.baseline.{name} is {getattr(theirs, name):,}, compress.student.{name} "
+        f"{getattr(ours, name):,}, so not all of the difference is the teacher's. Write {getattr(ours, name)} for a "
+        "fair comparison."
+        for name in ("steps", "labelled_batch")
+        if getattr(ours, name) != getattr(theirs, name)
     ]
 
 

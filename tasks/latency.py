@@ -66,3 +66,9 @@ def within(ratio: float, limit: float, counted: float) -> bool:
     """Whether a measured ratio keeps a limit. In doubt the ratio of counted operations decides, which never varies."""
     doubtful = abs(ratio / limit - 1) < DOUBT
     return (counted if doubtful else ratio) <= limit
+
+
+def doubt(passed: bool, limit: float, counted: float) -> str:
+    """What a sentence on `within` must add where counted operations may have been what decided, the same at any time;
+    "" where they say otherwise, so that it was the clock."""
+    return f", give or take {100 * DOUBT:g} %, where counted operations decide" if (counted <= limit) == passed else ""

@@ -21,7 +21,6 @@ class Line:
     normalised: dict[Task, float | None]  # shares of the specialist's score; None where that is 0
     parameters: int
     operations: int  # an image
-    time: float  # measured, in times of all specialists together
 
     @property
     def mean(self) -> float | None:
@@ -41,17 +40,25 @@ def notes(metrics: Mapping[str, Any], wanted: Multitask) -> list[str]:
 def uneven(wanted: Multitask) -> list[str]:
     """A sentence for each way in which the student saw more or less of the true labels than the union; else none."""
     ours, theirs = wanted.student, wanted.union
-    return [
+    found = [
         f"Unequal training: multitask.union.{name} is {getattr(theirs, name):,}, multitask.student.{name} "
         f"{getattr(ours, name):,}, so not all of the difference is the specialists'. Write the same for a fair "
         "comparison."
         for name in ("steps", "labelled_batch")
         if getattr(ours, name) != getattr(theirs, name)
     ]
+    if wanted.split.holdout and ours.learns_holdout != theirs.holdout:
+        one, other = ("student", "union") if ours.learns_holdout else ("union", "student")
+        same = str(ours.learns_holdout).lower()
+        found += [
+            f"Unequal training: multitask.{one} learns from the hold-out, multitask.{other} does not, so not all of "
+            f"the difference is the specialists'. Write multitask.union.holdout: {same} for a fair comparison."
+        ]
+    return found
 
 
-def lines_of(metrics: dict[str, Any], tasks: list[Task], spent: dict[str, float]) -> dict[str, Line]:
-    """The lines by name, from metrics.json of each network and the time that each needs."""
+def lines_of(metrics: dict[str, Any], tasks: list[Task]) -> dict[str, Line]:
+    """The lines by name, from metrics.json of each network."""
     own = {task: float(metrics[task]["scores"][task]) for task in tasks}
     together = {part: sum(metrics[task][part] for task in tasks) for part in ("parameters", "operations")}
     lines = {}
@@ -59,5 +66,5 @@ def lines_of(metrics: dict[str, Any], tasks: list[Task], spent: dict[str, float]
         scores = own if name == "specialists" else {task: float(metrics[name]["scores"][task]) for task in tasks}
         size = together if name == "specialists" else metrics[name]
         shares = {task: scores[task] / own[task] if own[task] else None for task in tasks}
-        lines[name] = Line(title, scores, shares, size["parameters"], size["operations"], spent[name])
+        lines[name] = Line(title, scores, shares, size["parameters"], size["operations"])
     return lines

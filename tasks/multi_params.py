@@ -10,6 +10,7 @@ from tasks.knobs import STRICT, Count, Open, Share, parse_multitask_method
 from tasks.turn_params import PlanTurns
 from tutelage.data.scene_views import SceneViews
 from tutelage.methods.multitask import MultiMethod
+from tutelage.methods.multitask.must import MuST
 from tutelage.models.multi_spec import MultiSpec
 from tutelage.train.multilingual_nmt import MultilingualNMT
 from tutelage.train.settings import Optimiser
@@ -45,6 +46,11 @@ class StudentMulti(TrainMulti):
             )
         if self.hears is not None and self.turns is not None:
             raise ValueError("student.turns decides whom the student hears, so student.hears must be null")
+
+    @property
+    def learns_holdout(self) -> bool:
+        """Turns are judged there, so a student in turns may not have seen it."""
+        return self.holdout and self.turns is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +110,7 @@ class Multitask:
             raise ValueError(f"student.hears is {self.hears}, and tasks is {self.tasks}: hear some of these")
         if self.student.pool_batch == 0:
             raise ValueError("student.pool_batch is 0, so the student would see no pseudo-label. Write at least 1")
+        self._measure_depth()
         if self.student.turns and isinstance(self.student.turns.learn, MultilingualNMT) and self.teacher.holdout:
             raise ValueError(
                 "student.turns.learn compares the student with its teachers on the hold-out, and teacher.holdout is "
@@ -114,6 +121,15 @@ class Multitask:
                 f"student.turns scores the student on the hold-out, and it begins with the specialist of {self.start}, "
                 "which knows it: teacher.holdout is true. Write teacher.holdout: false, or start: null"
             )
+
+    def _measure_depth(self) -> None:
+        runs = {"teacher": self.teacher, "union": self.union, "student": self.student}
+        for name, run in runs.items():
+            if "depth" in self.tasks and isinstance(run.method, MuST) and run.method.depth_loss == "affine":
+                raise ValueError(
+                    f"{name}.method.depth_loss is 'affine', which leaves scale and shift open, and depth is stored and "
+                    "scored in metres. Write log or silog, or leave depth out of tasks"
+                )
 
     @property
     def hears(self) -> list[Task]:

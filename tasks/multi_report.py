@@ -28,30 +28,32 @@ def multi_report(split: Path, shares: Path, work: Path, *, params: Params, out: 
     """Specialists, union, student, their tests and the pseudo-labels (`work`) -> report.html (one file, works offline),
     summary.md, summary.json.
 
-    A normalised score is a share of the score of the task's own specialist, so that specialists have 1. Time is
-    measured while the report is made, all networks taking turns: it alone may differ the next time.
+    A normalised score is a share of the score of the task's own specialist, so that specialists have 1. How long the
+    networks take, by turns, is printed and in no file: a clock does not say the same twice.
     """
     tasks = params.multitask.tasks
     metrics = {name: read_json(work / "evaluation" / name / "metrics.json") for name in (*tasks, "union", "student")}
     folders = {name: work / ("teachers" if name in tasks else "") / name for name in metrics}
     nets = {name: load_multi(folder / "model.safetensors")[0] for name, folder in folders.items()}
-    lines = lines_of(metrics, tasks, times(nets, tasks, split, params))
+    lines = lines_of(metrics, tasks)
     with whole(out) as folder:
         (folder / "report.html").write_text(
             multi_page(lines, metrics, read_scenes(split, shares, work, params), params)
         )
         (folder / "summary.md").write_text(_summary(lines, tasks, notes(metrics, params.multitask)))
         write_json(folder / "summary.json", {name: _numbers(line) for name, line in lines.items()})
+    took = ", ".join(f"{name} {each:.2f}" for name, each in times(nets, tasks, split, params).items())
+    print(f"time to answer, in times of the specialists together: {took}", flush=True)
     return out
 
 
 def times(nets: dict[str, MultiNet], tasks: list[Task], split: Path, params: Params) -> dict[str, float]:
-    """How long each line takes for the same test images, in times of all specialists together."""
+    """How long union and student take for the same test images, in times of all specialists together."""
     table, engine = read_split(split), accelerator(params.compute)
     size = params.multitask.network.detector.image_size
     pixels = Images.open(table, size, cache_bytes=0, letterbox=True).many(rows_of(table, "test")[:BATCH])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(engine.device).float().div_(255)
-    groups = {"specialists": [nets[task] for task in tasks], "union": [nets["union"]], "student": [nets["student"]]}
+    groups = [[nets[task] for task in tasks], [nets["union"]], [nets["student"]]]
 
     def ask(group: list[MultiNet]) -> None:
         for net in group:
@@ -62,12 +64,12 @@ def times(nets: dict[str, MultiNet], tasks: list[Task], split: Path, params: Par
     for net in nets.values():
         net.to(engine.device)
     with torch.inference_mode(), engine.autocast():
-        seconds = per_call([lambda group=group: ask(group) for group in groups.values()])  # type: ignore[misc]
-    return {name: each / seconds[0] for name, each in zip(groups, seconds, strict=True)}
+        together, *seconds = per_call([lambda group=group: ask(group) for group in groups])  # type: ignore[misc]
+    return {name: each / together for name, each in zip(("union", "student"), seconds, strict=True)}
 
 
 def _numbers(line: Line) -> dict[str, Any]:
-    """What `dvc metrics` compares between runs: nothing that a clock says."""
+    """What `dvc metrics` compares between runs."""
     return {
         "scores": line.scores,
         "normalised": line.mean,
@@ -77,16 +79,19 @@ def _numbers(line: Line) -> dict[str, Any]:
 
 
 def _summary(lines: dict[str, Line], tasks: list[Task], told: list[str]) -> str:
-    heads = ["network", *(f"{task}: {SCORES[task]}" for task in tasks), "mean normalised score", "parameters", "time"]
+    heads = [
+        "network", *(f"{task}: {SCORES[task]}" for task in tasks), "mean normalised score", "parameters",
+        "operations, million",
+    ]  # fmt: skip
     means = {name: "-" if line.mean is None else f"{line.mean:.3f}" for name, line in lines.items()}
     rows = [
         [
             line.title, *(f"{line.scores[task]:.3f}" for task in tasks), means[name], f"{line.parameters:,}",
-            f"{line.time:.2f}",
+            f"{line.operations / 1e6:,.1f}",
         ]
         for name, line in lines.items()
     ]  # fmt: skip
     return (
-        f"{markdown(heads, rows)}\n\nNormalised: in shares of the task's own specialist. Time: to answer, in times of "
-        "the specialists together, measured.\n" + "".join(f"\n{note}\n" for note in told)
+        f"{markdown(heads, rows)}\n\nNormalised: in shares of the task's own specialist. Operations: of one answer.\n"
+        + "".join(f"\n{note}\n" for note in told)
     )

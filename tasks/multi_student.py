@@ -33,8 +33,8 @@ def multi_student(
         raise BadInput(f"{out}: `student` takes the folder of pseudo-labels, `union` takes none. See --help")
     truth = truth_of(split, shares, table, params)
     train: TrainMulti = wanted.union
-    if out.name == "student":  # whose turns are judged by images that it may then not have seen
-        train = replace(wanted.student, holdout=wanted.student.holdout and wanted.student.turns is None)
+    if out.name == "student":
+        train = replace(wanted.student, holdout=wanted.student.learns_holdout)
     job = job_of(f"multi_student@{out.name}", train, wanted.tasks, table, truth, shares=shares, params=params)
     if wanted.start is not None:
         job = replace(job, start=teachers / wanted.start)

@@ -1,13 +1,16 @@
 """The table at the end of a compression; its stages are tested in tests/tasks, its order in test_retrain.py."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter
 from toy import Server, Toy
 
-from flows.compress import rows, show_files
+from flows.compress import rows, show_files, shrink
 from flows.production import see_that_all_is_up_to_date
 from flows.reproduce import checkout
 from flows.retrain import CLASSIFIER
@@ -45,6 +48,33 @@ def test_a_latency_of_another_model_or_none_is_not_shown(tmp_path: Path) -> None
     assert rows(folder)[0]["ms an image, batch 1"] == "-"
     (folder / "export/teacher/latency.json").unlink()
     assert [row["ms an image, batch 32"] for row in rows(folder)] == ["-"] * 6
+
+
+class Calls:
+    """Stands in for Reproduce: each call's milestones, and where what runs beside the block has ended."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, ...]] = []
+
+    def __call__(self, *milestones: str) -> list[Any]:
+        self.seen.append(milestones)
+        return []
+
+    @contextmanager
+    def beside(self, *milestones: str) -> Iterator[None]:
+        yield
+        self.seen.append(("ended", *milestones))
+
+    def each(self, template: str) -> list[str]:
+        return ["1"]
+
+
+def test_what_measures_time_runs_alone() -> None:
+    calls = Calls()
+    shrink(calls)  # type: ignore[arg-type]
+    assert calls.seen[-4:] == [
+        ("ended", "compact_evaluate@baseline"), ("export@teacher",), ("export@student",), ("compact_judge",),
+    ]  # fmt: skip
 
 
 @flow

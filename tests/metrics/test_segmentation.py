@@ -65,3 +65,24 @@ def test_the_edge_of_the_picture_and_ignored_pixels_are_no_outline():
     here, there = square(5), square(5)
     there[:, 13:] = 0
     assert boundary_f([(truth, there)], 2, tolerance=0.0)[1] == boundary_f([(truth, here)], 2, tolerance=0.0)[1]
+
+
+def test_what_borders_a_letterbox_or_a_crowd_is_no_outline():
+    """A picture of 8 x 5 pixels with two pixels of a crowd, in a square: the answer has no edge there."""
+    truth = np.zeros((8, 8), int)
+    truth[:, 4:] = 1
+    said = truth.copy()
+    truth[5:], truth[1:3, 6] = -1, -1
+    assert boundary_f([(truth, said)], 2, tolerance=0.0).tolist() == [1, 1]
+    said[:, 4] = 0  # one pixel off
+    assert boundary_f([(truth, said)], 2, tolerance=0.0).tolist() == [0, 0]
+    assert boundary_f([(truth, said)], 2, tolerance=1.0).tolist() == [1, 1]
+
+
+def test_an_answer_that_changes_where_nobody_judges_has_no_outline_there():
+    truth, said = np.zeros((6, 6), int), np.zeros((6, 6), int)
+    truth[:3, 3:], truth[3:] = 1, -1
+    said[:3, 3:], said[2, :3] = 1, 1
+    precision, recall = 2 / 5, 2 / 3  # two pixels upright in both, three of the answer lie flat, one of the truth
+    found = boundary_f([(truth, said)], 2, tolerance=0.0)[1]
+    assert found == pytest.approx(2 * precision * recall / (precision + recall))

@@ -15,6 +15,7 @@ from multi_work import params_of, scenes
 from project import ROOT
 from scene_work import coco_set
 
+import tasks.adapt_scenes_student as student_stage
 from tasks import carry, scene_loops
 from tasks.adapt_scenes import as_scenes
 from tasks.adapt_scenes_ingest import adapt_scenes_ingest
@@ -121,6 +122,10 @@ def test_from_scenes_to_three_lines_and_labels_of_the_target_reach_the_oracle_al
     assert set(told["lines"]) == {*LINES, "adapted"}
     assert told["gap"] == told["lines"]["oracle"]["miou"] - told["lines"]["baseline"]["miou"]
     text = (FOLDER / "report/summary.md").read_text()
+    assert (
+        "\n\nUnequal training: adapt_scenes.baseline.steps is 6, mix has 3 steps together, so it has had more" in text
+    )
+    assert "\n\nUnequal training: adapt_scenes.oracle" not in text
     words = ("source alone, which", "the fair baseline", "adapted (mix)", "oracle, taught the target", "| critics |")
     assert all(word in text for word in words)
     net, card = load_multi(FOLDER / "candidates/critics/model.safetensors")
@@ -149,6 +154,15 @@ def test_statistics_of_the_target_change_nothing_else_and_who_starts_from_the_so
     norms = {name for name in mine if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
     assert {name for name in mine if not torch.equal(mine[name], plain[name])} == norms
     assert all(torch.allclose(plain[name], source[name], atol=1e-6) for name in set(plain) - norms)
+
+
+def test_each_image_of_the_target_counts_alike_in_its_statistics(params, monkeypatch):
+    """Batches count alike, so none is left with the one image that seven are beyond six."""
+    sizes, evaluate = [], dataclasses.replace(params.adapt_scenes.evaluate, batch=6)
+    params = dataclasses.replace(params, adapt_scenes=dataclasses.replace(params.adapt_scenes, evaluate=evaluate))
+    monkeypatch.setattr(student_stage, "renorm", lambda _, batches: sizes.extend(map(len, batches)))
+    trained(params, "source", "adabn")
+    assert sizes == [4, 3]
 
 
 def test_a_candidate_may_have_views_of_its_own(params):

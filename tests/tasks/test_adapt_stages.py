@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
@@ -12,7 +13,8 @@ from interrupted import interrupted
 from project import ROOT, fill, make, run
 
 import tasks.adapt_choose as choosing
-from tasks.adapt_report import _fair, _markdown
+from tasks.adapt_report import _gains, _markdown
+from tasks.answers import Answers
 from tasks.params import load
 from tutelage.data.manifest import read_split, write_split
 from tutelage.models.files import load_model
@@ -115,14 +117,26 @@ def test_roles_follow_from_the_folders(done):
     assert all((role == "pool") == blank for _, role, blank in roles)
 
 
+def said_of(right: int) -> Answers:
+    """Of 8 images, the first `right` of them named right."""
+    return Answers([f"test/{n}" for n in range(8)], (np.arange(8) >= right).astype(np.int64), np.eye(2)[[0] * 8])
+
+
 def test_the_gain_is_read_against_more_steps_of_the_source_too(pytestconfig):
     wanted = load(pytestconfig.rootpath / "params.yaml")
-    truth = {"source": 0.25, "source_longer": 0.5, "mic": 0.375}
-    fair = _fair(truth, "mic", wanted)
-    assert fair == {"name": "source_longer", "steps": 600, "gain": -0.125}
-    content = {"accuracy": truth, "rank_correlation": {}, "gain": 0.125, "rounds": [], "chosen": "mic", "turns": {}}
-    said = _markdown(content | {"fair": fair}, {"refused": []})
-    assert "+12.50 points against the source alone, and -12.50 against source_longer, which has 600 more steps" in said
+    said = {"source": said_of(2), "source_longer": said_of(4), "mic": said_of(3), "round 3": said_of(7)}
+    content = {"accuracy": {name: float(each.right.mean()) for name, each in said.items()}, "rank_correlation": {}}
+    content |= {"rounds": [], "turns": {}, "chosen": "mic"} | _gains(said, "mic", wanted)
+    fair = content["fair"]
+    assert (content["gain"], fair["gain"]) == (0.125, -0.125)
+    assert (fair["name"], fair["steps"], content["uneven"]) == ("source_longer", 600, [])
+    assert fair["low"] <= -0.125 <= fair["high"] <= 0 <= content["low"] <= 0.125 <= content["high"]
+    text = _markdown(content, {"refused": []})
+    assert f"+12.50 points ({100 * content['low']:+.2f} to {100 * content['high']:+.2f}) against the source" in text
+    assert ") against source_longer, which has 600 more steps of the source. In brackets: 95 % intervals" in text
+    assert "Unequal" not in text
+    uneven = content | {"chosen": "round 3"} | _gains(said, "round 3", wanted)
+    assert "\n\nUnequal training: round 3 has 1,800 steps" in _markdown(uneven, {"refused": []})
 
 
 def test_it_ends_with_a_choice_and_a_row_for_each(done):
@@ -132,7 +146,9 @@ def test_it_ends_with_a_choice_and_a_row_for_each(done):
     assert set(choice["candidates"]) == set(report["accuracy"]) == known
     assert set(choice["ranking"]) | set(choice["refused"]) == known
     assert report["chosen"] == choice["chosen"] == choice["ranking"][0]
-    assert report["gain"] == report["accuracy"][choice["chosen"]] - report["accuracy"]["source"]
+    gain = report["accuracy"][choice["chosen"]] - report["accuracy"]["source"]
+    assert report["gain"] == pytest.approx(gain)
+    assert report["low"] <= report["gain"] <= report["high"]
     assert report["fair"] is None  # `translated` has other images than the source's own
     said = (done / "work/adapt/report/report.md").read_text()
     assert "What more steps of the source alone give is not known: no candidate learns by `supervised`." in said

@@ -84,6 +84,17 @@ def test_a_baseline_that_was_trained_for_another_time_is_told():
     assert told.startswith(
         f"Unequal training: compress.baseline.steps is 2,500, compress.student.steps {alike.student.steps:,},"
     )
+    batch = alike.student.labelled_batch
+    (told,) = _uneven(replace(alike, baseline=replace(alike.baseline, labelled_batch=batch + 1)))
+    assert told.startswith(f"Unequal training: compress.baseline.labelled_batch is {batch + 1},")
+    assert told.endswith(f"Write {batch} for a fair comparison.")
+
+
+def test_a_student_that_was_found_is_not_said_to_be_the_baselines_network(judged, world):
+    assert "The same network from labels alone" in judged()[0]["reasons"][1]
+    plain, found = (load_model(world[name] / "model.safetensors")[1].parameters for name in ("student", "wide"))
+    said = judged(model="wide", smaller=1.0)[0]["reasons"]
+    assert f"Another network ({plain:,} parameters, the student has {found:,}) from labels alone: " in said[1]
 
 
 def test_a_student_that_loses_accuracy_leaves_the_teacher_and_says_why(judged, world):
@@ -127,6 +138,16 @@ def test_the_clock_decides_on_speed(judged, times, kept):
 def test_near_the_limit_the_counted_operations_decide(judged):
     assert failed(judged(times=[(1.0, 1.9)] * 2)[0]) == []  # 4 channels against 24: far fewer operations
     assert failed(judged(model="wide", smaller=1.0, times=[(1.0, 2.1)] * 2)[0]) == ["speed"]  # 20 against 24: not half
+
+
+def test_who_may_have_decided_on_speed_is_told(judged):
+    """Neither sentence hangs on the clock, so equal inputs give equal bytes."""
+    doubt = "2 times faster, give or take 15 %, where counted operations decide"
+    assert f"it is at least {doubt}" in judged(times=[(1.0, 1.75)] * 2)[0]["reasons"][0]
+    assert f"it is at least {doubt}" in judged()[0]["reasons"][0]
+    slow = judged(model="wide", smaller=1.0, times=[(1.0, 1.1)] * 2)[0]["reasons"]
+    assert f"speed: it is less than {doubt}" in slow
+    assert judged(times=[(1.0, 1.1)] * 2)[0]["reasons"][1] == "speed: it is less than 2 times faster"  # the clock alone
 
 
 def test_equal_inputs_give_equal_bytes_whatever_the_clock_said(judged):

@@ -137,8 +137,9 @@ def test_each_domain_is_scored_by_the_loss_on_its_own_hold_out(params, monkeypat
 
 def test_turns_count_in_the_report():
     content = {
-        "accuracy": {"source": 0.5, "tscl": 0.6}, "rank_correlation": {}, "gain": 0.1, "rounds": [], "chosen": "tscl",
-        "turns": {"tscl": {"by night": 2, "by day": 1}}, "fair": None,
+        "accuracy": {"source": 0.5, "tscl": 0.6}, "rank_correlation": {},
+        "gain": 0.1, "low": 0.0, "high": 0.2, "rounds": [], "chosen": "tscl",
+        "turns": {"tscl": {"by night": 2, "by day": 1}}, "fair": None, "uneven": [],
     }  # fmt: skip
     assert "Turns of tscl: 2 of by night, 1 of by day." in _markdown(content, {"refused": []})
 

@@ -1,16 +1,20 @@
 import json
 import os
+import shutil
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import onnx
 import pytest
+import yaml
+from project import ROOT
 from small_work import CLASSES, SPEC, contents, make_split, new_network, save, small_params, train
 
 import tasks.export
 from tasks.answers import ask
 from tasks.export import export
+from tasks.io import check_out
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_split
 from tutelage.models.export import FILES, Session
@@ -75,6 +79,16 @@ def test_what_the_clock_said_is_in_a_file_of_its_own(world, tmp_path):
     second.pop("latency.json")
     name = str(world["model"]).encode()
     assert {k: v.replace(name, b"") for k, v in first.items()} == {k: v.replace(name, b"") for k, v in second.items()}
+
+
+def test_it_writes_where_dvc_has_left_only_what_the_clock_said(world, tmp_path):
+    """DVC removes a stage's outs before it runs the stage again."""
+    tracked = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["export"]["do"]["outs"]
+    out = shutil.copytree(world["out"], tmp_path / "student")
+    for path in tracked:
+        (out / path.split("/")[-1]).unlink()
+    assert [path.name for path in out.iterdir()] == ["latency.json"]
+    check_out(out, [world["split"], world["model"]])
 
 
 def test_a_file_that_answers_otherwise_is_not_written(world, tmp_path, monkeypatch):

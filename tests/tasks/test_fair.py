@@ -4,7 +4,7 @@ import pytest
 from project import ROOT
 
 import tasks.__main__ as command
-from tasks.fair import uneven
+from tasks.fair import uneven, uneven_choice, uneven_scenes
 from tasks.params import load
 
 PARAMS = load(ROOT / "params.yaml")
@@ -44,6 +44,38 @@ def test_students_of_all_rounds_count():
     assert [line.split(".steps")[0] for line in uneven(oracle)] == [
         "Unequal training: baseline", "Unequal training: oracle",
     ]  # fmt: skip
+
+
+def test_who_descends_from_more_steps_than_the_source_trained_longer_is_named():
+    """600 steps of the source and of `translated`, 200 of each round; the source trained longer has 1,200."""
+    assert uneven_choice(PARAMS.adapt, "mic", "source_longer") == []
+    assert uneven_choice(PARAMS.adapt, "source", "source_longer") == []  # nothing was adapted
+    (line,) = uneven_choice(PARAMS.adapt, "round 3", "source_longer")
+    assert line == (
+        "Unequal training: round 3 has 1,800 steps with those of all that it begins with, source_longer 1,200, so some "
+        "of the gain is longer training. Write adapt.candidates.source_longer.steps: 1200 for a fair comparison"
+    )
+    assert "cycada has 1,400 steps" in uneven_choice(PARAMS.adapt, "cycada", "source_longer")[0]
+    scratch = dataclasses.replace(PARAMS.adapt, candidates=PARAMS.adapt.candidates | {
+        "mic": dataclasses.replace(PARAMS.adapt.candidates["mic"], start="scratch"),
+    })  # fmt: skip
+    (line,) = uneven_choice(scratch, "mic", "source_longer")
+    assert line.endswith("source_longer 1,200, so it has had more training")  # and nothing to write makes them equal
+    afresh = dataclasses.replace(PARAMS.adapt, student=dataclasses.replace(PARAMS.adapt.student, start="scratch"))
+    assert "round 3 has 200 steps" in uneven_choice(afresh, "round 3", "source_longer")[0]
+
+
+@pytest.mark.parametrize("name", ["baseline", "oracle"])
+def test_scenes_are_adapted_for_as_many_steps_as_what_is_beside_them(name):
+    assert uneven_scenes(PARAMS.adapt_scenes) == []
+    other = dataclasses.replace(getattr(PARAMS.adapt_scenes, name), steps=900)
+    (line,) = uneven_scenes(dataclasses.replace(PARAMS.adapt_scenes, **{name: other}))
+    assert line.startswith(
+        f"Unequal training: adapt_scenes.{name}.steps is 900, source and adabn have 1,600 steps together, so "
+    )
+    assert uneven_scenes(dataclasses.replace(PARAMS.adapt_scenes, **{name: other}), ["source"]) == []  # it is not there
+    way = dataclasses.replace(PARAMS.adapt_scenes.candidates["adabn"], start="scratch", steps=1600)
+    assert uneven_scenes(dataclasses.replace(PARAMS.adapt_scenes, candidates={"adabn": way})) == []
 
 
 def test_check_says_so(tmp_path, monkeypatch, capsys):

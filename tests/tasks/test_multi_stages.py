@@ -18,6 +18,7 @@ from interrupted import interrupted
 from multi_work import FOLDER, SHARES, SPLIT, params_of, prepare, taught
 
 import tasks.multi_label as labelling
+import tasks.multi_report as reporting
 import tasks.multi_split as multi_splitting
 from tasks.io import read_json
 from tasks.multi_evaluate import multi_evaluate
@@ -31,11 +32,13 @@ from tasks.multi_student import multi_student
 from tasks.multi_teacher import multi_teacher
 from tasks.multi_training import job_of, take_over, truth_of
 from tasks.training import rows_of
+from tasks.turn_params import PlanTurns
 from tutelage.data.boxes import Found
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_files import load_multi
 from tutelage.train.answers import Said
+from tutelage.train.tscl import TSCL
 from tutelage.types import TASKS, BadInput
 
 
@@ -261,15 +264,34 @@ def test_depth_alone_takes_images_without_any_class(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match=r"no category.*write tasks: \[depth\]"):
         prepare(tmp_path, classes=False)
-    params = prepare(tmp_path, ("depth",), classes=False)
+    report = multi_report(SPLIT, SHARES, FOLDER, params=depth_alone(tmp_path), out=FOLDER / "report")
+    assert list(read_json(report / "summary.json")["student"]["scores"]) == ["depth"]
+
+
+def depth_alone(root):
+    """All that a report of depth alone reads, in the working directory `root`: the params."""
+    params = prepare(root, ("depth",), classes=False)
     taught(params, "depth")
     union = multi_student(SPLIT, SHARES, FOLDER / "teachers", params=params, out=FOLDER / "union")
     student = multi_student(
         SPLIT, SHARES, FOLDER / "teachers", FOLDER / "labels", params=params, out=FOLDER / "student"
     )
     evaluated(params, {"depth": FOLDER / "teachers/depth", "union": union, "student": student})
-    report = multi_report(SPLIT, SHARES, FOLDER, params=params, out=FOLDER / "report")
-    assert list(read_json(report / "summary.json")["student"]["scores"]) == ["depth"]
+    return params
+
+
+def test_what_the_clock_says_is_told_and_in_no_file(tmp_path, monkeypatch, capsys):
+    """Two clean runs give the same bytes."""
+    monkeypatch.chdir(tmp_path)
+    params, clock = depth_alone(tmp_path), iter([[2.0, 1.0, 0.5], [2.0, 1.5, 1.0]])
+    monkeypatch.setattr(reporting, "per_call", lambda _: next(clock))
+    first, again = (
+        contents(multi_report(SPLIT, SHARES, FOLDER, params=params, out=FOLDER / "report")) for _ in range(2)
+    )
+    assert first == again
+    told = capsys.readouterr().out
+    assert "in times of the specialists together: union 0.50, student 0.25\n" in told
+    assert "union 0.75, student 0.50\n" in told
 
 
 def test_wrong_names_and_missing_stores_are_refused(params):
@@ -385,11 +407,11 @@ def test_normalised_scores_are_shares_of_the_specialists():
         "union": {"scores": {"detection": 0.0, "depth": 0.8}, "parameters": 12, "operations": 150},
         "student": {"scores": {"detection": 0.3, "depth": 0.4}, "parameters": 12, "operations": 150},
     }
-    lines = lines_of(metrics, both, {"specialists": 1.0, "union": 0.4, "student": 0.4})
+    lines = lines_of(metrics, both)
     assert [lines[name].mean for name in ("specialists", "union", "student")] == pytest.approx([1.0, 0.5, 1.0])
     assert (lines["specialists"].parameters, lines["specialists"].operations) == (30, 400)
     metrics["detection"]["scores"]["detection"] = 0.0
-    assert lines_of(metrics, both, {"specialists": 1.0, "union": 0.4, "student": 0.4})["student"].mean is None
+    assert lines_of(metrics, both)["student"].mean is None
 
 
 def test_a_union_that_was_trained_for_another_time_is_told():
@@ -399,6 +421,24 @@ def test_a_union_that_was_trained_for_another_time_is_told():
     (told,) = uneven(dataclasses.replace(params.multitask, union=union))
     assert told.startswith("Unequal training: multitask.union.steps is 2,500, multitask.student.steps 3, so")
     assert _summary({}, [], [told]).endswith(f"\n{told}\n")
+
+
+def test_a_hold_out_that_one_of_both_learns_is_told():
+    """A student in turns is scored there, so it does not."""
+    params = params_of()
+    turns = PlanTurns(every=100, learn=TSCL())
+    student = dataclasses.replace(params.multitask.student, turns=turns, steps=300)
+    union = dataclasses.replace(params.multitask.union, steps=300)
+    in_turns = dataclasses.replace(params.multitask, student=student, union=union)
+    assert uneven(in_turns) == [
+        "Unequal training: multitask.union learns from the hold-out, multitask.student does not, so not all of the "
+        "difference is the specialists'. Write multitask.union.holdout: false for a fair comparison."
+    ]
+    assert uneven(dataclasses.replace(in_turns, union=dataclasses.replace(union, holdout=False))) == []
+    other = dataclasses.replace(params.multitask.union, holdout=False)
+    (told,) = uneven(dataclasses.replace(params.multitask, union=other))
+    assert "multitask.student learns from the hold-out, multitask.union does not" in told
+    assert "Write multitask.union.holdout: true" in told
 
 
 def test_a_depth_that_few_test_images_have_is_told():

@@ -112,6 +112,11 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
             PUPIL | {"turns": {"every": 50, "learn": {"name": "multilingual_nmt"}}},
             r"teachers would know the answers\. Write teacher\.holdout: false",
         ),
+        (
+            "multitask.union.method",
+            {"name": "must", "depth_loss": "affine"},
+            r"union\.method\.depth_loss is 'affine'.*in metres\. Write log or silog, or leave depth out of tasks",
+        ),
         ("multitask.student.hears", [], r"hears is \[\]: name at least one task"),
         ("multitask.student.hears", ["depth", "depth"], "each once"),
         ("multitask.student.hears", ["poses"], "poses|should be 'classification'"),
@@ -196,6 +201,15 @@ def test_ways_to_adapt_are_taken_by_name(change, name):
     written = {"steps": 90, "labelled_batch": 4, "pool_batch": 4, "learn": {"name": name}}  # bdl: 9 phases
     learn = load(change("adapt.candidates.mic", written)).adapt.candidates["mic"].learn
     assert type(learn).__name__.lower() == name.replace("_", "")
+
+
+def test_a_loss_of_depth_without_a_scale_is_taken_where_no_depth_is_learned(change):
+    path = change("multitask.teacher.method", {"name": "must", "depth_loss": "affine"})
+    content = yaml.safe_load(path.read_text())
+    content["multitask"] |= {"tasks": ["detection"], "start": None}
+    content["multitask"]["student"]["hears"] = None
+    path.write_text(yaml.safe_dump(content))
+    assert load(path).multitask.teacher.method.depth_loss == "affine"
 
 
 def test_a_drift_may_have_no_answer(change):

@@ -116,6 +116,19 @@ def test_the_round_learns_by_the_method_that_the_drift_calls_for_and_may_be_chos
     assert found["chosen"] == found["ranking"][0]
 
 
+def test_a_source_that_has_learned_from_the_hold_out_sets_no_bar_there(night, day, tmp_path):
+    save(tmp_path / "candidates/adapted", new_network(9))  # which has learned nothing
+    found, said = [], []
+    for source in (day[1], learned(day[1], tmp_path)):
+        out = domain_choose(night, source, tmp_path / "candidates", params=params(), out=tmp_path / "choice")
+        found.append(json.loads((out / "choice.json").read_text()))
+        said.append((out / "report.md").read_text())
+    assert [each["refused"] for each in found] == [["adapted"], []]
+    assert sorted(found[1]["ranking"]) == ["adapted", "source"]
+    assert ["the guard refuses who forgot the source" in each for each in said] == [True, False]
+    assert "the guard refuses nobody, as the source has learned from the hold-out" in said[1]
+
+
 def test_images_of_a_group_are_one_image_as_evidence(night, day, tmp_path):
     """Of forty dark images four films were shot: nothing is told from so few."""
     of_films = replace(params(), split=replace(params().split, groups="pool-([0-9]{2})"))

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
-from tutelage.losses.depth import least_squares
 from tutelage.types import BadInput
 
 NEAR = 1.25  # a pixel is right where the answer and the truth differ by less than this factor
@@ -25,19 +23,15 @@ class Errors(NamedTuple):
     delta: float  # share of the pixels that are right
 
 
-def errors(truth: Float[np.ndarray, "h w"], said: Float[np.ndarray, "h w"], *, align: bool = False) -> Errors | None:
+def errors(truth: Float[np.ndarray, "h w"], said: Float[np.ndarray, "h w"]) -> Errors | None:
     """Errors of one image where `truth` is above 0, which is where it was measured; None where it is so nowhere.
 
-    With `align` the answer is first given the scale and shift that suit the image best (least squares): for answers
-    that are depth up to both. Without, an answer of 0 or less is wrong.
+    An answer of 0 or less is wrong.
     """
     measured = truth > 0
     if not measured.any():
         return None
     y, x = truth[measured].astype(np.float64), said[measured].astype(np.float64)
-    if align:
-        scale, shift = least_squares(*(torch.from_numpy(each)[None, None] for each in (x, y, np.ones_like(y))))
-        x = scale.item() * x + shift.item()
     apart = np.abs(x - y)
     factor = np.maximum(x / y, y / np.maximum(x, 1e-9))
     return Errors(float((apart / y).mean()), float(np.sqrt((apart**2).mean())), float((factor < NEAR).mean()))

@@ -53,7 +53,7 @@ def boundary_f(
 
     Precision is the share of the answer's outline that lies at most `tolerance` pixels from the truth's, recall the
     share of the truth's that lies so near to the answer's. An image counts for the classes that its truth or its
-    answer has, with an F of 0 where only one of them has. Outlines at pixels that are nobody's business do not count.
+    answer has, with an F of 0 where only one of them has. What borders pixels that are nobody's business is no outline.
 
     Csurka, Larlus, Perronnin, What is a good evaluation measure for semantic segmentation?, BMVC 2013, sec. 3.
     https://doi.org/10.5244/C.27.32
@@ -62,7 +62,7 @@ def boundary_f(
     for truth, said in pairs:
         judged = truth >= 0
         for label in range(classes):
-            wanted, given = (_outline(each == label) & judged for each in (truth, said))
+            wanted, given = (_outline((each == label) | ~judged) & judged for each in (truth, said))
             if ((truth == label) | ((said == label) & judged)).any():
                 total[label] += _f(wanted, given, tolerance)
                 images[label] += 1

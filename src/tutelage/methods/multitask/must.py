@@ -25,7 +25,7 @@ class MuST(MultiMethod):
     unsupervised: float = 1.0  # factor on all that the specialists said
     balance: Balance = "fixed"  # or weights that are learned and come on top of the lambdas
     alpha: float = 1.5  # of gradnorm: how strongly tasks that lag behind are favoured
-    depth_loss: DepthLoss = "log"  # affine where depth is known up to scale and shift
+    depth_loss: DepthLoss = "log"  # affine leaves scale and shift open: stages, which score metres, refuse it
     drop: float = 0.1  # share of an image's pseudo-depth that is left out, the worst; Depth Anything V2
 
     def __post_init__(self) -> None:
