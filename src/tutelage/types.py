@@ -190,7 +190,8 @@ class Scenes(NamedTuple):
 
 
 class PoolScenes(NamedTuple):
-    """Images of the pool, seen twice, with the boxes that an offline teacher found, if one did."""
+    """Images of the pool, seen twice, with the boxes that an offline teacher found, if one did. The weak view shows all
+    of an image, so that a teacher who is asked about it misses nothing that the strong one shows."""
 
     weak: Float[Tensor, "u 3 h w"]
     weak_boxes: tuple[Boxes, ...]

@@ -9,7 +9,7 @@ from tutelage.data.box_moves import move_boxes
 from tutelage.data.boxes import Given
 from tutelage.data.images import Images
 from tutelage.data.scene_batches import SceneSource, scene_batches
-from tutelage.data.scene_views import SceneViews, strong_scene, weak_scene
+from tutelage.data.scene_views import SceneViews, strong_scene, weak_scene, whole_scene
 
 SIZE = 48
 
@@ -58,7 +58,7 @@ def source():
     return SceneSource(
         images=Rectangles(), sizes=np.tile([96, 72], (20, 1)), annotations=Marks(), labeled=np.arange(6),
         pool=np.arange(6, 20), pseudo=Opinions(), weak=weak_scene(views, SIZE), strong=strong_scene(views, SIZE),
-        labeled_batch=4, pool_batch=5, seed=0,
+        whole=whole_scene(views, SIZE), labeled_batch=4, pool_batch=5, seed=0,
     )  # fmt: skip
 
 
@@ -99,6 +99,15 @@ def test_a_view_that_nobody_reads_is_the_plain_scene_and_the_others_stay(source)
     for image, given in zip(pool.weak, pool.weak_boxes, strict=True):
         if len(given.places) and given.weight[0]:
             torch.testing.assert_close(given.places[0], bright(image), atol=1.3, rtol=0)
+
+
+def test_a_teacher_is_shown_all_of_an_image_of_the_pool(source):
+    """What the strong view shows and the weak one does not would be taught as background."""
+    for step in range(4):
+        pool = source[step].pool
+        for image, row in zip(pool.weak, source.pool[pool.ids], strict=True):
+            plain = torch.from_numpy(source.images[int(row)]).permute(2, 0, 1)
+            assert torch.equal(image, plain) or torch.equal(image.flip(-1), plain)
 
 
 def test_a_run_that_goes_on_finds_the_random_numbers_of_one_that_was_not_cut(source):

@@ -61,6 +61,7 @@ class SceneSource(Dataset[SceneBatch]):
     pseudo: Marked  # one entry for each of `pool`
     weak: SceneView
     strong: SceneView
+    whole: SceneView  # of the pool in place of `weak`, and nothing may lie outside
     visible: float = 0.25  # a box of which a view shows less is not believed
     labeled_batch: int
     pool_batch: int
@@ -109,7 +110,7 @@ class SceneSource(Dataset[SceneBatch]):
     def _view(self, name: str) -> SceneView:
         if name in self.unread:
             return as_it_is
-        return self.weak if name.endswith("weak") else self.strong
+        return {"labeled.weak": self.weak, "pool.weak": self.whole}.get(name, self.strong)
 
     def _batch(self, views: list[Seen], boxes: Sequence[Boxes]) -> tuple[Tensor, tuple[Boxes, ...]]:
         pixels = torch.from_numpy(stack([seen.image for seen in views], self.images.size))

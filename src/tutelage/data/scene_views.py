@@ -5,7 +5,7 @@ their colours is Albumentations', with a random state that belongs to the view.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import cv2
@@ -47,8 +47,8 @@ class SceneViews:
     __pydantic_config__ = {"extra": "forbid"}
     flip: bool = True  # left-right; false where left is not right, as with letters
     turn: bool = False  # by quarters; true where there is no up, as under a microscope or from above
-    scale: float = 0.25  # a view is from 1 - scale to 1 + scale times as large
-    translate: float = 0.1  # share of the side that a view may be shifted by
+    scale: float = 0.25  # a view is from 1 - scale to 1 + scale times as large; one for a teacher shows the whole image
+    translate: float = 0.1  # share of the side that a view may be shifted by; not one for a teacher
     colour: float = 1.0  # factor on a strong view's changes of brightness, contrast, saturation (0.4) and hue (0.1)
     grey: float = 0.2  # share of the strong views without colour
     negative: float = 0.0  # share of the strong views that are negatives: bright on dark becomes dark on bright
@@ -76,6 +76,14 @@ class SceneViews:
 def weak_scene(views: SceneViews, size: int) -> SceneView:
     """Flip, turn by quarters, scale, shift."""
     return _view(views, size, strong=False)
+
+
+def whole_scene(views: SceneViews, size: int) -> SceneView:
+    """Flip and turn by quarters alone, so that nothing is cut off: what a teacher is asked about.
+
+    An object that it is not shown would be taught as background wherever the strong view shows it.
+    """
+    return _view(replace(views, scale=0.0, translate=0.0), size, strong=False)
 
 
 def strong_scene(views: SceneViews, size: int) -> SceneView:
