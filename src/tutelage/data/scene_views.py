@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from tutelage.data.box_moves import large_enough, moved
+from tutelage.data.box_moves import clear_share, large_enough, moved
 from tutelage.data.dense_moves import resampled
 from tutelage.data.orientations import Orientation, change_of, orientations
 from tutelage.data.views import albumentations, other_colours, reseed
@@ -127,7 +127,8 @@ class _View:
             seen, left = noisy["image"], noisy["mask"]
         if len(places):
             there, share = moved(places, matrix.to(places.dtype), self.size)
-            share = share * _left(left, there)
+            if not left.all():
+                share = share * clear_share(torch.from_numpy(left.astype(bool)), there)
             kept = large_enough(there).nonzero()[:, 0]
             there, share = there[kept], share[kept]
         else:  # as on most images of other tasks: not worth a dozen calls
@@ -179,14 +180,3 @@ def _noise(views: SceneViews) -> list[Any]:
             chance *= views.erasing
             steps.append(A.Erasing(scale=(smallest, 0.2), ratio=ratio, fill="random", fill_mask=0, p=chance))
     return steps
-
-
-def _left(mask: UInt8[np.ndarray, "s s"], places: Float[Tensor, "k 4"]) -> Float[Tensor, " k"]:
-    """Share of each box's pixels that are 1 in `mask`."""
-    if mask.all():
-        return torch.ones(len(places))
-    sums = cv2.integral(mask)
-    left, top = places[:, :2].floor().long().T.numpy()
-    right, bottom = places[:, 2:].ceil().long().T.numpy()
-    inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-    return torch.from_numpy(inside / np.maximum((right - left) * (bottom - top), 1)).to(places.dtype)

@@ -93,6 +93,17 @@ def test_a_box_that_the_strong_view_hardly_shows_has_no_weight():
     assert pool[0].weight.tolist() == [0]
 
 
+def test_a_box_that_noise_hides_in_the_strong_view_has_no_weight():
+    """Of one box half is under noise, of the other all but two pixels of 16."""
+    batch = scene_batch()
+    clear = torch.ones_like(batch.pool.clear)
+    clear[:, 2:4], clear[:, :, 19:] = False, False
+    batch = batch._replace(pool=batch.pool._replace(clear=clear, visible=torch.tensor(0.4)))
+    answers = found(0.9, 0.9, places=[[18, 2, 22, 6], [2, 2, 6, 6]])
+    _, pool = learned(past(), Scripted(), Scripted(answers), batch)
+    assert [each.weight.tolist() for each in pool] == [[1, 0]] * 4
+
+
 def test_a_burn_in_on_labels_looks_at_nothing_else():
     method, student = UnbiasedTeacher(burn_in=0.5), Scripted()
     nets = scripted_nets(method, student, Scripted(found(0.9)), steps=10)

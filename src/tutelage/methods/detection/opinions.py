@@ -14,15 +14,14 @@ from tutelage.metrics.box_trust import jitter_variance
 from tutelage.types import Boxes, Detections, Detector, PoolScenes
 
 PlaceTrust = Literal["none", "jitter", "certainty"]
-VISIBLE = 0.25  # a box of which the strong view shows less is neither an object nor background
 JITTER = 0.06  # Soft Teacher, sec. 3.3: boxes are jittered by 6 %
 Choice = Callable[[Sequence[Detections]], list[Detections]]  # of what is found in each image
 
 
 def to_strong(boxes: Sequence[Boxes], pool: PoolScenes) -> tuple[Boxes, ...]:
-    """Boxes of the weak views, moved to the strong ones."""
-    size = pool.strong.shape[-1]
-    return tuple(move_boxes(each, move, size, visible=VISIBLE) for each, move in zip(boxes, pool.move, strict=True))
+    """Boxes of the weak views, moved to the strong ones. What these show too little of is not believed."""
+    views = zip(boxes, pool.move, pool.clear, strict=True)
+    return tuple(move_boxes(*each, visible=pool.visible) for each in views)
 
 
 def opinions(teacher: Detector, images: Float[Tensor, "n 3 s s"], choose: Choice) -> list[Detections]:
