@@ -3,7 +3,7 @@ import torch
 from scene_fixtures import SIZE, Scripted, detector_nets, found, scene_batch, scripted_nets
 
 from tutelage.methods.detection.counts import Counts
-from tutelage.methods.detection.opinions import steady
+from tutelage.methods.detection.opinions import steady, surer
 from tutelage.methods.detection.unbiased_teacher import UnbiasedTeacher
 from tutelage.types import BadInput, Boxes, Detections, Detector
 
@@ -147,6 +147,20 @@ def test_places_are_believed_where_the_teacher_is_surer():
     terms, pool = learned(past(place_trust="certainty"), student, teacher)
     assert pool[0].place_weight.tolist() == [0, 1, 1]
     assert terms["pool_box"].item() == pytest.approx(4 * 408)
+
+
+def test_a_student_is_asked_in_the_mode_of_its_teacher():
+    """A student that is its teacher is as sure as it is: no place is believed. No statistics of batch norm move."""
+    method = past(place_trust="certainty", confidence=0.0, margin=0.01)
+    nets, images = detector_nets(method), scene_batch().pool.weak
+    for net in (nets.student, nets.teacher.net):
+        net.head.bias.data[3:] = 2.0  # boxes with an area
+    before = {name: value.clone() for name, value in nets.student.state_dict().items()}
+    compared = surer(nets.teacher, nets.student, images, lambda each: list(each), margin=0.01)
+    assert sum(len(each.place_weight) for each in compared) > 0
+    assert not torch.cat([each.place_weight for each in compared]).any()
+    torch.testing.assert_close(nets.student.state_dict(), before, rtol=0, atol=0)
+    assert nets.student.training
 
 
 class Sees(Detector):

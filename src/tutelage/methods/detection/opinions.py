@@ -74,9 +74,11 @@ def surer(
     Liu et al., Unbiased Teacher v2, CVPR 2022, compare the spread that both predict for a side; detectors that predict
     none are compared by their scores. https://arxiv.org/abs/2206.09500
     """
-    chosen = opinions(teacher, images, choose)
+    chosen, training = opinions(teacher, images, choose), student.training
+    student.eval()  # as its teacher is: by a batch's statistics it would be another detector
     with torch.no_grad():
         own = student(images) if len(images) else []
+    student.train(training)
     return [
         as_boxes(one, (one.scores - matched(one, other)[1] >= margin).to(one.scores.dtype))
         for one, other in zip(chosen, own, strict=True)
