@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.losses.soft_boxes import imitation, soft_positions, soft_regions
-from tutelage.methods.detection.method import DetectionMethod, Part, given, learn_and_look
+from tutelage.methods.detection.method import DetectionMethod, given, learn_and_look
 from tutelage.methods.method import check
 from tutelage.models.pyramid_adapters import PyramidAdapters
 from tutelage.types import BadInput, Detector, DetectorNets, Look, Losses, SceneBatch, Sizes
@@ -39,7 +39,8 @@ class KD(DetectionMethod):
 
     def loss(self, nets: DetectorNets, batch: SceneBatch) -> Losses:
         scenes, pool = batch.labeled, batch.pool
-        parts = given(scenes.strong, scenes.strong_boxes), Part(pool.strong, pool.strong_boxes, 0 * pool.weight)
+        # The pool's losses are left out; were its images to weigh nothing, no region of them would be drawn either.
+        parts = given(scenes.strong, scenes.strong_boxes), given(pool.strong, pool.strong_boxes)
         (task, _), student = learn_and_look(nets.student, *parts)
         images, boxes = torch.cat([scenes.strong, pool.strong]), (*scenes.strong_boxes, *pool.strong_boxes)
         teacher = nets.teacher(images, look=True)
