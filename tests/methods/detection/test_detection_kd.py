@@ -10,18 +10,18 @@ from tutelage.models.detectors import DetectorSpec, create_detector
 from tutelage.types import BadInput, DetectorNets, Sizes
 
 
-def test_positions_of_both_sets_on_the_strong_view():
+def test_positions_of_labelled_images_in_both_views_and_of_the_pool_in_the_strong_one():
     method, batch, student = KD(dense=2.0, unsupervised=0.25), scene_batch(), Scripted()
     teacher = Scripted()
     teacher.bias.data.fill_(1.0)
     nets = scripted_nets(method, student, teacher)
     terms = method.loss(nets, batch)
-    images = torch.cat([batch.labeled.strong, batch.pool.strong])
+    images = torch.cat([batch.labeled.weak, batch.labeled.strong, batch.pool.strong])
     assert torch.equal(nets.teacher.net.asked[0][0], images)
     said = images[:, 0, :2, :2].flatten(1)[..., None].expand(-1, -1, 3)
-    trust = torch.tensor([1.0, 1, 1, 0.25, 0.25, 0.25, 0.25])
+    trust = torch.tensor([1.0] * 6 + [0.25] * 4)
     torch.testing.assert_close(terms["dense"], 2 * soft_positions(said, said + 1, trust))
-    assert terms["classification"].item() == 304  # the labels; a pool image has none
+    assert terms["classification"].item() == 608  # the labels; a pool image has none
 
 
 def test_features_are_those_of_cells_in_boxes():
@@ -38,8 +38,8 @@ def test_regions_are_the_students_and_the_teacher_judges_the_same():
     rois = torch.rand(2, 4), torch.rand(1, 4)
     method, batch = KD(regions=3.0, unsupervised=0.0), scene_batch()
     terms = method.loss(scripted_nets(method, Scripted(rois=rois), Scripted()), batch)
-    judged = torch.cat([rois[0], rois[1], rois[0]])  # of the three labelled images; the pool is silent
-    expected = soft_regions(torch.zeros(5, 4), judged, torch.ones(5), background=1.5)
+    judged = torch.cat([rois[0], rois[1]] * 3)  # of three labelled images, each in two views; the pool is silent
+    expected = soft_regions(torch.zeros(9, 4), judged, torch.ones(9), background=1.5)
     torch.testing.assert_close(terms["regions"], 3 * expected)
 
 
