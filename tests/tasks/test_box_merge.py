@@ -52,9 +52,9 @@ def test_two_that_agree_keep_the_surer_box_and_say_why_the_others_go():
     said = merged([TWO[1], TWO[0]], [rules(0.5), rules(0.5)], "agreed")
     assert kept(said) == [NEAR]  # 0.8 against 0.6
     assert said.calibrated[said.kept].tolist() == pytest.approx([0.8])
-    # The teacher's own A lost to the surer one, and its C is not found by the first teacher.
-    assert [tuple(place) for place in said.found.places[~said.kept].tolist()] == [A, C]
-    assert said.reason == ["", "not_agreed", "not_agreed"]
+    # The teacher's own A was agreed on and lost to the surer one; its C is not found by the first teacher.
+    assert [tuple(place) for place in said.found.places[~said.kept].tolist()] == [C]
+    assert said.reason == ["", "not_agreed"]
     assert said.weight == 1.0
 
 
