@@ -19,14 +19,15 @@ WEIGHTS = (0.9, 1.0)  # in the fusion, of the supervised detector and of the one
 def merged(found: Sequence[Found], rules: Sequence[dict[str, Any]], rule: Merge) -> Verdict:
     """What becomes of the boxes that one detector (`teacher`) or two, the first teacher and this one, find in an image.
 
-    `rules` are the calibrations of each. Wang Z. et al., Data-Uncertainty Guided Multi-Phase Learning, CVPR 2021.
+    `rules` are the calibrations of each, of boxes that one detector finds: so of two fused, one that the other does not
+    find keeps its chance. Wang Z. et al., Data-Uncertainty Guided Multi-Phase Learning, CVPR 2021.
     https://arxiv.org/abs/2103.16368
     """
     if rule == "teacher":
         return judge_boxes(found[-1], rules[-1])
     if rule == "fused":
         chances = [one._replace(scores=scale_of(own)(one.scores)) for one, own in zip(found, rules, strict=True)]
-        both = fused(chances, weights=WEIGHTS)
+        both = fused(chances, weights=WEIGHTS, absent=False)
         return _verdict(both, both.scores, rules[-1])
     said = [judge_boxes(one, own) for one, own in zip(found, rules, strict=True)]
     kept = [Found(one.found.places[one.kept], one.found.labels[one.kept], one.calibrated[one.kept]) for one in said]

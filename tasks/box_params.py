@@ -196,7 +196,7 @@ class BoxRound:
     teacher: str  # folder of the model that labels the pool
     holdout: bool = False  # also learn from the hold-out; for the last round, after which nothing is calibrated
     boxes: Literal["teacher", "agreed", "fused"] = "teacher"  # whose: the teacher's; those that the first teacher finds
-    # too; those of both, fused (DUG)
+    # too; those of both, fused, of which one that a single one finds keeps its chance (DUG)
     easiest: Annotated[float, Field(gt=0, le=1)] = (
         1.0  # share of the pool that is learned from: its surest images (DUG)
     )
