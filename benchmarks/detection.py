@@ -172,7 +172,8 @@ def scene_batch(scene: Scene) -> SceneBatch:
     half, size = len(scene.boxes) // 2, scene.images.shape[-1]
     nothing = torch.zeros(0, 3, size, size, dtype=torch.uint8)
     views = (scene.images[:half], tuple(scene.boxes[:half]), scene.images[half:], tuple(scene.boxes[half:]))
-    none = (torch.zeros(0, 2, 3), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    unseen = (torch.zeros(0, 2, 3), torch.zeros(0, size, size, dtype=torch.bool), torch.tensor(0.25))
+    none = (*unseen, torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     return SceneBatch(Scenes(*views), PoolScenes(nothing, (), nothing, (), *none))
 
 

@@ -24,10 +24,7 @@ def as_scenes(params: Params) -> Params:
     Nothing is calibrated here, so no label of the source is held out.
     """
     own = params.adapt_scenes
-    detection = replace(
-        params.detection, ingest=own.ingest, split=ScenesSplit(holdout=0.0),
-        network=replace(params.detection.network, image_size=own.network.detector.image_size),
-    )  # fmt: skip
+    detection = params.detection.seen_by(own.network.detector, ingest=own.ingest, split=ScenesSplit(holdout=0.0))
     multitask = replace(
         params.multitask, tasks=list(own.network.tasks), start=None, network=own.network, views=own.views,
         optimiser=own.optimiser, evaluate=own.evaluate, student=replace(params.multitask.student, hears=None),

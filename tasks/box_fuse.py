@@ -16,8 +16,9 @@ from tutelage.models.files import load_detector
 def box_fuse(split: Path, teacher: Path, rounds: Path, *, params: Params, out: Path) -> Path:
     """Test images, the first teacher and what each round's guard let pass -> found.parquet, metrics.json, report.md.
 
-    Weighted box fusion with `fuse.weights`, of scores as the calibrations read them; of the last detector, which none
-    was made for, its own teacher's is taken. Without weights metrics.json says that nothing is fused.
+    Weighted box fusion with `fuse.weights`, of scores as the calibrations read them, so each looks at an image in as
+    many ways as `label` asks for; of the last detector, which none was made for, its own teacher's is taken. Without
+    weights metrics.json says that nothing is fused.
     """
     wanted, name = params.detection, "all detectors, fused"
     if wanted.fuse.weights is None:
@@ -29,7 +30,9 @@ def box_fuse(split: Path, teacher: Path, rounds: Path, *, params: Params, out: P
     seen, cards = [], []
     for model, scale in zip(models, scales, strict=True):
         network, card = load_detector(model / "model.safetensors")
-        found = find(table, test.rows, network, card, compute=params.compute, batch=wanted.evaluate.batch)
+        found = find(
+            table, test.rows, network, card, compute=params.compute, batch=wanted.evaluate.batch, ways=wanted.ways
+        )
         chance = scale_of(read_json(scale))
         seen.append([one._replace(scores=chance(one.scores)) for one in found])
         cards.append(card)

@@ -1,6 +1,6 @@
 """The section `detection` of params.yaml as typed values."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -196,7 +196,7 @@ class BoxRound:
     teacher: str  # folder of the model that labels the pool
     holdout: bool = False  # also learn from the hold-out; for the last round, after which nothing is calibrated
     boxes: Literal["teacher", "agreed", "fused"] = "teacher"  # whose: the teacher's; those that the first teacher finds
-    # too; those of both, fused (DUG)
+    # too; those of both, fused, of which one that a single one finds keeps its chance (DUG)
     easiest: Annotated[float, Field(gt=0, le=1)] = (
         1.0  # share of the pool that is learned from: its surest images (DUG)
     )
@@ -235,6 +235,11 @@ class Detection:
         """In which the teacher of a round looks at an image of the pool."""
         return self.views.ways if self.label.orientations else [Orientation()]
 
+    def seen_by(self, network: DetectorSpec, **changes: Any) -> "Detection":
+        """The same for another network, which may answer fewer boxes."""
+        most = min(self.evaluate.max_detections, network.max_detections)
+        return replace(self, network=network, evaluate=replace(self.evaluate, max_detections=most), **changes)
+
     def __post_init__(self) -> None:
         self._check_rounds()
         if self.label.orientations and len(self.views.ways) == 1:
@@ -246,6 +251,19 @@ class Detection:
                 f"fuse.weights has {len(self.fuse.weights)} numbers for a teacher and {self.last} round(s)"
             )
         check_changes(self.network, self.compress.network, "compress.network")
+        self._check_most()
+
+    def _check_most(self) -> None:
+        """More boxes than a detector answers cannot be counted."""
+        networks = {"network": {}, "compress.network": self.compress.network}
+        networks |= {f"rounds.{n}.network": item.network for n, item in self.rounds.items()}
+        wanted = self.evaluate.max_detections
+        for section, changes in networks.items():
+            if (most := changes.get("max_detections", self.network.max_detections)) < wanted:
+                raise ValueError(
+                    f"evaluate.max_detections is {wanted}, but {section} answers {most} at most. Write "
+                    f"{section}.max_detections: {wanted}, or lower the other"
+                )
 
     def _check_rounds(self) -> None:
         count, above = len(self.rounds), "work/detection"

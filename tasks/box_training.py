@@ -18,7 +18,7 @@ from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, digest_of
 from tutelage.data.pseudo_boxes import PseudoBoxes
 from tutelage.data.scene_batches import SceneSource, scene_batches
-from tutelage.data.scene_views import strong_scene, weak_scene
+from tutelage.data.scene_views import strong_scene, weak_scene, whole_scene
 from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.models.detectors import DetectorSpec, create_detector
 from tutelage.models.files import load_detector, save_detector
@@ -126,7 +126,8 @@ def source(job: BoxJob, table: pa.Table, params: Params) -> SceneSource:
     size, views = job.network.image_size, params.detection.views
     return SceneSource(
         images=Images.open(table, size, letterbox=True), sizes=sizes_of(table), annotations=job.annotations,
-        labeled=job.labeled, pool=job.pool, pseudo=job.pseudo, weak=weak_scene(views, size),
+        labeled=job.labeled, pool=job.pool, pseudo=job.pseudo, whole=whole_scene(views, size),
+        weak=weak_scene(views, size),
         strong=strong_scene(views, size), visible=views.visible, labeled_batch=job.train.labelled_batch,
         pool_batch=job.train.pool_batch if job.train.method.pool else 0,
         seed=seed_of(job.name, job.train.start, params), unread=job.train.method.unread,

@@ -12,9 +12,6 @@ WORDS = {"detection.split": "multitask.split"}  # refusals name the section that
 
 def multi_scenes_split(ingested: Path, *, params: Params, out: Path) -> Path:
     """What `scenes_ingest` wrote -> what `scenes_split` writes, with as many labelled scenes as several tasks need."""
-    detection = replace(
-        params.detection, split=params.multitask.split,
-        network=replace(params.detection.network, image_size=params.multitask.network.detector.image_size),
-    )  # fmt: skip
+    detection = params.detection.seen_by(params.multitask.network.detector, split=params.multitask.split)
     with refusals(WORDS):
         return scenes_split(ingested, params=replace(params, detection=detection), out=out, calibrated=False)

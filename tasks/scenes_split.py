@@ -49,11 +49,12 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     if problems:
         shown = "\n".join(f"  {line}" for line in [*problems, *(f"note: {note}" for note in _told(told))])
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
-    size = params.detection.network.image_size
+    network = params.detection.network
     notes = [
         *_idle(roles, counts, calibrated),
         *_empty(table, boxes),
-        *_tiny(table, boxes, size),
+        *_tiny(table, boxes, network.image_size),
+        *_many(boxes, roles, network.max_detections),
         *_turned(told["turned"]),
         *_told(told),
         *grouped,
@@ -178,6 +179,18 @@ def _tiny(table: pa.Table, boxes: pa.Table, size: int) -> Iterator[str]:
         yield (
             f"{int(tiny.sum())} objects have a side below {TINY:g} pixels at {size} x {size}, such as in {first}. "
             "Raise detection.network.image_size if they matter"
+        )
+
+
+def _many(boxes: pa.Table, roles: dict[str, str], most: int) -> Iterator[str]:
+    columns = zip(boxes["id"].to_pylist(), boxes["crowd"].to_pylist(), strict=True)
+    counts = Counter(name for name, crowd in columns if roles[name] != "pool" and not crowd)
+    many = [(name, number) for name, number in counts.items() if number > most]
+    if many:
+        yield (
+            f"{len(many)} images show more objects than a detector answers (detection.network.max_detections is "
+            f"{most}), such as {many[0][0]} with {many[0][1]}: it cannot find them all. Raise it, and "
+            "detection.evaluate.max_detections with it"
         )
 
 

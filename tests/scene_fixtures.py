@@ -51,6 +51,8 @@ def scene_batch(labeled=3, pool=4, given=True) -> SceneBatch:
             pool_strong,
             tuple(map(flipped, found)),
             FLIP.expand(pool, 2, 3),
+            torch.ones(pool, SIZE, SIZE, dtype=torch.bool),
+            torch.tensor(0.25),
             trust,
             torch.arange(pool),
         ),

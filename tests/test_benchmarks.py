@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from benchmarks import boxes, detection, domains, evidence, folds, mutations, overhead, planting, steps, turns
 from tutelage.data.images import Images
@@ -338,3 +339,13 @@ def test_the_interval_of_a_mean_gain_is_narrower_than_those_of_its_seeds():
     gains = [{"ap": 0.03, "low": 0.0, "high": 0.07}, {"ap": 0.01, "low": -0.03, "high": 0.04}]
     # mean 2.0; below: 5 / 2 of a 3-4-5 triangle; above: the same
     assert boxes.told(gains) == "Gain of AP, mean of 2: +2.0 (95 %: -0.5 to +4.5)"
+
+
+@pytest.mark.parametrize("name", ["bccd", "bccd_detectron2"])
+def test_a_teacher_has_all_labels_where_no_calibration_is_read_and_is_not_unlearned(name):
+    """A burn-in would copy a student of few steps over the teacher that it begins with."""
+    wanted = yaml.safe_load((folds.ROOT / f"docs/recipes/{name}.yaml").read_text())["detection"]
+    learn = wanted["student"]["method"]
+    assert wanted["student"]["start"] == "teacher"
+    assert learn["burn_in"] == 0
+    assert wanted["split"]["holdout"] == 0

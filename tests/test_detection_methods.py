@@ -23,7 +23,7 @@ VARIANTS = {  # what a field can switch to, where that is other code
     "mean_teacher-pseudo": DETECTION_METHODS["mean_teacher"](pseudo=0.5),
     "stac-mixed": DETECTION_METHODS["stac"](mix="both"),
     "stac-online": DETECTION_METHODS["stac"](online=True),
-    "stac-strong": DETECTION_METHODS["stac"](strong=0.5),
+    "stac-weak": DETECTION_METHODS["stac"](strong=0.0),
     "unbiased_teacher-certainty": DETECTION_METHODS["unbiased_teacher"](burn_in=0.0, place_trust="certainty"),
     "unbiased_teacher-count": DETECTION_METHODS["unbiased_teacher"](burn_in=0.0, count=True),
     "unbiased_teacher-jitter": DETECTION_METHODS["unbiased_teacher"](burn_in=0.0, place_trust="jitter"),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args, overload
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 Losses = dict[str, Float[Tensor, ""]]
@@ -190,13 +190,16 @@ class Scenes(NamedTuple):
 
 
 class PoolScenes(NamedTuple):
-    """Images of the pool, seen twice, with the boxes that an offline teacher found, if one did."""
+    """Images of the pool, seen twice, with the boxes that an offline teacher found, if one did. The weak view shows all
+    of an image, so that a teacher who is asked about it misses nothing that the strong one shows."""
 
     weak: Float[Tensor, "u 3 h w"]
     weak_boxes: tuple[Boxes, ...]
     strong: Float[Tensor, "u 3 h w"]
     strong_boxes: tuple[Boxes, ...]
     move: Float[Tensor, "u 2 3"]  # affine: a pixel x, y, 1 of the weak view -> x, y of the strong one
+    clear: Bool[Tensor, "u h w"]  # pixels of the strong view that show the scene: not beyond its edge, not under noise
+    visible: Float[Tensor, ""]  # a box of which the strong view shows less is neither an object nor background
     weight: Float[Tensor, " u"]  # trust in the image as a whole; 0 where the offline teacher labelled nothing
     ids: Int[Tensor, " u"]  # place of each image in the pool
 

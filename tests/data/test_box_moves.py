@@ -1,6 +1,6 @@
 import torch
 
-from tutelage.data.box_moves import inverse, no_boxes, one_after_another
+from tutelage.data.box_moves import clear_share, inverse, no_boxes, one_after_another
 from tutelage.data.warping import warped
 
 TURN = torch.tensor([[0.0, -2.0, 5.0], [2.0, 0.0, 1.0]])
@@ -40,6 +40,15 @@ def test_half_the_size_is_half_the_places():
     assert (there[0, 0, 2:6, 4:8] > 0.9).all()
     assert (there[0, 0, :2, :8] < 0.1).all()
     assert warped(images[:0], torch.zeros(0, 2, 3)).shape == (0, 3, 16, 16)
+
+
+def test_the_share_of_a_box_that_is_clear_by_hand():
+    """Noise over columns 4 to 7 of 16; a box that is not on whole pixels counts all that it touches."""
+    clear = torch.ones(16, 16, dtype=torch.bool)
+    clear[:, 4:8] = False
+    places = torch.tensor([[0.0, 0, 8, 4], [4, 4, 8, 8], [8, 0, 16, 16], [2.5, 0, 5.5, 1], [3, 3, 3, 9]])
+    assert clear_share(clear, places).tolist() == [0.5, 0, 1, 0.5, 0]
+    assert clear_share(clear, places[:0]).shape == (0,)
 
 
 def test_an_image_without_boxes_has_fields_of_the_right_kind():

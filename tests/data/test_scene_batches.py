@@ -9,9 +9,11 @@ from tutelage.data.box_moves import move_boxes
 from tutelage.data.boxes import Given
 from tutelage.data.images import Images
 from tutelage.data.scene_batches import SceneSource, scene_batches
-from tutelage.data.scene_views import SceneViews, strong_scene, weak_scene
+from tutelage.data.scene_views import SceneViews, strong_scene, weak_scene, whole_scene
+from tutelage.methods.detection.opinions import to_strong
 
 SIZE = 48
+CLEAR = torch.ones(SIZE, SIZE, dtype=torch.bool)
 
 
 class Rectangles(Images):
@@ -58,7 +60,7 @@ def source():
     return SceneSource(
         images=Rectangles(), sizes=np.tile([96, 72], (20, 1)), annotations=Marks(), labeled=np.arange(6),
         pool=np.arange(6, 20), pseudo=Opinions(), weak=weak_scene(views, SIZE), strong=strong_scene(views, SIZE),
-        labeled_batch=4, pool_batch=5, seed=0,
+        whole=whole_scene(views, SIZE), labeled_batch=4, pool_batch=5, seed=0,
     )  # fmt: skip
 
 
@@ -99,6 +101,15 @@ def test_a_view_that_nobody_reads_is_the_plain_scene_and_the_others_stay(source)
     for image, given in zip(pool.weak, pool.weak_boxes, strict=True):
         if len(given.places) and given.weight[0]:
             torch.testing.assert_close(given.places[0], bright(image), atol=1.3, rtol=0)
+
+
+def test_a_teacher_is_shown_all_of_an_image_of_the_pool(source):
+    """What the strong view shows and the weak one does not would be taught as background."""
+    for step in range(4):
+        pool = source[step].pool
+        for image, row in zip(pool.weak, source.pool[pool.ids], strict=True):
+            plain = torch.from_numpy(source.images[int(row)]).permute(2, 0, 1)
+            assert torch.equal(image, plain) or torch.equal(image.flip(-1), plain)
 
 
 def test_a_run_that_goes_on_finds_the_random_numbers_of_one_that_was_not_cut(source):
@@ -143,7 +154,7 @@ def test_move_takes_the_weak_view_to_the_strong_one(source):
         pool = source[step].pool
         for weak, strong, move in zip(pool.weak_boxes, pool.strong_boxes, pool.move, strict=True):
             if len(weak.places) and len(strong.places) and not {0.0, 48.0} & set(weak.places.flatten().tolist()):
-                there = move_boxes(weak, move, SIZE, visible=0.25)
+                there = move_boxes(weak, move, CLEAR, visible=0.25)
                 torch.testing.assert_close(there.places, strong.places, atol=1e-3, rtol=0)
 
 
@@ -157,6 +168,18 @@ def test_a_box_that_is_hardly_seen_is_not_believed(source):
     assert {weight for _, weight in weights} == {0.0, 0.75}
     for (x1, y1, x2, y2), weight in weights:
         assert (weight > 0) == ((x2 - x1) * (y2 - y1) >= 0.5 * 12 * 14)
+
+
+def test_boxes_that_a_teacher_finds_while_training_lose_what_those_from_before_lose(source):
+    """Under rectangles of noise as beyond the edge."""
+    noise = SceneViews(colour=0.0, grey=0.0, blur=0.0, translate=0.3)
+    noisy, lost = dataclasses.replace(source, strong=strong_scene(noise, SIZE), visible=0.8), 0
+    for step in range(8):
+        pool = noisy[step].pool
+        for there, expected in zip(to_strong(pool.weak_boxes, pool), pool.strong_boxes, strict=True):
+            torch.testing.assert_close(there, expected, atol=1e-3, rtol=0)
+            lost += int((expected.weight == 0).sum())
+    assert lost > 2
 
 
 def test_an_empty_pool_is_a_batch_of_none(source):

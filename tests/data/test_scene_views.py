@@ -11,6 +11,7 @@ from tutelage.data.views import albumentations
 from tutelage.types import BadInput, Boxes
 
 SIZE = 64
+CLEAR = torch.ones(SIZE, SIZE, dtype=torch.bool)
 QUIET = {"colour": 0.0, "grey": 0.0, "blur": 0.0, "erasing": 0.0}
 STILL = {"flip": False, "scale": 0.0, "translate": 0.0}
 BOX = (20.0, 24.0, 42.0, 40.0)
@@ -143,7 +144,7 @@ def test_boxes_of_the_weak_view_move_to_the_strong_one():
             continue  # what the weak view does not show cannot be brought over
         move = one_after_another(inverse(one_view.matrix), other.matrix)
         boxes = Boxes(one_view.places, torch.zeros(1).long(), torch.ones(1), torch.ones(1))
-        there = move_boxes(boxes, move, SIZE, visible=0.25)
+        there = move_boxes(boxes, move, CLEAR, visible=0.25)
         torch.testing.assert_close(there.places, other.places, atol=1e-3, rtol=0)
         assert bool((there.weight > 0).all()) == bool((other.visible >= 0.25).all())
         compared += 1
@@ -157,10 +158,10 @@ def test_what_is_left_of_a_box_by_hand():
     assert places.tolist() == [[54, 8, 64, 16], [64, 8, 64, 16]]
     assert share.tolist() == [0.5, 0.0]
     boxes = Boxes(torch.tensor([[4.0, 8, 24, 16], [20, 8, 30, 16]]), torch.tensor([1, 2]), torch.ones(2), torch.ones(2))
-    kept = move_boxes(boxes, shift, SIZE, visible=0.6)
+    kept = move_boxes(boxes, shift, CLEAR, visible=0.6)
     assert kept.labels.tolist() == [1]
     assert kept.weight.tolist() == kept.place_weight.tolist() == [0.0]
-    assert move_boxes(boxes, shift, SIZE, visible=0.4).weight.tolist() == [1.0]
+    assert move_boxes(boxes, shift, CLEAR, visible=0.4).weight.tolist() == [1.0]
 
 
 def test_a_box_that_left_is_dropped_and_the_others_keep_their_numbers():

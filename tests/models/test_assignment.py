@@ -47,6 +47,23 @@ def test_fcos_matches_by_hand():
     assert match[16:].tolist() == [NONE] * 4  # of stride 16: farthest sides of 64 and more, but none is so far
 
 
+def test_what_lies_in_a_box_that_is_not_believed_is_no_background():
+    """A crowd of 32 x 32 pixels, of which one object, 2 to 14, was drawn by itself: positions, then anchors."""
+    squares, levels = positions([(5, 5), (2, 2)], [8, 16], CPU), [25, 4]
+    boxes = padded([some([0, 0, 32, 32], [2, 2, 14, 14], weight=[0.0, 1.0], place_weight=[0.0, 1.0])], None, CPU)
+    match = by_scale(boxes, squares, levels, radius=1.5)[0]
+    fine = match[:25].reshape(5, 5)
+    assert (fine[:2, :2] == 1).all()
+    assert (fine == NONE).nonzero().tolist() == [[y, x] for y in range(5) for x in range(5) if 4 in (x, y)]
+    assert match[25:].tolist() == [IGNORED] * 4
+    said = assigned(boxes, match[None], squares)
+    assert said.weight[0, :25].reshape(5, 5).sum().item() == 9 + 4
+
+    anchors = torch.tensor([[3.0, 3, 14, 14], [20, 20, 28, 28], [28, 0, 36, 8], [29, 0, 37, 8], [1, 1, 32, 32]])
+    match = by_overlap(boxes, anchors, high=0.5, low=0.5, each=False)
+    assert match.tolist() == [[1, IGNORED, IGNORED, NONE, 0]]
+
+
 def test_fcos_ranges_hand_over_from_level_to_level():
     squares, levels = positions([(8, 8), (4, 4)], [8, 16], CPU), [64, 16]
     boxes = some([0, 0, 64, 64], [0, 0, 64, 40])

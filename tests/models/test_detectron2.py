@@ -11,12 +11,14 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns of torch.jit.script on import
     pytest.importorskip("detectron2.modeling", reason="detectron2 is not installed: docs/detection.md says how")
 
+from detectron2.modeling.matcher import Matcher
 from detectron2.structures import Boxes as Rows
 from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage
 
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.detectron2 import configure, create
+from tutelage.models.detectron2_losses import IGNORED, aims
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")  # called so inside of detectron2
 
@@ -222,6 +224,14 @@ def test_a_box_without_weight_is_neither_object_nor_background(detector, kind):
     last = NAMES[kind]["loss_box_reg"]
     assert silent[last] == 0 < plain[last]
     assert not torch.isclose(total(silent), total(gone), rtol=1e-3)
+
+
+def test_what_lies_in_a_box_without_weight_is_no_background():
+    """Of a crowd one object was drawn by itself. As of our own detectors in test_assignment."""
+    crowd = boxes([[0, 0, 32, 32], [2, 2, 14, 14]], [1, 2], [0.0, 1.0], [0.0, 1.0])
+    anchors = torch.tensor([[3.0, 3, 14, 14], [20, 20, 28, 28], [28, 0, 36, 8], [29, 0, 37, 8], [1, 1, 32, 32]])
+    found = aims(crowd, torch.tensor(1.0), anchors, matcher=Matcher([0.5], [0, 1]), background=CLASSES)
+    assert found.labels.tolist() == [2, IGNORED, IGNORED, CLASSES, IGNORED]
 
 
 @every_kind

@@ -33,6 +33,7 @@ def small(params, **changes):
         network=dataclasses.replace(
             found.network, width=8, channels=8, image_size=32, levels=(4, 8), score_floor=0.0, max_detections=10
         ),
+        evaluate=dataclasses.replace(found.evaluate, max_detections=10),
         student=dataclasses.replace(found.student, steps=4, labelled_batch=2, pool_batch=2),
         label=dataclasses.replace(found.label, shard_size=3, batch=2),
         names=dataclasses.replace(

@@ -6,6 +6,8 @@ import shutil
 import pytest
 from box_work import labelled, named, prepare
 
+from tasks import box_fuse as fuses
+from tasks.box_answers import find
 from tasks.box_evaluate import box_evaluate
 from tasks.box_fuse import box_fuse
 from tasks.box_guard import box_guard
@@ -89,6 +91,21 @@ def test_a_detector_of_other_classes_cannot_be_compared(rivals):
     ):
         judged(params, folder, "old")
     assert not (folder / "judge").exists()
+
+
+def test_detectors_that_are_fused_look_at_an_image_as_their_calibrations_did(rivals, monkeypatch):
+    params, folder = rivals
+    wanted = params.detection
+    more = dataclasses.replace(
+        wanted, label=dataclasses.replace(wanted.label, orientations=True),
+        fuse=dataclasses.replace(wanted.fuse, weights=(0.9, 1.0)),
+    )  # fmt: skip
+    params, asked = dataclasses.replace(params, detection=more), []
+    labelled(params, folder, folder / "rounds/1/labels")
+    shutil.copytree(folder / "teacher", folder / "rounds/1/guard")
+    monkeypatch.setattr(fuses, "find", lambda *some, ways=(), **more: asked.append(len(ways)) or find(*some, **more))
+    box_fuse(folder / "split", folder / "teacher", folder / "rounds", params=params, out=folder / "fused")
+    assert asked == [2, 2] == 2 * [read_json(folder / "rounds/1/calibration/calibration.json")["looks"]]
 
 
 def test_the_report_knows_production_and_that_no_oracle_was_asked(rivals):

@@ -183,6 +183,7 @@ def test_views_that_the_method_does_not_read_are_not_made(work, monkeypatch):
     monkeypatch.setattr(training, "SceneSource", lambda **fields: sources.append(SceneSource(**fields)) or sources[-1])
     student = box_student(folder / "split", folder / "teacher", labels, params=params, out=folder / "rounds/1/student")
     assert [source.unread for source in sources] == [{"pool.weak"}]
+    assert [(source.whole.views.scale, source.whole.views.translate) for source in sources] == [(0, 0)]
     with pytest.raises(BadInput, match="was written by another teacher"):
         box_student(folder / "split", student, labels, params=params, out=folder / "other/rounds/1/student")
 

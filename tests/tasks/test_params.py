@@ -189,6 +189,17 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("adapt.rounds.4", {"teacher": "work/adapt/rounds/3/student"}, "it makes work/adapt/rounds/3/guard"),
         ("detection.fuse", {"weights": [1.0]}, "1 numbers for a teacher and 1 round"),
         ("detection.guard.boxes", [2.0, 1.0], "write the fewest first"),
+        (
+            "detection.evaluate.max_detections",
+            300,
+            r"300, but network answers 100 at most.*network.max_detections: 300",
+        ),
+        ("detection.compress.network", {"max_detections": 50}, "100, but compress.network answers 50 at most"),
+        (
+            "detection.rounds.1",
+            {"teacher": "work/detection/teacher", "network": {"max_detections": 50}},
+            "100, but rounds.1.network answers 50 at most",
+        ),
     ],
 )
 def test_a_mistake_is_named_before_anything_is_loaded(change, name, value, said):

@@ -124,6 +124,18 @@ def test_what_is_odd_gets_a_note(root, capsys):
     assert told(run(root, "alone", pool=None), "The pool is empty")
 
 
+def test_more_objects_than_a_detector_answers_get_a_note(root):
+    content = json.loads((root / "labelled.json").read_text())
+    content["annotations"] += [
+        {"id": 90 + k, "image_id": k % 2, "category_id": 10, "bbox": [k, k, 9, 9], "iscrowd": k // 4}
+        for k in range(6)
+    ]  # fmt: skip
+    write(root, "labelled", content)
+    note = "2 images show more objects than a detector answers (detection.network.max_detections is 3), such as"
+    assert told(run(root, max_detections=3), f"{note} labelled/labelled/00.png with 4: it cannot find them all")
+    assert "more objects than" not in (run(root, "more", max_detections=4) / "report.md").read_text()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01])
 def test_a_precision_without_a_holdout_to_prove_it_on_stops_it(root, share):
     with pytest.raises(

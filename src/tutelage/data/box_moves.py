@@ -1,6 +1,7 @@
 """Boxes that move along with the pixels. Affine matrices map x, y, 1 in pixels, 0 being the left edge of pixel 0."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -31,14 +32,25 @@ def large_enough(places: Float[Tensor, "k 4"]) -> Bool[Tensor, " k"]:
     return (places[:, 2:] - places[:, :2] >= 1).all(-1)
 
 
-def move_boxes(boxes: Boxes, matrix: Float[Tensor, "2 3"], size: int, *, visible: float) -> Boxes:
-    """Boxes of one view in another one.
+def clear_share(clear: Bool[Tensor, "s s"], places: Float[Tensor, "k 4"]) -> Float[Tensor, " k"]:
+    """Share of the pixels under each box that are clear. The boxes lie in the square."""
+    sums = F.pad(clear.cumsum(0, dtype=torch.int32).cumsum(1, dtype=torch.int32), (1, 0, 1, 0))
+    low, high = (side.long().clamp(0, len(clear)) for side in (places[:, :2].floor(), places[:, 2:].ceil()))
+    (left, top), (right, bottom) = low.T, high.T
+    inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return inside / (high - low).prod(-1).clamp(min=1)
 
-    What lies outside is dropped. A box of which less than `visible` is inside keeps its place and loses its weight: a
-    detector then takes it neither for an object nor for background.
+
+def move_boxes(
+    boxes: Boxes, matrix: Float[Tensor, "2 3"], clear: Bool[Tensor, "s s"], *, visible: Float[Tensor, ""] | float
+) -> Boxes:
+    """Boxes of one view in another one, of which the pixels that are `clear` show the scene.
+
+    What lies outside is dropped. A box of which less than `visible` is inside and clear keeps its place and loses its
+    weight: a detector then takes it neither for an object nor for background.
     """
-    places, share = moved(boxes.places, matrix.to(boxes.places.dtype), size)
-    trust = share >= visible
+    places, share = moved(boxes.places, matrix.to(boxes.places.dtype), len(clear))
+    trust = share * clear_share(clear, places) >= visible
     seen = Boxes(places, boxes.labels, boxes.weight * trust, boxes.place_weight * trust)
     return chosen(seen, large_enough(places))
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -61,6 +61,7 @@ class SceneSource(Dataset[SceneBatch]):
     pseudo: Marked  # one entry for each of `pool`
     weak: SceneView
     strong: SceneView
+    whole: SceneView  # of the pool in place of `weak`, and nothing may lie outside
     visible: float = 0.25  # a box of which a view shows less is not believed
     labeled_batch: int
     pool_batch: int
@@ -70,14 +71,11 @@ class SceneSource(Dataset[SceneBatch]):
     def __getitem__(self, step: int) -> SceneBatch:
         rows = self.labeled[draw((self.seed, _LABELED), len(self.labeled), self.labeled_batch, step)]
         ids = draw((self.seed, _POOL), len(self.pool), self.pool_batch, step)
-        weak, weak_boxes, strong, strong_boxes, _ = self._two_views(
-            rows, [self._given(int(row)) for row in rows], step, _LABELED
-        )
+        scenes = self._two_views(rows, [self._given(int(row)) for row in rows], step, _LABELED)[:4]
         pool = self._two_views(self.pool[ids], [self._marked(int(place)) for place in ids], step, _POOL)
         trust = torch.from_numpy(self.pseudo.image_weight[ids].astype(np.float32))
-        return SceneBatch(
-            Scenes(weak, weak_boxes, strong, strong_boxes), PoolScenes(*pool, trust, torch.from_numpy(ids))
-        )
+        visible = torch.tensor(self.visible)
+        return SceneBatch(Scenes(*scenes), PoolScenes(*pool, visible, trust, torch.from_numpy(ids)))
 
     def _given(self, row: int) -> Boxes:
         given = self.annotations[row]
@@ -95,7 +93,7 @@ class SceneSource(Dataset[SceneBatch]):
 
     def _two_views(
         self, rows: Int[np.ndarray, " n"], boxes: Sequence[Boxes], step: int, use: int
-    ) -> tuple[Tensor, tuple[Boxes, ...], Tensor, tuple[Boxes, ...], Float[Tensor, "n 2 3"]]:
+    ) -> tuple[Tensor, tuple[Boxes, ...], Tensor, tuple[Boxes, ...], Float[Tensor, "n 2 3"], Bool[Tensor, "n s s"]]:
         weak, strong = [], []
         for place, (row, marked) in enumerate(zip(rows, boxes, strict=True)):
             # The place in the batch is part of the key: a small set comes round more than once a step.
@@ -104,12 +102,14 @@ class SceneSource(Dataset[SceneBatch]):
             strong.append(self._view(f"{_NAMES[use]}.strong")(plain, marked.places, (*key, _STRONG)))
         moves = [one_after_another(inverse(a.matrix), b.matrix) for a, b in zip(weak, strong, strict=True)]
         move = torch.stack(moves).float() if moves else torch.zeros(0, 2, 3)
-        return *self._batch(weak, boxes), *self._batch(strong, boxes), move
+        nothing = torch.zeros(0, self.images.size, self.images.size, dtype=torch.bool)
+        clear = torch.stack([seen.clear for seen in strong]) if strong else nothing
+        return *self._batch(weak, boxes), *self._batch(strong, boxes), move, clear
 
     def _view(self, name: str) -> SceneView:
         if name in self.unread:
             return as_it_is
-        return self.weak if name.endswith("weak") else self.strong
+        return {"labeled.weak": self.weak, "pool.weak": self.whole}.get(name, self.strong)
 
     def _batch(self, views: list[Seen], boxes: Sequence[Boxes]) -> tuple[Tensor, tuple[Boxes, ...]]:
         pixels = torch.from_numpy(stack([seen.image for seen in views], self.images.size))

@@ -5,7 +5,7 @@ their colours is Albumentations', with a random state that belongs to the view.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import cv2
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from tutelage.data.box_moves import large_enough, moved
+from tutelage.data.box_moves import clear_share, large_enough, moved
 from tutelage.data.dense_moves import resampled
 from tutelage.data.orientations import Orientation, change_of, orientations
 from tutelage.data.views import albumentations, other_colours, reseed
@@ -47,8 +47,8 @@ class SceneViews:
     __pydantic_config__ = {"extra": "forbid"}
     flip: bool = True  # left-right; false where left is not right, as with letters
     turn: bool = False  # by quarters; true where there is no up, as under a microscope or from above
-    scale: float = 0.25  # a view is from 1 - scale to 1 + scale times as large
-    translate: float = 0.1  # share of the side that a view may be shifted by
+    scale: float = 0.25  # a view is from 1 - scale to 1 + scale times as large; one for a teacher shows the whole image
+    translate: float = 0.1  # share of the side that a view may be shifted by; not one for a teacher
     colour: float = 1.0  # factor on a strong view's changes of brightness, contrast, saturation (0.4) and hue (0.1)
     grey: float = 0.2  # share of the strong views without colour
     negative: float = 0.0  # share of the strong views that are negatives: bright on dark becomes dark on bright
@@ -76,6 +76,14 @@ class SceneViews:
 def weak_scene(views: SceneViews, size: int) -> SceneView:
     """Flip, turn by quarters, scale, shift."""
     return _view(views, size, strong=False)
+
+
+def whole_scene(views: SceneViews, size: int) -> SceneView:
+    """Flip and turn by quarters alone, so that nothing is cut off: what a teacher is asked about.
+
+    An object that it is not shown would be taught as background wherever the strong view shows it.
+    """
+    return _view(replace(views, scale=0.0, translate=0.0), size, strong=False)
 
 
 def strong_scene(views: SceneViews, size: int) -> SceneView:
@@ -119,7 +127,8 @@ class _View:
             seen, left = noisy["image"], noisy["mask"]
         if len(places):
             there, share = moved(places, matrix.to(places.dtype), self.size)
-            share = share * _left(left, there)
+            if not left.all():
+                share = share * clear_share(torch.from_numpy(left.astype(bool)), there)
             kept = large_enough(there).nonzero()[:, 0]
             there, share = there[kept], share[kept]
         else:  # as on most images of other tasks: not worth a dozen calls
@@ -171,14 +180,3 @@ def _noise(views: SceneViews) -> list[Any]:
             chance *= views.erasing
             steps.append(A.Erasing(scale=(smallest, 0.2), ratio=ratio, fill="random", fill_mask=0, p=chance))
     return steps
-
-
-def _left(mask: UInt8[np.ndarray, "s s"], places: Float[Tensor, "k 4"]) -> Float[Tensor, " k"]:
-    """Share of each box's pixels that are 1 in `mask`."""
-    if mask.all():
-        return torch.ones(len(places))
-    sums = cv2.integral(mask)
-    left, top = places[:, :2].floor().long().T.numpy()
-    right, bottom = places[:, 2:].ceil().long().T.numpy()
-    inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-    return torch.from_numpy(inside / np.maximum((right - left) * (bottom - top), 1)).to(places.dtype)

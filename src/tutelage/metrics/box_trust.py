@@ -90,33 +90,39 @@ def agreed(one: Found, two: Found, *, iou: float = 0.5, nms: float = 0.3) -> Fou
     return Found(*(column[keep] for column in both))
 
 
-def fused(detectors: Sequence[Found], *, weights: Sequence[float] = (0.9, 1.0, 1.4), iou: float = 0.6) -> Found:
+def fused(
+    detectors: Sequence[Found], *, weights: Sequence[float] = (0.9, 1.0, 1.4), iou: float = 0.6, absent: bool = True
+) -> Found:
     """What several detectors find in an image, fused: boxes of a class that overlap by more than `iou` become one.
 
     Boxes, surest first after the detector's weight, join the fused box of their class that they overlap most, else
     start one. Its place is the mean of its boxes weighted by their weighted scores, its score their mean, times
     min(boxes, detectors) / sum of the weights. The default weights are those of Data-Uncertainty Guided Multi-Phase
-    Learning for its three detectors.
+    Learning for its three detectors. Where those who do not find a box have no say (not `absent`), its score is the
+    weighted mean of what the others give it: chances stay chances, to be held against a threshold of one detector's.
 
     Solovyev et al., Weighted boxes fusion, Image and Vision Computing 2021. https://arxiv.org/abs/1910.13302
     """
     if len(weights) != len(detectors):
         raise ValueError(f"{len(detectors)} detectors have {len(weights)} weights")
     places, labels, _ = (np.concatenate(columns) for columns in zip(*detectors, strict=True))
-    scores = np.concatenate(
-        [weight * one.scores.astype(np.float64) for weight, one in zip(weights, detectors, strict=True)]
-    )
+    says = np.concatenate([np.full(len(one.scores), weight) for weight, one in zip(weights, detectors, strict=True)])
+    scores = says * np.concatenate([one.scores.astype(np.float64) for one in detectors])
     centre, sums, label = np.zeros((len(scores), 4)), np.zeros((len(scores), 4)), np.full(len(scores), -1)
-    mass, members, count = np.zeros(len(scores)), np.zeros(len(scores), np.int64), 0  # of each fused box
+    mass, members, trust, count = *np.zeros((3, len(scores))), 0  # of each fused box
     for place in np.argsort(-scores, kind="stable"):
         box, mine = places[place].astype(np.float64), np.flatnonzero(label[:count] == labels[place])
         shared = overlap(box[None], centre[mine])[0]
         best = int(mine[shared.argmax()]) if shared.max(initial=0.0) > iou else count
         count, label[best] = max(count, best + 1), labels[place]
-        mass[best], members[best] = mass[best] + scores[place], members[best] + 1
+        mass[best], members[best], trust[best] = (
+            mass[best] + scores[place],
+            members[best] + 1,
+            trust[best] + says[place],
+        )
         sums[best] += scores[place] * box
         centre[best] = sums[best] / mass[best] if mass[best] else box
-    share = np.minimum(members[:count], len(detectors)) / sum(weights)
-    score = mass[:count] / np.maximum(members[:count], 1) * share
+    share = np.minimum(members, len(detectors)) / sum(weights) if absent else members / np.maximum(trust, 1e-12)
+    score = (mass / np.maximum(members, 1) * share)[:count]
     order = np.argsort(-score, kind="stable")
     return Found(centre[order].astype(np.float32), label[order], score[order].astype(np.float32))

@@ -137,7 +137,8 @@ def check_boxes(boxes: Sequence[Boxes], classes: int) -> None:
 def assigned(targets: Targets, match: Int[Tensor, "n p"], anchors: Float[Tensor, "*_n p 4"]) -> Assigned:
     """What follows from a match: for each anchor the place of its box in `targets`, NONE or IGNORED.
 
-    A box of weight 0 is not known to be there: the anchors matched to it are neither object nor background.
+    A box of weight 0 is not known to be there: the anchors matched to it are neither object nor background. So too, in
+    every match, are those that lie in one whose place weighs 0 as well, as in a crowd, and are of no other box.
     """
     foreground, index = match >= 0, match.clamp(min=0)
     places = targets.places.gather(1, index[..., None].expand(-1, -1, 4))
@@ -170,7 +171,8 @@ def by_scale(targets: Targets, squares: Float[Tensor, "p 4"], levels: Sequence[i
         far = torch.maximum(torch.maximum(x - x1, y - y1), torch.maximum(x2 - x, y2 - y))
         fits = near & inside & (far > low) & (far < high) & part.valid[..., None]
         smallest, index = torch.where(fits, (x2 - x1) * (y2 - y1), torch.inf).min(dim=1)
-        return torch.where(smallest.isinf(), NONE, index)
+        doubted = (inside & _not_believed(part)).any(1)
+        return torch.where(smallest.isinf(), torch.where(doubted, IGNORED, NONE), index)
 
     return _by_images(match, targets, squares)
 
@@ -181,7 +183,8 @@ def by_overlap(
     """Of the boxes the one with most IoU where that is at least `high`; below `low` none, between them ignored.
 
     Ren et al. NeurIPS 2015, sec. 3.1.2. With `each`, the anchors that overlap a box more than all others do are
-    matched too, however little it is, each to the box that it overlaps most.
+    matched too, however little it is, each to the box that it overlaps most. An anchor of none is ignored where it lies
+    by half or more in a box of no weight at all.
     """
 
     def match(part: Targets, anchors: Tensor) -> Tensor:
@@ -192,18 +195,35 @@ def by_overlap(
         if each:
             top = iou.amax(dim=2, keepdim=True)  # a box that overlaps nothing claims nothing
             found = torch.where(((iou == top) & (top > 0)).any(1), best, found)
-        return found
+        doubted = (half_inside(anchors, part.places) & _not_believed(part)).any(1)
+        return torch.where((found == NONE) & doubted, IGNORED, found)
 
     return _by_images(match, targets, anchors)
 
 
 def overlaps(places: Float[Tensor, "n k 4"], anchors: Float[Tensor, "*_n p 4"]) -> Float[Tensor, "n k p"]:
     """Intersection over union of every pair of an image; 0 where neither has an area."""
+    shared = _shared(places, anchors)
+    return shared / (_area(places)[..., :, None] + _area(anchors)[..., None, :] - shared).clamp(min=1e-12)
+
+
+def half_inside(anchors: Float[Tensor, "*_n p 4"], places: Float[Tensor, "*_n k 4"]) -> Bool[Tensor, "*_n k p"]:
+    """Whether half of an anchor or more lies in a box, for every pair of an image."""
+    return _shared(places, anchors) >= 0.5 * _area(anchors)[..., None, :]
+
+
+def _shared(places: Tensor, anchors: Tensor) -> Tensor:
     a, b = places[..., :, None, :].unbind(-1), anchors[..., None, :, :].unbind(-1)
     width = (torch.minimum(a[2], b[2]) - torch.maximum(a[0], b[0])).clamp(min=0)
-    shared = width * (torch.minimum(a[3], b[3]) - torch.maximum(a[1], b[1])).clamp(min=0)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return shared / (areas[0] + areas[1] - shared).clamp(min=1e-12)
+    return width * (torch.minimum(a[3], b[3]) - torch.maximum(a[1], b[1])).clamp(min=0)
+
+
+def _area(places: Tensor) -> Tensor:
+    return (places[..., 2] - places[..., 0]) * (places[..., 3] - places[..., 1])
+
+
+def _not_believed(part: Targets) -> Bool[Tensor, "n k 1"]:
+    return (part.valid & (part.weight == 0) & (part.place_weight == 0))[..., None]
 
 
 def sampled(

@@ -33,7 +33,7 @@ class DetectorSpec:
     config: str = ""  # of detectron2: a file or a name in its model zoo
     score_floor: float = 0.05  # what is less sure is not answered
     nms: float = 0.5  # of two boxes of a class that overlap more, the surer one is answered
-    max_detections: int = 100  # an image
+    max_detections: int = 100  # an image; no evaluation sees more
     candidates: int = 1000  # of an image and a level of a one-stage head, that are compared with each other
 
     def __post_init__(self) -> None:

@@ -5,7 +5,8 @@ Letters in shapes: n images, p places, s r sampled ones, c classes.
 Built from detectron2's own matchers, samplers and box coders: with all weights one they are its own losses. The class
 of a place (an anchor, a region) that is matched to a box counts the box's `weight`, its regression the box's
 `place_weight`, background 1; all of it is times the image's weight. So a place matched to a box of weight 0 is neither
-that object nor background; where the box's place weighs nothing either, it is not sampled.
+that object nor background; where the box's place weighs nothing either, it is not sampled. Nor is what lies by half or
+more in such a box and is matched to no other.
 
 Means divide by what detectron2 divides by, with counts replaced by summed weights: the RPN by the size of a full sample
 for each image, the RoI head by the sampled regions, background too, RetinaNet by a moving average of positive anchors.
@@ -21,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tutelage.models.box_matching import half_inside
 from tutelage.types import Boxes, Losses
 
 IGNORED = -1
@@ -57,7 +59,9 @@ def aims(
     which, verdict = matcher(pairwise_iou(Rows(boxes.places), Rows(places)))
     found, of_class, of_place = verdict == 1, boxes.weight[which], boxes.place_weight[which]
     labels = torch.where(found, boxes.labels[which], background)
-    labels[(verdict == -1) | (found & (of_class == 0) & (of_place == 0))] = IGNORED
+    silent = (boxes.weight == 0) & (boxes.place_weight == 0)
+    doubted = (half_inside(places, boxes.places) & silent[:, None]).any(0)
+    labels[(verdict == -1) | torch.where(found, silent[which], doubted)] = IGNORED
     weights = (image * torch.where(found, trust, 1.0) for trust in (of_class, of_place))
     return Aims(labels, boxes.places[which], *weights)
 

@@ -3,7 +3,7 @@ import torch
 from scene_fixtures import SIZE, Scripted, detector_nets, found, scene_batch, scripted_nets
 
 from tutelage.methods.detection.counts import Counts
-from tutelage.methods.detection.opinions import steady
+from tutelage.methods.detection.opinions import steady, surer
 from tutelage.methods.detection.unbiased_teacher import UnbiasedTeacher
 from tutelage.types import BadInput, Boxes, Detections, Detector
 
@@ -93,6 +93,17 @@ def test_a_box_that_the_strong_view_hardly_shows_has_no_weight():
     assert pool[0].weight.tolist() == [0]
 
 
+def test_a_box_that_noise_hides_in_the_strong_view_has_no_weight():
+    """Of one box half is under noise, of the other all but two pixels of 16."""
+    batch = scene_batch()
+    clear = torch.ones_like(batch.pool.clear)
+    clear[:, 2:4], clear[:, :, 19:] = False, False
+    batch = batch._replace(pool=batch.pool._replace(clear=clear, visible=torch.tensor(0.4)))
+    answers = found(0.9, 0.9, places=[[18, 2, 22, 6], [2, 2, 6, 6]])
+    _, pool = learned(past(), Scripted(), Scripted(answers), batch)
+    assert [each.weight.tolist() for each in pool] == [[1, 0]] * 4
+
+
 def test_a_burn_in_on_labels_looks_at_nothing_else():
     method, student = UnbiasedTeacher(burn_in=0.5), Scripted()
     nets = scripted_nets(method, student, Scripted(found(0.9)), steps=10)
@@ -136,6 +147,20 @@ def test_places_are_believed_where_the_teacher_is_surer():
     terms, pool = learned(past(place_trust="certainty"), student, teacher)
     assert pool[0].place_weight.tolist() == [0, 1, 1]
     assert terms["pool_box"].item() == pytest.approx(4 * 408)
+
+
+def test_a_student_is_asked_in_the_mode_of_its_teacher():
+    """A student that is its teacher is as sure as it is: no place is believed. No statistics of batch norm move."""
+    method = past(place_trust="certainty", confidence=0.0, margin=0.01)
+    nets, images = detector_nets(method), scene_batch().pool.weak
+    for net in (nets.student, nets.teacher.net):
+        net.head.bias.data[3:] = 2.0  # boxes with an area
+    before = {name: value.clone() for name, value in nets.student.state_dict().items()}
+    compared = surer(nets.teacher, nets.student, images, lambda each: list(each), margin=0.01)
+    assert sum(len(each.place_weight) for each in compared) > 0
+    assert not torch.cat([each.place_weight for each in compared]).any()
+    torch.testing.assert_close(nets.student.state_dict(), before, rtol=0, atol=0)
+    assert nets.student.training
 
 
 class Sees(Detector):

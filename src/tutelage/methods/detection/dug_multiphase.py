@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tutelage.methods.detection.method import DetectionMethod, Part, given, learn, of_the_pool
+from tutelage.methods.detection.method import DetectionMethod, Part, both_views, learn, of_the_pool
 from tutelage.methods.method import check
 from tutelage.metrics.box_trust import region_weight
 from tutelage.types import Boxes, DetectorNets, Losses, SceneBatch
@@ -30,17 +30,17 @@ class DUGMultiPhase(DetectionMethod):
 
     @property
     def unread(self) -> frozenset[str]:
-        return frozenset({"labeled.weak", "pool.weak"})
+        return frozenset({"pool.weak"})
 
     def loss(self, nets: DetectorNets, batch: SceneBatch) -> Losses:
-        pool, scenes = batch.pool, batch.labeled
+        pool = batch.pool
         doubt, sure = region_weight(torch.tensor([0.0, 1.0], device=pool.weight.device))
         if not self.reweigh:
             doubt = sure = torch.ones_like(sure)
         # A box counts its own weight times its image's, background the image's alone.
         boxes = [self._raised(each, sure / doubt) for each in pool.strong_boxes]
         noisy = Part(pool.strong, boxes, doubt * pool.weight)
-        task, pseudo = learn(nets.student, given(scenes.strong, scenes.strong_boxes), noisy)
+        task, pseudo = learn(nets.student, both_views(batch.labeled), noisy)
         return task | of_the_pool(pseudo, self.unsupervised * self.weight)
 
     @staticmethod

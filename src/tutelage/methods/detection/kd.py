@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.losses.soft_boxes import imitation, soft_positions, soft_regions
-from tutelage.methods.detection.method import DetectionMethod, Part, given, learn_and_look
+from tutelage.methods.detection.method import DetectionMethod, both_views, given, learn_and_look
 from tutelage.methods.method import check
 from tutelage.models.pyramid_adapters import PyramidAdapters
 from tutelage.types import BadInput, Detector, DetectorNets, Look, Losses, SceneBatch, Sizes
@@ -18,7 +18,7 @@ class KD(DetectionMethod):
     """Say of every position and region what the teacher says, and see what it sees where there are objects.
 
     Pool images are learned from as labelled ones are, but for the labels: their objects are the boxes that the teacher
-    wrote before the run. Both networks see the strong view.
+    wrote before the run. Both networks see the strong view, and of labelled images the weak one too, as the baseline.
     """
 
     dense: float = 1.0  # weight of the soft classes of positions; of a proposal network, of object or not
@@ -32,19 +32,19 @@ class KD(DetectionMethod):
 
     @property
     def unread(self) -> frozenset[str]:
-        return frozenset({"labeled.weak", "pool.weak"})
+        return frozenset({"pool.weak"})
 
     def init(self, student: Detector, teacher: Detector, sizes: Sizes) -> nn.Module:
         return PyramidAdapters(student, teacher)
 
     def loss(self, nets: DetectorNets, batch: SceneBatch) -> Losses:
-        scenes, pool = batch.labeled, batch.pool
-        parts = given(scenes.strong, scenes.strong_boxes), Part(pool.strong, pool.strong_boxes, 0 * pool.weight)
-        (task, _), student = learn_and_look(nets.student, *parts)
-        images, boxes = torch.cat([scenes.strong, pool.strong]), (*scenes.strong_boxes, *pool.strong_boxes)
+        known, pool = both_views(batch.labeled), given(batch.pool.strong, batch.pool.strong_boxes)
+        # The pool's losses are left out; were its images to weigh nothing, no region of them would be drawn either.
+        (task, _), student = learn_and_look(nets.student, known, pool)
+        images, boxes = torch.cat([known.images, pool.images]), (*known.boxes, *pool.boxes)
         teacher = nets.teacher(images, look=True)
         trust = torch.ones(len(images), device=images.device)
-        trust[len(scenes.strong) :] = self.unsupervised
+        trust[len(known.images) :] = self.unsupervised
         said, wanted = student.dense["logits"], teacher.dense["logits"]
         if said.shape != wanted.shape:
             raise BadInput(

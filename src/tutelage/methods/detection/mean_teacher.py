@@ -8,7 +8,7 @@ from torch import nn
 from tutelage.data.warping import warped
 from tutelage.losses.ramps import sigmoid_ramp
 from tutelage.losses.soft_boxes import dense_consistency
-from tutelage.methods.detection.method import DetectionMethod, Part, given, learn_and_look, of_the_pool
+from tutelage.methods.detection.method import DetectionMethod, Part, both_views, learn_and_look, of_the_pool
 from tutelage.methods.method import Clock, check
 from tutelage.models.average import average_into
 from tutelage.types import Detector, DetectorNets, Losses, SceneBatch, Sizes
@@ -33,19 +33,15 @@ class MeanTeacher(DetectionMethod):
     def __post_init__(self) -> None:
         check(self, shares=("decay", "ramp"), weights=("weight", "pseudo", "unsupervised"))
 
-    @property
-    def unread(self) -> frozenset[str]:
-        return frozenset({"labeled.weak"})
-
     def init(self, student: Detector, teacher: Detector, sizes: Sizes) -> nn.Module:
         return Clock(sizes.steps)
 
     def loss(self, nets: DetectorNets, batch: SceneBatch) -> Losses:
-        clock, scenes, pool = nets.extra, batch.labeled, batch.pool
+        clock, known, pool = nets.extra, both_views(batch.labeled), batch.pool
         assert isinstance(clock, Clock)
-        known, noisy = given(scenes.strong, scenes.strong_boxes), Part(pool.strong, pool.strong_boxes, pool.weight)
+        noisy = Part(pool.strong, pool.strong_boxes, pool.weight)
         (task, pseudo), seen = learn_and_look(nets.student, known, noisy)
-        student = seen.dense["logits"][len(scenes.strong) :]
+        student = seen.dense["logits"][len(known.images) :]
         # Of an empty pool nobody is asked: the distance to itself is a zero in the graph.
         teacher = nets.teacher.dense(warped(pool.weak, pool.move))["logits"] if len(pool.weak) else student.detach()
         scale = self.unsupervised * self.weight * sigmoid_ramp(clock.progress(self.ramp))

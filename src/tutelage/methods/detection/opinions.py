@@ -14,15 +14,14 @@ from tutelage.metrics.box_trust import jitter_variance
 from tutelage.types import Boxes, Detections, Detector, PoolScenes
 
 PlaceTrust = Literal["none", "jitter", "certainty"]
-VISIBLE = 0.25  # a box of which the strong view shows less is neither an object nor background
 JITTER = 0.06  # Soft Teacher, sec. 3.3: boxes are jittered by 6 %
 Choice = Callable[[Sequence[Detections]], list[Detections]]  # of what is found in each image
 
 
 def to_strong(boxes: Sequence[Boxes], pool: PoolScenes) -> tuple[Boxes, ...]:
-    """Boxes of the weak views, moved to the strong ones."""
-    size = pool.strong.shape[-1]
-    return tuple(move_boxes(each, move, size, visible=VISIBLE) for each, move in zip(boxes, pool.move, strict=True))
+    """Boxes of the weak views, moved to the strong ones. What these show too little of is not believed."""
+    views = zip(boxes, pool.move, pool.clear, strict=True)
+    return tuple(move_boxes(*each, visible=pool.visible) for each in views)
 
 
 def opinions(teacher: Detector, images: Float[Tensor, "n 3 s s"], choose: Choice) -> list[Detections]:
@@ -75,9 +74,11 @@ def surer(
     Liu et al., Unbiased Teacher v2, CVPR 2022, compare the spread that both predict for a side; detectors that predict
     none are compared by their scores. https://arxiv.org/abs/2206.09500
     """
-    chosen = opinions(teacher, images, choose)
+    chosen, training = opinions(teacher, images, choose), student.training
+    student.eval()  # as its teacher is: by a batch's statistics it would be another detector
     with torch.no_grad():
         own = student(images) if len(images) else []
+    student.train(training)
     return [
         as_boxes(one, (one.scores - matched(one, other)[1] >= margin).to(one.scores.dtype))
         for one, other in zip(chosen, own, strict=True)

@@ -18,12 +18,12 @@ class STAC(DetectionMethod):
     """A teacher marks the plain pool; the student finds the same boxes under strong noise (eq. 1).
 
     By default the boxes are those that were written before the run, filtered there, and an image without any is not
-    learned from. With `online` the teacher answers the weak view in each step. The labelled scenes are seen weakly, or
-    also in the strong view, which a baseline that sees both is to be compared with.
+    learned from. With `online` the teacher answers the weak view in each step. The labelled scenes are seen in both
+    views, as the baseline sees them; in the paper weakly alone (`strong: 0`).
     """
 
     weight: float = 2.0  # lambda_u
-    strong: float = 0.0  # share of the strong view in what the labelled scenes teach
+    strong: float = 0.5  # share of the strong view in what the labelled scenes teach
     online: bool = False  # ask the teacher in each step; pseudo-boxes in the batch are not read
     confidence: float = 0.9  # tau, online only; an image without a box so sure keeps its surest
     mix: Mix = "none"  # pseudo-labelled images also mixed: mixup, mosaic or both, of MixPL
