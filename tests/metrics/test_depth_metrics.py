@@ -21,6 +21,13 @@ def test_alignment_takes_scale_and_shift_away():
     assert errors(truth, 0.2 * truth - 3).delta < 0.1
 
 
+def test_alignment_by_hand():
+    """The line through (0, 1), (1, 2), (2, 6) is 5 / 2 x + 1 / 2: off by 1 / 2 of 1, 1 of 2 and 1 / 2 of 6."""
+    truth = np.array([[1.0, 2.0, 6.0]])
+    assert errors(truth, np.array([[0.0, 1.0, 2.0]]), align=True) == pytest.approx(Errors(13 / 36, np.sqrt(0.5), 1 / 3))
+    assert errors(truth, np.full((1, 3), 7.0), align=True) == errors(truth, np.full((1, 3), 3.0))  # the mean
+
+
 def test_an_answer_of_nothing_is_wrong_and_finite():
     found = errors(np.ones((1, 2)), np.array([[0.0, -1.0]]))
     assert found == pytest.approx(Errors(1.5, np.sqrt(2.5), 0))
