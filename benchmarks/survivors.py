@@ -7,7 +7,6 @@ BELOW = "only that it is below all others counts"
 MASKED = "what stands there is multiplied by 0, or replaced, afterwards"
 SMALL = "a floor against division by nought; any number as small will do"
 SIGN_OF_MEAN = "a mean of weights is above 0 where their sum is"
-CENTRED = "the distances of x from its mean sum to nought, so what is added to y does not matter"
 ANY_ROW = "only the shape, or the device, of what is picked counts"
 
 SURVIVORS = {  # FILE.FUNCTION: BEFORE -> AFTER
@@ -16,14 +15,6 @@ SURVIVORS = {  # FILE.FUNCTION: BEFORE -> AFTER
     "angles.arcface_logits: (1 - own.square()).clamp_min(1e-06) -> (1 - own.square()).clamp_min(2e-06)":
         "a floor against an infinite slope; any small number will do",
     "dense.trusted_mean: torch.where(counted, loss, 0) -> torch.where(counted, loss, 1)": MASKED,
-    "depth.least_squares: torch.where(w > 0, target.flatten(1).double(), 0) -> "
-    "torch.where(w > 0, target.flatten(1).double(), 1)": MASKED,
-    "depth.least_squares: _TINY ** 2 -> _TINY ** 3": SMALL,
-    "depth.least_squares: y - mean_y[:, None] -> y + mean_y[:, None]":
-        CENTRED,
-    "depth.least_squares: y - mean_y[:, None] -> y": CENTRED,
-    "depth.least_squares: w.sum(1) -> w.mean(1)": SIGN_OF_MEAN,
-    "depth.scale_and_shift_invariant: torch.where(weight > 0, target, 0) -> torch.where(weight > 0, target, 1)": MASKED,
     "depth.affine_invariant: (said, target) -> (target, said)": ORDER,
     "depth.log_difference: torch.where(seen, depth, 1) -> torch.where(seen, depth, 2)": MASKED,
     "depth.silog: w.sum(1) -> w.mean(1)": SIGN_OF_MEAN,

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from tasks.checks import SIGNIFICANCE, Check
-from tasks.latency import within
+from tasks.checks import SIGNIFICANCE, Check, latency_check, size_check
 from tasks.text import listed, points
 from tutelage.metrics.coco import Averages, Matched, averages, bootstrap_ap, bootstrap_class_ap
 from tutelage.metrics.comparison import Interval, Units
@@ -40,7 +39,7 @@ def check(new: Rival, fair: Rival, old: Rival, progress: Interval, *, ratio: flo
     """The rules in order: better than the fair baseline, then not inferior to the champion `old`.
 
     `progress` is the `gain` of `new` on `fair`. `ratio` is the measured time of `new` over that of `old`; None where
-    they are of one architecture. The clock decides, but only its answer is kept: the numbers are counted operations.
+    they are of one architecture.
     """
     now, before = averages(new.matched), averages(old.matched)
     plain = before if old is fair else averages(fair.matched)
@@ -51,7 +50,12 @@ def check(new: Rival, fair: Rival, old: Rival, progress: Interval, *, ratio: flo
         new.matched, old.matched, resamples=rules.resamples, seed=rules.seed,
         confidence=1 - SIGNIFICANCE / len(now.per_class), units=rules.units,
     )  # fmt: skip
-    return [*checks, _classes(losses, now, before, rules), _latency(new, old, ratio, rules), _size(new, old, rules)]
+    return [
+        *checks,
+        _classes(losses, now, before, rules),
+        latency_check(new.operations, old.operations, ratio, rules.latency_ratio),
+        size_check(new.parameters, old.parameters, rules.latency_ratio),
+    ]
 
 
 def _beats(found: Interval, now: Averages, before: Averages) -> Check:
@@ -86,22 +90,6 @@ def _classes(losses: list[Interval | None], now: Averages, before: Averages, rul
     )
     reason = f"AP50 falls for {listed(failed)}" if failed else "no class loses AP50 beyond margin and chance"
     return Check(f"AP50, worst class {worst}", *numbers, rule, not failed, reason)
-
-
-def _latency(new: Rival, old: Rival, ratio: float | None, rules: Rules) -> Check:
-    limit, now, before = rules.latency_ratio, new.operations, old.operations
-    passed = ratio is None or within(ratio, limit, now / before)
-    rule = f"at most {limit:g} times the champion's time for 1 and 32 images (the numbers: operations an image)"
-    reason = f"it takes {'at most' if passed else 'more than'} {limit:g} times as long"
-    return Check("latency", now, before, rule, passed, reason)
-
-
-def _size(new: Rival, old: Rival, rules: Rules) -> Check:
-    now, before, limit = new.parameters, old.parameters, rules.latency_ratio
-    reason = f"it has {now:,} parameters, the champion {before:,}"
-    return Check(
-        "size", now, before, f"at most {limit:g} times the champion's parameters", now <= limit * before, reason
-    )
 
 
 def between(found: Interval) -> str:

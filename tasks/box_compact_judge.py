@@ -10,7 +10,7 @@ from tasks.box_checks import Rival, Rules, between, gain
 from tasks.box_judge import digests, judged_by, rival
 from tasks.checks import Check
 from tasks.io import whole, write_json
-from tasks.judge import checks_table
+from tasks.judge import page
 from tasks.params import Params
 from tasks.text import change, points
 from tutelage.metrics.coco import averages
@@ -47,7 +47,9 @@ def box_compact_judge(
     with whole(out) as folder:
         shutil.copyfile(places[winner] / "model.safetensors", folder / "model.safetensors")
         write_json(folder / "verdict.json", content)
-        (folder / "report.md").write_text(_markdown(content, _worst_class(new, old)))
+        title = f"Compression of the detector: the {winner} {'takes over' if promote else 'stays'}"
+        reasons = [*content["reasons"], _worst_class(new, old)]
+        (folder / "report.md").write_text(page(title, reasons, content["checks"], ("student", "teacher")))
     print("\n".join(content["reasons"]), flush=True)
     return out
 
@@ -88,12 +90,3 @@ def _worst_class(student: Rival, teacher: Rival) -> str:
     drops = {name: old - new for name, (old, new) in pairs.items() if old is not None and new is not None}
     worst = max(drops, key=lambda name: drops[name])
     return f"The class that loses most AP50 is {worst}: {points(drops[worst])} points."
-
-
-def _markdown(content: dict[str, Any], worst: str) -> str:
-    parts = [
-        f"# Compression of the detector: the {content['winner']} {'takes over' if content['promote'] else 'stays'}",
-        "\n".join(f"- {reason}" for reason in [*content["reasons"], worst]),
-        checks_table(content["checks"], ("student", "teacher")),
-    ]
-    return "\n\n".join(parts) + "\n"

@@ -3,14 +3,13 @@
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tasks import latency
 from tasks.box_answers import Marked, find, marked, read_found
 from tasks.box_checks import Rival, Rules, check, gain
 from tasks.checks import Check
 from tasks.io import read_json, whole, write_json
-from tasks.judge import checks_table, same_classes
+from tasks.judge import same_classes, verdict_page
 from tasks.params import Params
 from tasks.text import change, points
 from tasks.training import copy_model
@@ -62,7 +61,7 @@ def box_judge(
         winner = {"candidate": candidate, "baseline": baseline, "champion": champion}[str(content["winner"])]
         copy_model(winner, folder)
         write_json(folder / "verdict.json", content)
-        (folder / "report.md").write_text(_markdown(content))
+        (folder / "report.md").write_text(verdict_page(content))
     return out
 
 
@@ -125,13 +124,3 @@ def _judged(
     most = params.detection.evaluate.max_detections
     said = matched(test.given, found, card.classes, max_detections=most)
     return Rival(name, said, card.parameters, latency.operations(network, card.image_size)), network, card
-
-
-def _markdown(content: dict[str, Any]) -> str:
-    verdict = "promote the candidate" if content["promote"] else f"the {content['winner']} wins"
-    parts = [
-        f"# Verdict: {verdict}",
-        "\n".join(f"- {reason}" for reason in content["reasons"]),
-        checks_table(content["checks"], ("candidate", "compared with")),
-    ]
-    return "\n\n".join(parts) + "\n"

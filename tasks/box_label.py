@@ -1,7 +1,6 @@
 """The pool, with boxes."""
 
 import hashlib
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,13 +13,12 @@ import pyarrow as pa
 
 from tasks.box_answers import find
 from tasks.box_merge import Merge, merged
-from tasks.io import whole
 from tasks.params import Params
 from tasks.progress import Progress
+from tasks.shards import missing, store
 from tasks.training import calibration_of, rows_of
 from tutelage.data.manifest import digest_of, read_split
 from tutelage.data.pseudo_boxes import SCHEMA, to_table, write_manifest
-from tutelage.data.pseudo_labels import shard_name, write_shards
 from tutelage.models.files import DetectorCard, load_detector
 from tutelage.types import BadInput, Detector
 
@@ -46,17 +44,11 @@ def box_label(
         sources.insert(0, _source(first, first_calibration, params))
     card, pool = sources[-1].card, rows_of(table, "pool")
     scratch = UNFINISHED / _fingerprint(table, sources, rule, params)
-    scratch.mkdir(parents=True, exist_ok=True)
     made = _shards(table, pool, sources, rule, params, done=scratch, number=number)
-    with Progress(f"box_label@{out.parent.name}", len(pool)) as bar:
-        for rows in write_shards(scratch, made, schema=SCHEMA):
-            bar.update(rows)
-    with whole(out) as folder:
-        for path in scratch.glob("shard-*.parquet"):
-            shutil.copy(path, folder / path.name)
-        write_manifest(folder, card.classes, teacher=card.sha256, number=number)
-    shutil.rmtree(scratch)
-    return out
+    return store(
+        made, scratch, out, bar=Progress(f"box_label@{out.parent.name}", len(pool)), schema=SCHEMA,
+        describe=partial(write_manifest, classes=card.classes, teacher=card.sha256, number=number),
+    )  # fmt: skip
 
 
 def rules_of(model: Path, card: DetectorCard, calibration: Path, params: Params) -> dict[str, Any]:
@@ -97,10 +89,7 @@ def _shards(
     """The shards that are not in `done` yet. Batches never cross a shard: its bytes do not depend on the others."""
     settings, rules, teacher = params.detection.label, [one.rules for one in sources], sources[-1].card.sha256
     ask = partial(find, compute=params.compute, batch=settings.batch, ways=params.detection.ways)
-    for place, first in enumerate(range(0, len(pool), settings.shard_size)):
-        if (done / shard_name(place)).exists():
-            continue
-        rows = pool[first : first + settings.shard_size]
+    for place, rows in missing(pool, settings.shard_size, done=done):
         found = [ask(table, rows, one.network, one.card) for one in sources]
         ids = table["id"].take(pa.array(rows)).to_pylist()
         verdicts = [merged(each, rules, rule) for each in zip(*found, strict=True)]

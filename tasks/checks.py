@@ -55,7 +55,7 @@ def check(new: Contender, fair: Contender, old: Contender, params: Params) -> li
         _classes(new, old, params),
         _calibration(new, old, params),
         _latency(new, old, params),
-        _size(new, old, params),
+        size_check(new.card.parameters, old.card.parameters, params.judge.latency_ratio),
     ]
 
 
@@ -122,22 +122,28 @@ def _calibration(new: Contender, old: Contender, params: Params) -> Check:
 
 
 def _latency(new: Contender, old: Contender, params: Params) -> Check:
-    """The clock decides, but only its answer is kept. Equal architectures are not measured: they cannot differ."""
-    limit = params.judge.latency_ratio
+    """Equal architectures are not measured: they cannot differ."""
+    limit, ratio = params.judge.latency_ratio, None
     now, before = (latency.operations(one.network, one.card.image_size) for one in (new, old))
-    passed = True
     if new.card.spec != old.card.spec:
         first, second = ((one.network, one.card.image_size) for one in (new, old))
         ratio = latency.measure(first, second, params.compute)
         print(f"latency: the candidate takes {ratio:.2f} times as long as the {old.name} (limit {limit:g})", flush=True)
-        passed = latency.within(ratio, limit, now / before)
+    return latency_check(now, before, ratio, limit)
+
+
+def latency_check(now: int, before: int, ratio: float | None, limit: float) -> Check:
+    """`now` and `before` are operations an image, `ratio` the measured time over the champion's, None where they cannot
+    differ. The clock decides, but only its answer is kept.
+    """
+    passed = ratio is None or latency.within(ratio, limit, now / before)
     rule = f"at most {limit:g} times the champion's time for 1 and 32 images (the numbers: operations an image)"
     reason = f"it takes {'at most' if passed else 'more than'} {limit:g} times as long"
     return Check("latency", now, before, rule, passed, reason)
 
 
-def _size(new: Contender, old: Contender, params: Params) -> Check:
-    now, before, limit = new.card.parameters, old.card.parameters, params.judge.latency_ratio
+def size_check(now: int, before: int, limit: float) -> Check:
+    """Of parameters."""
     rule = f"at most {limit:g} times the champion's parameters"
     return Check(
         "size", now, before, rule, now <= limit * before, f"it has {now:,} parameters, the champion {before:,}"

@@ -14,7 +14,7 @@ from tasks.answers import gained, read_answers
 from tasks.checks import Check, Contender
 from tasks.compress_params import Compress
 from tasks.io import read_json, whole, write_json
-from tasks.judge import checks_table, contender, digest_of_test, same_test
+from tasks.judge import contender, digest_of_test, page, same_test
 from tasks.params import Params
 from tasks.text import percent, table
 from tasks.training import copy_model
@@ -167,10 +167,6 @@ def _markdown(content: dict[str, Any], worst: str) -> str:
         for kind, v in variants.items()
     ]
     header = ["model", "precision", "bytes", "test accuracy", "largest difference to PyTorch"]
-    parts = [
-        f"# Compression: the {content['winner']} {'takes over' if content['promote'] else 'stays'}",
-        "\n".join(f"- {reason}" for reason in [*content["reasons"], worst]),
-        checks_table(content["checks"], ("student", "teacher")),
-        table(header, files),
-    ]
-    return "\n\n".join(parts) + "\n"
+    title = f"Compression: the {content['winner']} {'takes over' if content['promote'] else 'stays'}"
+    reasons = [*content["reasons"], worst]
+    return page(title, reasons, content["checks"], ("student", "teacher"), table(header, files))

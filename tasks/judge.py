@@ -1,6 +1,7 @@
 """The judge: is the candidate proven better than what labels alone give, and no worse than what is in production?"""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def judge(
     with whole(out) as folder:
         copy_model(folder_of[verdict.winner], folder)
         write_json(folder / "verdict.json", content)
-        (folder / "report.md").write_text(_markdown(content))
+        (folder / "report.md").write_text(verdict_page(content))
     return out
 
 
@@ -136,8 +137,14 @@ def digest_of_test(table: pa.Table) -> str:
     return hashlib.sha256("\n".join(f"{a} {b} {c}" for a, b, c in rows).encode()).hexdigest()
 
 
-def checks_table(checks: list[dict[str, Any]], names: tuple[str, str]) -> str:
-    """The rules as Markdown, for a candidate and a champion of these names."""
+def verdict_page(content: dict[str, Any]) -> str:
+    """What is decided of a candidate, and why, as Markdown."""
+    verdict = "promote the candidate" if content["promote"] else f"the {content['winner']} wins"
+    return page(f"Verdict: {verdict}", content["reasons"], content["checks"], ("candidate", "compared with"))
+
+
+def page(title: str, reasons: Sequence[str], checks: list[dict[str, Any]], names: tuple[str, str], *more: str) -> str:
+    """Reasons and rules as Markdown, for a candidate and a champion of these names."""
 
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
@@ -146,14 +153,5 @@ def checks_table(checks: list[dict[str, Any]], names: tuple[str, str]) -> str:
         [c["name"], number(c["candidate"]), number(c["champion"]), c["rule"], "passed" if c["passed"] else "**failed**"]
         for c in checks
     ]
-    return markdown(["check", *names, "rule", ""], rows)
-
-
-def _markdown(content: dict[str, Any]) -> str:
-    verdict = "promote the candidate" if content["promote"] else f"the {content['winner']} wins"
-    parts = [
-        f"# Verdict: {verdict}",
-        "\n".join(f"- {reason}" for reason in content["reasons"]),
-        checks_table(content["checks"], ("candidate", "compared with")),
-    ]
-    return "\n\n".join(parts) + "\n"
+    told, rules = "\n".join(f"- {reason}" for reason in reasons), markdown(["check", *names, "rule", ""], rows)
+    return "\n\n".join([f"# {title}", told, rules, *more]) + "\n"

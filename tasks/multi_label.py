@@ -1,26 +1,25 @@
 """The pool, as one specialist sees it."""
 
 import hashlib
-import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from tasks.box_training import sizes_of
-from tasks.io import whole
 from tasks.multi_params import LabelMulti
 from tasks.multi_said import SCHEMAS, Maker, shard, too_far, write_manifest
 from tasks.multi_teacher import task_of
 from tasks.params import Params
 from tasks.progress import Progress
+from tasks.shards import missing, store
 from tasks.text import percent
 from tasks.training import rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of, digest_of, read_split
 from tutelage.data.pseudo_dense import TOP
-from tutelage.data.pseudo_labels import shard_name, write_shards
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_files import MultiCard, load_multi
 from tutelage.train.answers import Said, answers
@@ -40,17 +39,11 @@ def multi_label(split: Path, teacher: Path, *, params: Params, out: Path) -> Pat
         raise BadInput(f"{teacher} has heads for {', '.join(net.tasks)}, and {out} is to hold answers for {task}")
     maker, pool = Maker(task, card.sha256, card.classes), rows_of(table, "pool")
     scratch = UNFINISHED / _fingerprint(table, maker, params)
-    scratch.mkdir(parents=True, exist_ok=True)
-    with Progress(f"multi_label@{task}", len(pool)) as bar:
-        made = _shards(table, pool, (net, card), maker, params=params, done=scratch)
-        for rows in write_shards(scratch, made, schema=SCHEMAS[task]):
-            bar.update(rows)
-    with whole(out) as folder:
-        for path in scratch.glob("shard-*.parquet"):
-            shutil.copy(path, folder / path.name)
-        write_manifest(folder, maker)
-    shutil.rmtree(scratch)
-    return out
+    made = _shards(table, pool, (net, card), maker, params=params, done=scratch)
+    return store(
+        made, scratch, out, bar=Progress(f"multi_label@{task}", len(pool)), schema=SCHEMAS[task],
+        describe=partial(write_manifest, maker=maker),
+    )  # fmt: skip
 
 
 def say(
@@ -71,10 +64,7 @@ def _shards(
 ) -> Iterator[tuple[int, pa.Table]]:
     """The shards that are not in `done` yet. Batches never cross a shard: its bytes do not depend on the others."""
     wanted = params.multitask.label
-    for place, first in enumerate(range(0, len(pool), wanted.shard_size)):
-        if (done / shard_name(place)).exists():
-            continue
-        rows = pool[first : first + wanted.shard_size]
+    for place, rows in missing(pool, wanted.shard_size, done=done):
         ids = table["id"].take(pa.array(rows)).to_pylist()
         said = list(say(table, rows, model, params, wanted.batch))
         _tell(said, wanted)

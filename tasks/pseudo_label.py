@@ -2,21 +2,21 @@
 
 import hashlib
 import itertools
-import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from tasks.io import whole
 from tasks.params import Params, PseudoLabel
 from tasks.progress import Progress
 from tasks.rules import Rules, rules_of
+from tasks.shards import missing, store
 from tasks.training import rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import digest_of, read_split
-from tutelage.data.pseudo_labels import FOREIGN, SCHEMA, shard_name, write_manifest, write_shards
+from tutelage.data.pseudo_labels import FOREIGN, SCHEMA, write_manifest
 from tutelage.metrics.calibration import calibrated
 from tutelage.models.files import load_model
 from tutelage.train.predict import checked, described
@@ -40,21 +40,15 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
     rules = rules_of(teacher, card, calibration)
     pool = rows_of(table, "pool")
     scratch = UNFINISHED / _fingerprint(table, calibration, params)
-    scratch.mkdir(parents=True, exist_ok=True)
     # Every image is read once, so keeping it would only make memory grow with the pool.
     images = Images.open(table, card.image_size, cache_bytes=0)
     say = told_by(network, images, rules, params.compute)
     number = int(out.parent.name) if out.parent.name.isdigit() else 0
     made = shards(table["id"], pool, say, rules, params.pseudo_label, done=scratch, number=number)
-    with Progress(f"pseudo_label@{out.parent.name}", len(pool)) as bar:
-        for rows in write_shards(scratch, made):
-            bar.update(rows)
-    with whole(out) as folder:
-        for path in scratch.glob("shard-*.parquet"):
-            shutil.copy(path, folder / path.name)
-        write_manifest(folder, card.classes, teacher=card.sha256, number=number)
-    shutil.rmtree(scratch)
-    return out
+    return store(
+        made, scratch, out, bar=Progress(f"pseudo_label@{out.parent.name}", len(pool)), schema=SCHEMA,
+        describe=partial(write_manifest, classes=card.classes, teacher=card.sha256, number=number),
+    )  # fmt: skip
 
 
 def told_by(network: Network, images: Images, rules: Rules, compute: Compute) -> Say:
@@ -75,14 +69,13 @@ def shards(
 
     Chunks never cross a shard, so a shard's bytes do not depend on which others were made in the same run.
     """
-    places = [pool[i : i + settings.shard_size] for i in range(0, len(pool), settings.shard_size)]
-    todo = [i for i in range(len(places)) if not (done / shard_name(i)).exists()]
-    chunks = [np.array_split(places[i], -(-len(places[i]) // settings.batch)) for i in todo]
+    todo = missing(pool, settings.shard_size, done=done)
+    chunks = [np.array_split(rows, -(-len(rows) // settings.batch)) for _, rows in todo]
     stream = say(list(itertools.chain(*chunks)))
-    for place, parts in zip(todo, chunks, strict=True):
+    for (place, rows), parts in zip(todo, chunks, strict=True):
         told = zip(*itertools.islice(stream, len(parts)), strict=True)
         said, distance = (np.concatenate(each) for each in told)
-        yield place, _table(ids.take(pa.array(places[place])), (said, distance), rules, settings, number)
+        yield place, _table(ids.take(pa.array(rows)), (said, distance), rules, settings, number)
 
 
 def _table(names: pa.Array, told: Said, rules: Rules, settings: PseudoLabel, number: int) -> pa.Table:

@@ -72,13 +72,13 @@ def test_learns_one_batch_by_heart(method):
     if getattr(method, "first", 0):  # the stage that learns labels
         method.after_step(nets, 60)
     seen = []
-    for _ in range(25):
+    for _ in range(10):
         optimizer.zero_grad()
         terms = method.loss(nets, batch)
         total(terms).backward()
         optimizer.step()
         seen.append(sum(terms[task].item() for task in TASKS if task in terms))
-    assert seen[-1] < 0.7 * seen[0]
+    assert seen[-1] < 0.5 * seen[0]
 
 
 @every_balance

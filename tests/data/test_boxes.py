@@ -1,8 +1,9 @@
 """Overlap of boxes against values computed by hand."""
 
 import numpy as np
+from scenes_found import nothing_found, nothing_given
 
-from tutelage.data.boxes import nothing_found, nothing_given, overlap
+from tutelage.data.boxes import overlap
 
 
 def test_overlap_of_pairs_by_hand():

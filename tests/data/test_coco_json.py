@@ -9,9 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pictures import picture, save
 from pycocotools.coco import COCO
+from scenes_found import nothing_found
 
 from tutelage.data import masks
-from tutelage.data.boxes import Found, nothing_found
+from tutelage.data.boxes import Found
 from tutelage.data.coco import read_coco
 from tutelage.data.coco_boxes import box_table, wrong_sizes
 from tutelage.data.coco_file import to_coco, write_coco, write_coco_found

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 
 from tutelage.losses.dense import (
     counted_mean,
-    hard_pixels,
     multilabel_cross_entropy,
     pixel_cross_entropy,
     trusted_mean,
@@ -74,14 +73,6 @@ def test_what_is_counted_takes_part_in_the_mean_whatever_it_weighs():
     nothing = counted_mean(loss.requires_grad_(), weight, torch.zeros(3, dtype=torch.bool))
     nothing.backward()
     assert nothing == 0
-
-
-def test_hard_pixels_are_those_above_the_threshold():
-    said = torch.stack([one_pixel(0.6, 0.4).exp(), one_pixel(0.5, 0.5).exp(), one_pixel(0.1, 0.9).exp()])[:, 0]
-    label, sure = hard_pixels(said, threshold=0.5)
-    assert label.flatten().tolist() == [0, IGNORE, 1]
-    assert torch.equal(hard_pixels(said)[0], label)
-    torch.testing.assert_close(sure.flatten(), torch.tensor([0.6, 0.5, 0.9]))
 
 
 def test_presence_by_hand():

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from scenes_found import CLASSES, found, given, guesses, random_scenes
+from scenes_found import CLASSES, found, given, guesses, nothing_found, nothing_given, random_scenes
 
-from tutelage.data.boxes import nothing_found, nothing_given
 from tutelage.metrics.box_matching import match
 from tutelage.metrics.pycoco import evaluated
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from scenes_found import found, given, guesses, random_scenes
+from scenes_found import found, given, guesses, nothing_found, nothing_given, random_scenes
 
-from tutelage.data.boxes import Found, nothing_found, nothing_given
+from tutelage.data.boxes import Found
 from tutelage.metrics.box_matching import match
 from tutelage.metrics.box_thresholds import (
     Platt,

@@ -1,25 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from scenes_found import found
+from scenes_found import found, nothing_found
 
-from tutelage.data.boxes import nothing_found
 from tutelage.metrics import box_trust as trust
 
 A, B = [0, 0, 10, 10], [100, 0, 110, 10]
-
-
-def test_jitter_moves_each_coordinate_by_up_to_six_percent_of_its_side():
-    boxes = torch.tensor([[0.0, 0, 10, 100], [50, 60, 60, 60]])
-    copies = trust.jittered(boxes.repeat(500, 1), generator=torch.Generator().manual_seed(0))
-    moved = (copies - boxes.repeat(500, 1)[:, None]).reshape(500, 2, 10, 4)
-    most = moved.abs().amax((0, 2))
-    limit = torch.tensor([[0.6, 6, 0.6, 6], [0.6, 0, 0.6, 0]])  # 6 % of the width and of the height
-    assert (most <= limit + 1e-4).all()
-    assert (most >= 0.98 * limit).all()
-    torch.testing.assert_close(moved.mean((0, 2)) / limit.clamp_min(1), torch.zeros(2, 4), atol=0.03, rtol=0)
-    again = trust.jittered(boxes, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(again, trust.jittered(boxes, generator=torch.Generator().manual_seed(3)))
 
 
 def test_variance_by_hand():
@@ -28,15 +14,8 @@ def test_variance_by_hand():
     copies = torch.tensor([[[0.0, 0, 8, 12], [2, 0, 8, 12]]])
     torch.testing.assert_close(trust.jitter_variance(box, copies), torch.tensor([2**0.5 / 4 / 10]))
     torch.testing.assert_close(trust.jitter_variance(3 * box, 3 * copies), torch.tensor([2**0.5 / 4 / 10]))
-    assert trust.jitter_variance(box, box[:, None].repeat(1, 10, 1)).item() == 0 <= trust.STEADY
+    assert trust.jitter_variance(box, box[:, None].repeat(1, 10, 1)).item() == 0
     assert trust.jitter_variance(box[:0], copies[:0]).shape == (0,)
-
-
-def test_a_place_is_believed_where_the_teacher_is_surer():
-    teacher, student = torch.tensor([0.2, 0.25, 0.5, 0.25]), torch.tensor([0.5, 0.5, 0.5, 0.3])
-    assert trust.certain(teacher, student).tolist() == [True, True, False, False]
-    assert trust.certain(teacher, student, margin=0.25).tolist() == [True, True, False, False]
-    assert trust.certain(teacher, student, margin=0.0).tolist() == [True, True, True, True]
 
 
 def test_weights_of_regions():

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from scenes_found import CLASSES, found, given, guesses, random_scenes
+from scenes_found import CLASSES, found, given, guesses, nothing_found, nothing_given, random_scenes
 
-from tutelage.data.boxes import Found, nothing_found, nothing_given
+from tutelage.data.boxes import Found
 from tutelage.metrics.coco import averages, bootstrap_ap, bootstrap_class_ap, matched, score
 from tutelage.types import BadInput
 

@@ -3,9 +3,8 @@ import warnings
 
 import pytest
 import torch
-from scenes_found import CLASSES, guesses, random_scenes
+from scenes_found import CLASSES, guesses, nothing_found, random_scenes
 
-from tutelage.data.boxes import nothing_found
 from tutelage.metrics.coco import score
 
 with warnings.catch_warnings():

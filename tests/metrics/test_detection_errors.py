@@ -1,7 +1,7 @@
 import pytest
-from scenes_found import CLASSES, found, given, guesses, random_scenes
+from scenes_found import CLASSES, found, given, guesses, nothing_found, nothing_given, random_scenes
 
-from tutelage.data.boxes import Found, nothing_found, nothing_given
+from tutelage.data.boxes import Found
 from tutelage.metrics.coco import score
 from tutelage.metrics.detection_errors import ERRORS, KINDS, ap50, costs, errors, wrong
 

@@ -5,10 +5,10 @@ import torch
 
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.fcos import Fcos, fcos_losses
-from tutelage.models.multi import DenseHead, MultiNet, instance_masks
+from tutelage.models.multi import DenseHead, MultiNet
 from tutelage.models.multi_spec import MultiSpec
 from tutelage.multi_types import DenseObjects
-from tutelage.types import TASKS, BadInput, Boxes, Detections
+from tutelage.types import TASKS, BadInput, Boxes
 
 SMALL = DetectorSpec(width=8, channels=8, head_convs=1, image_size=32)
 
@@ -86,16 +86,6 @@ def test_dense_heads_add_levels_by_hand():
     torch.nn.init.zeros_(head.last.bias)
     said = head({"p2": torch.ones(1, 8, 4, 4), "p3": 2 * torch.ones(1, 8, 2, 2)}, 8)
     torch.testing.assert_close(said, torch.full((1, 1, 8, 8), 3.0))
-
-
-def test_masks_are_the_pixels_of_the_class_in_the_box():
-    segments = torch.zeros(3, 4, 4)
-    segments[0] = 0.5
-    segments[2, :, :2] = 0.9  # class 1 on the left
-    found = Detections(torch.tensor([[1.0, 0, 4, 2], [0, 0, 4, 4]]), torch.tensor([1, 0]), torch.ones(2))
-    masks = instance_masks(found, segments)
-    assert masks[0].nonzero().tolist() == [[0, 1], [1, 1]]
-    assert not masks[1].any()
 
 
 def test_no_head_has_batch_norm():

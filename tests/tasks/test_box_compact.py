@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 from box_work import labelled, prepare
+from scenes_found import nothing_found
 
 from tasks import latency
 from tasks.box_answers import marked
@@ -11,7 +12,7 @@ from tasks.box_compact import box_compact
 from tasks.box_compact_judge import box_compact_judge
 from tasks.box_evaluate import box_evaluate, write_test
 from tasks.io import read_json
-from tutelage.data.boxes import Found, nothing_found
+from tutelage.data.boxes import Found
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.methods.detection.kd import KD
 from tutelage.models.files import load_detector

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from box_work import prepare
 from project import run
+from scenes_found import nothing_found
 
 import tasks.box_student as students
 from tasks.box_answers import kept_boxes, marked, read_found, read_store
@@ -14,7 +15,7 @@ from tasks.box_guard import ANSWERS, OPINIONS
 from tasks.box_params import BoxRound
 from tasks.box_signals import BoxSight, as_many, changed_share, look, measure
 from tasks.io import read_json
-from tutelage.data.boxes import Found, nothing_found
+from tutelage.data.boxes import Found
 from tutelage.data.manifest import read_split
 from tutelage.methods.detection import DETECTION_METHODS
 

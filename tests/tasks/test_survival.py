@@ -31,11 +31,26 @@ def prepared(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def begun(prepared, tmp_path_factory):
+    """The same with a teacher and its calibration."""
+    root = shutil.copytree(prepared, tmp_path_factory.mktemp("begun"), dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(root)
+        assert run(TEACHER, ROUND[0]) == [0, 0]
+    return root
+
+
 @pytest.fixture
 def project(prepared, tmp_path, monkeypatch):
-    """A copy of it that is the current folder."""
+    """A copy of what is prepared that is the current folder."""
     monkeypatch.chdir(shutil.copytree(prepared, tmp_path, dirs_exist_ok=True))
-    return tmp_path
+
+
+@pytest.fixture
+def taught(begun, tmp_path, monkeypatch):
+    """A copy of what has begun that is the current folder."""
+    monkeypatch.chdir(shutil.copytree(begun, tmp_path, dirs_exist_ok=True))
 
 
 def change(**values):
@@ -96,9 +111,8 @@ def test_a_checkpoint_of_other_data_or_params_is_never_picked_up(project, monkey
     assert restored == [False, False, False]
 
 
-def test_killed_in_labelling_and_continued_is_byte_equal(project):
+def test_killed_in_labelling_and_continued_is_byte_equal(taught):
     change(pseudo_label__shard_size=10, pseudo_label__batch=10)
-    assert run(TEACHER, ROUND[0]) == [0, 0]
     killed_at(3, ROUND[1])
     assert len(list(Path(".tutelage/labels").rglob("*.parquet"))) == 3
     assert not Path("work/rounds/1/labels").exists()
@@ -108,9 +122,9 @@ def test_killed_in_labelling_and_continued_is_byte_equal(project):
     assert cut == {path.name: path.read_bytes() for path in Path("work/rounds/1/labels").iterdir()}
 
 
-def test_no_label_passes_and_training_goes_on(project):
+def test_no_label_passes_and_training_goes_on(taught):
     change(calibrate__target_precision=0.999, calibrate__cap=1.0)
-    assert run(TEACHER, *ROUND) == [0] * 5
+    assert run(*ROUND) == [0] * 4
     labels = pq.read_table("work/rounds/1/labels/shard-00000.parquet")
     assert not any(labels["kept"].to_pylist())
     assert set(labels["reason"].to_pylist()) <= {"below_threshold", "class_rejected"}
@@ -127,8 +141,8 @@ def test_an_empty_pool_passes_the_teacher_on(project):
     assert json.loads(Path("work/rounds/1/student/passed.json").read_text()) == {"reason": "the pool is empty"}
 
 
-def test_after_a_stop_the_last_good_model_is_passed_on(project):
-    assert run(TEACHER, *ROUND[:2]) == [0] * 3
+def test_after_a_stop_the_last_good_model_is_passed_on(taught):
+    assert run(ROUND[1]) == [0]
     Path("work/teacher/guard.json").write_text(
         json.dumps({"verdict": "stop", "reasons": ["labels flipped"], "unsupervised_weight": 0.5})
     )
@@ -136,8 +150,8 @@ def test_after_a_stop_the_last_good_model_is_passed_on(project):
     assert "labels flipped" in Path("work/rounds/1/student/passed.json").read_text()
 
 
-def test_the_guard_weakens_what_comes_from_the_pool(project):
-    assert run(TEACHER, *ROUND[:3]) == [0] * 4
+def test_the_guard_weakens_what_comes_from_the_pool(taught):
+    assert run(*ROUND[1:3]) == [0] * 2
     full = Path("work/rounds/1/student/model.safetensors").read_bytes()
     Path("work/teacher/guard.json").write_text(
         json.dumps({"verdict": "weaken", "reasons": [], "unsupervised_weight": 0.5})
@@ -159,8 +173,7 @@ def test_a_loss_that_is_not_a_number_stops_with_a_message(project, capsys):
 
 
 @pytest.mark.parametrize("number", [28, 13])
-def test_a_full_or_unwritable_disk_loses_nothing(project, monkeypatch, capsys, number):
-    assert run(TEACHER) == [0]
+def test_a_full_or_unwritable_disk_loses_nothing(taught, monkeypatch, capsys, number):
     before = Path("work/teacher/model.safetensors").read_bytes()
     change(teacher__steps=14)
 
@@ -177,16 +190,15 @@ def test_a_full_or_unwritable_disk_loses_nothing(project, monkeypatch, capsys, n
     assert run(TEACHER) == [0]
 
 
-def test_calibration_of_another_teacher_is_refused(project, capsys):
-    assert run(TEACHER, ROUND[0]) == [0, 0]
+def test_calibration_of_another_teacher_is_refused(taught, capsys):
     change(teacher__steps=14)
     assert run(TEACHER, ROUND[1]) == [0, 2]
     assert "was made for another model" in capsys.readouterr().err
 
 
-def test_a_model_that_learned_from_the_hold_out_is_not_calibrated_on_it(project, capsys):
+def test_a_model_that_learned_from_the_hold_out_is_not_calibrated_on_it(taught, capsys):
     change(rounds__1={"teacher": "work/teacher", "holdout": True})
-    assert run(TEACHER, *ROUND) == [0] * 5
+    assert run(*ROUND[1:]) == [0] * 3
     said = "has learned from the hold-out (learned_from.json), so it proves nothing there"
     for model in ("student", "guard"):
         assert run(f"calibrate work/split work/rounds/1/{model} work/c") == [2]
@@ -201,22 +213,22 @@ def test_a_model_that_learned_from_the_hold_out_is_not_calibrated_on_it(project,
     assert f"work/baseline {said}" in capsys.readouterr().err
 
 
-def test_labels_of_another_pool_are_refused(project, capsys):
-    assert run(TEACHER, *ROUND[:2]) == [0] * 3
+def test_labels_of_another_pool_are_refused(taught, capsys):
+    assert run(ROUND[1]) == [0]
     change(split__labels_per_class=10)
     assert run(*PREPARE[1:], TEACHER, ROUND[2]) == [0, 0, 0, 2]
     assert "another pool" in capsys.readouterr().err
 
 
-def test_test_labels_never_reach_training_or_the_guard(project):
+def test_test_labels_never_reach_training_or_the_guard(taught):
     """Shuffle the labels of the test split: nothing before the judge may change."""
     outputs = ("teacher", "rounds/1/calibration", "rounds/1/labels", "rounds/1/student", "rounds/1/guard")
 
-    def everything():
-        assert run(TEACHER, *ROUND) == [0] * 5
+    def written():
         return {str(p): p.read_bytes() for out in outputs for p in sorted(Path("work", out).rglob("*")) if p.is_file()}
 
-    before = everything()
+    assert run(*ROUND[1:]) == [0] * 3
+    before = written()
     table = read_split(Path("work/split"))
     label = np.array(table["label"].to_pylist(), object)
     test = np.flatnonzero(np.array(table["role"].to_pylist()) == "test")
@@ -224,7 +236,8 @@ def test_test_labels_never_reach_training_or_the_guard(project):
     place = table.schema.get_field_index("label")
     shuffled = table.set_column(place, table.schema.field("label"), pa.array(label.tolist(), pa.int32()))
     pq.write_table(shuffled, "work/split/split.parquet")
-    assert everything() == before
+    assert run(TEACHER, *ROUND) == [0] * 5
+    assert written() == before
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 from functools import partial
+from itertools import islice
 
 import pytest
 import torch
-from tiny import Pixels, Tiny
+from tiny import Pixels, Tiny, make_batch
 
 from tutelage.train.adaptsegnet import AdaptSegNet, Levels
 from tutelage.train.adversarial import IGNORED, Pair, pairs
@@ -65,20 +66,22 @@ def fed(pair, start, stop, pseudo):
     return (pair._replace(pseudo=pseudo[pair.ids]) for _ in range(start, stop))
 
 
+def walk(run, pair):
+    return fit(SMALL, run, partial(fed, pair), lambda: [pair.target[:5], pair.target[5:]], SETTINGS)
+
+
 def steps(run, pair, number):
     """Up to `number` steps of the whole."""
-    target = pair.target
-    found = []
-    for step in fit(SMALL, run, partial(fed, pair), lambda: [target[:5], target[5:]], SETTINGS):
-        found.append(step)
-        if len(found) == number:
-            break
-    return found
+    return list(islice(walk(run, pair), number))
+
+
+def seen(batch) -> Pair:
+    return next(pairs([batch], device=CPU))
 
 
 @pytest.fixture
 def pair(batch) -> Pair:
-    return next(pairs([batch], device=CPU))
+    return seen(batch)
 
 
 def test_phases_follow_each_other(pair):
@@ -98,17 +101,27 @@ def test_self_training_sees_pseudo_labels_of_the_surer_half(pair):
     assert run.pseudo[kept].max() <= 2
 
 
-@pytest.mark.parametrize("cut", [1, 4, 7])
-def test_cut_and_continued_is_bit_equal_to_never_cut(pair, tmp_path, cut):
-    whole = start()
-    steps(whole, pair, 9)
-    second, first = start(), start()
-    steps(first, pair, cut)
-    torch.save(first.state_dict(), tmp_path / "run.pt")
+CUTS = [1, 4, 5, 7]  # in each phase, and where a round is over
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What nine steps saw and left, and what was saved after some of them."""
+    run, pair, folder = start(), seen(make_batch(labeled=6, unlabeled=8)), tmp_path_factory.mktemp("whole")
+    for step in islice(walk(run, pair), 9):
+        if step.number in CUTS:
+            torch.save(run.state_dict(), folder / f"{step.number}.pt")
+    return pair, run.state_dict(), folder
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_cut_and_continued_is_bit_equal_to_never_cut(whole, cut):
+    pair, other, folder = whole
+    second = start()
     torch.manual_seed(99)
-    second.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
+    second.load_state_dict(torch.load(folder / f"{cut}.pt", weights_only=True))
     steps(second, pair, 9 - cut)
-    one, other = second.state_dict(), whole.state_dict()
+    one = second.state_dict()
     for part, names in (("translator", ("generators", "critics", "histories")), ("aligner", ("student", "average"))):
         for name in names:
             torch.testing.assert_close(one[part][name], other[part][name], rtol=0, atol=0)

@@ -1,6 +1,8 @@
+from itertools import islice
+
 import pytest
 import torch
-from tiny import Pixels, Tiny
+from tiny import Pixels, Tiny, make_batch
 from torch import nn
 
 from tutelage.train.adaptsegnet import Levels
@@ -17,9 +19,13 @@ SMALL = CyCADAStages(translate=FAINT, align=CyCADA(lr=1e-2, least=0.0, critic_wi
 STEPS = 10  # three, three and four
 
 
+def seen(batch) -> Pair:
+    return next(pairs([batch], device=CPU))
+
+
 @pytest.fixture
 def pair(batch) -> Pair:
-    return next(pairs([batch], device=CPU))
+    return seen(batch)
 
 
 def start(method=SMALL):
@@ -27,13 +33,12 @@ def start(method=SMALL):
     return begin(method, Levels(Tiny(4)), SETTINGS, size=8)
 
 
+def walk(run, pair, method=SMALL):
+    return fit(method, run, lambda a, b: [pair] * (b - a), SETTINGS, steps=STEPS)
+
+
 def steps(run, pair, number=STEPS, method=SMALL):
-    found = []
-    for step in fit(method, run, lambda a, b: [pair] * (b - a), SETTINGS, steps=STEPS):
-        found.append(step)
-        if len(found) == number:
-            break
-    return found
+    return list(islice(walk(run, pair, method), number))
 
 
 def weights(net):
@@ -90,15 +95,25 @@ def test_without_alignment_the_average_is_kept(pair):
     assert trained(method, run) is run.average
 
 
-@pytest.mark.parametrize("cut", [2, 3, 5, 6, 8])
-def test_cut_and_continued_is_bit_equal_to_never_cut(pair, tmp_path, cut):
-    whole = start()
-    steps(whole, pair)
-    second, first = start(), start()
-    steps(first, pair, cut)
-    torch.save(first.state_dict(), tmp_path / "run.pt")
+CUTS = [2, 3, 5, 6, 8]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a run saw, the run at its end, and what was saved after some steps."""
+    run, pair, folder = start(), seen(make_batch(labeled=6, unlabeled=8)), tmp_path_factory.mktemp("whole")
+    for step in walk(run, pair):
+        if step.number in CUTS:
+            torch.save(run.state_dict(), folder / f"{step.number}.pt")
+    return pair, run, folder
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_cut_and_continued_is_bit_equal_to_never_cut(whole, cut):
+    pair, whole, folder = whole
+    second = start()
     torch.manual_seed(99)
-    second.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
+    second.load_state_dict(torch.load(folder / f"{cut}.pt", weights_only=True))
     steps(second, pair)
     assert second.step == STEPS
     for part in ("student", "average"):

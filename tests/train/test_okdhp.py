@@ -90,8 +90,8 @@ def test_gradient_reaches_all_branches_and_their_weights():
 
 
 def test_finds_a_bright_pixel():
-    data = batch(40)
-    run, taken = trained(OKDHP(), net(), steps=200, data=data)
+    data = batch(24)
+    run, taken = trained(OKDHP(), net(), steps=60, data=data)
     assert taken[-1].terms["task"] < 0.3 * taken[0].terms["task"]
     found = peaks(run.student.eval()(data.images)) * 8
     near = (found - data.points).abs().amax(-1) <= 1

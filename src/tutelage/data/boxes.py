@@ -26,16 +26,6 @@ class Found(NamedTuple):
     scores: Float[np.ndarray, " k"]
 
 
-def nothing_given() -> Given:
-    """An image without objects."""
-    return Given(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, np.float32))
-
-
-def nothing_found() -> Found:
-    """An image in which a detector sees nothing."""
-    return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
-
-
 def overlap(one: Float[np.ndarray, "n 4"], two: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:
     """Intersection over union of every pair; 0 where both are empty."""
     low = np.maximum(one[:, None, :2], two[None, :, :2])

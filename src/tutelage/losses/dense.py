@@ -54,17 +54,6 @@ def counted_mean(
     return (torch.where(counted, loss * weight, 0)).sum() / counted.sum().clamp(min=1)
 
 
-def hard_pixels(
-    probabilities: Float[Tensor, "n c h w"], *, threshold: float = 0.5
-) -> tuple[Int[Tensor, "n h w"], Float[Tensor, "n h w"]]:
-    """A teacher's likeliest class of each pixel, IGNORE where it is no surer than `threshold`, and its probability.
-
-    Ghiasi et al., Multi-Task Self-Training, ICCV 2021, sec. 3.1. https://arxiv.org/abs/2108.11353
-    """
-    sure, label = probabilities.max(1)
-    return torch.where(sure > threshold, label, IGNORE), sure
-
-
 def multilabel_cross_entropy(
     logits: Float[Tensor, "n c"], target: Float[Tensor, "n c"], weight: Float[Tensor, "n c"]
 ) -> Float[Tensor, ""]:

@@ -10,41 +10,6 @@ from torch import Tensor
 _TINY = 1e-6
 
 
-def least_squares(
-    said: Float[Tensor, "n h w"], target: Float[Tensor, "n h w"], weight: Float[Tensor, "n h w"]
-) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Scale and shift of each image that bring `said` nearest to `target`: argmin sum of w (s x + t - y)^2.
-
-    1 and 0 where no pixel has a weight; scale 0 where `said` is flat. The scale of an answer that is upside down is
-    negative.
-
-    Ranftl et al., Towards Robust Monocular Depth Estimation, TPAMI 2022, eq. 3-4. https://arxiv.org/abs/1907.01341
-    """
-    w, x = weight.flatten(1).double(), said.flatten(1).double()
-    y = torch.where(w > 0, target.flatten(1).double(), 0)  # what a blind sensor says may be no number
-    total = w.sum(1).clamp_min(_TINY)
-    mean_x, mean_y = (w * x).sum(1) / total, (w * y).sum(1) / total
-    apart = x - mean_x[:, None]
-    scale = (w * apart * (y - mean_y[:, None])).sum(1) / (w * apart.square()).sum(1).clamp_min(_TINY**2)
-    seen = w.sum(1) > 0
-    scale = torch.where(seen, scale, 1)
-    shift = torch.where(seen, mean_y - scale * mean_x, 0)
-    return scale.to(said.dtype), shift.to(said.dtype)
-
-
-def scale_and_shift_invariant(
-    said: Float[Tensor, "n h w"], target: Float[Tensor, "n h w"], weight: Float[Tensor, "n h w"]
-) -> Float[Tensor, "n h w"]:
-    """Squared differences after the alignment of `least_squares`, halved; 0 where there is no weight.
-
-    Eq. 1-4 of Ranftl et al. (ssimse). The gradient flows through the alignment. An answer that is upside down costs
-    nothing: see `affine_invariant`.
-    """
-    scale, shift = least_squares(said, target, weight)
-    missed = scale[:, None, None] * said + shift[:, None, None] - torch.where(weight > 0, target, 0)
-    return 0.5 * missed.square() * (weight > 0)
-
-
 def affine_invariant(
     said: Float[Tensor, "n h w"], target: Float[Tensor, "n h w"], weight: Float[Tensor, "n h w"]
 ) -> Float[Tensor, "n h w"]:

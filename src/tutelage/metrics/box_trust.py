@@ -1,4 +1,4 @@
-"""How far a pseudo-box may be believed: by jitter, by certainty, by overlap with others, by several detectors.
+"""How far a pseudo-box may be believed: by jitter, by overlap with others, by several detectors.
 
 What is used while training takes tensors; what is asked once of stored boxes takes `Found`.
 """
@@ -7,45 +7,23 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.data.boxes import Found, overlap
 
-JITTERED = 10  # copies of a box
-JITTER = 0.06  # of its sides
-STEADY = 0.02  # variance up to which a box's place is believed
-
-
-def jittered(boxes: Float[Tensor, "k 4"], *, generator: torch.Generator) -> Float[Tensor, "k 10 4"]:
-    """Ten copies of each box, every coordinate moved by up to 6 % of the side it lies on, uniformly.
-
-    Xu et al., End-to-End Semi-Supervised Object Detection with Soft Teacher, ICCV 2021.
-    https://arxiv.org/abs/2106.09018
-    """
-    side = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)[:, None]
-    moved = torch.rand(len(boxes), JITTERED, 4, generator=generator, device=boxes.device, dtype=boxes.dtype)
-    return boxes[:, None] + JITTER * (2 * moved - 1) * side
-
 
 def jitter_variance(boxes: Float[Tensor, "k 4"], regressed: Float[Tensor, "k j 4"]) -> Float[Tensor, " k"]:
-    """How far what a detector makes of the jittered copies scatters; a place is believed up to STEADY.
+    """How far what a detector makes of jittered copies of a box scatters: the standard deviation of each coordinate
+    over copies, over the box's mean side, averaged over the coordinates. The variance divides by copies - 1.
 
-    The standard deviation of each coordinate over copies, over the box's mean side, averaged over the coordinates.
-    Soft Teacher, eq. 6 and 7. The variance divides by copies - 1, as theirs does.
+    Xu et al., End-to-End Semi-Supervised Object Detection with Soft Teacher, ICCV 2021, eq. 6 and 7.
+    https://arxiv.org/abs/2106.09018
     """
     side = (boxes[:, 2:] - boxes[:, :2]).mean(-1).clamp_min(1e-6)
     apart = regressed - regressed.mean(1, keepdim=True)
     spread = (apart.square().sum(1) / (regressed.shape[1] - 1)).sqrt()  # Tensor.std warns where there is no box
     return spread.mean(-1) / side
-
-
-def certain(teacher: Float[Tensor, "*k"], student: Float[Tensor, "*k"], *, margin: float = 0.1) -> Bool[Tensor, "*k"]:
-    """Where the teacher's uncertainty of a place is below the student's by `margin` or more.
-
-    Liu et al., Unbiased Teacher v2, CVPR 2022. https://arxiv.org/abs/2206.09500
-    """
-    return teacher + margin <= student
 
 
 def region_weight(overlaps: Float[Tensor, "*k"]) -> Float[Tensor, "*k"]:

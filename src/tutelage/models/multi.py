@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tutelage.models.fcos import Fcos
@@ -16,7 +16,7 @@ from tutelage.models.layout import layout
 from tutelage.models.multi_spec import MultiSpec
 from tutelage.models.pyramids import Pyramid
 from tutelage.multi_types import Answers, Multi, MultiOutputs
-from tutelage.types import TASKS, Detections, Task
+from tutelage.types import TASKS, Task
 
 Maps = dict[str, Float[Tensor, "n _ _ _"]]
 
@@ -111,18 +111,6 @@ class PresenceHead(nn.Module):
     def forward(self, maps: Maps) -> Float[Tensor, "n c"]:
         logits: Tensor = self.linear(torch.cat([m.amax((2, 3)) for m in maps.values()], dim=1))
         return logits
-
-
-def instance_masks(found: Detections, segments: Float[Tensor, "d h w"]) -> Bool[Tensor, "k h w"]:
-    """The mask of each found object: the pixels in its box that are most probably of its class.
-
-    The simplest mask there is, without a head of its own: objects of one class whose boxes overlap share pixels.
-    """
-    likeliest = segments.argmax(0)
-    rows, columns = (torch.arange(side, device=segments.device) + 0.5 for side in likeliest.shape)
-    x1, y1, x2, y2 = found.places[:, :, None].unbind(1)
-    across, down = (columns >= x1) & (columns < x2), (rows >= y1) & (rows < y2)  # [k, w], [k, h]
-    return down[:, :, None] & across[:, None, :] & (likeliest == found.labels[:, None, None] + 1)
 
 
 def _head(task: Task, spec: MultiSpec, classes: int) -> nn.Module:

@@ -22,6 +22,14 @@ def found(places, labels, scores):
     return Found(np.array(places, np.float32).reshape(-1, 4), np.array(labels, np.int64), np.array(scores, np.float32))
 
 
+def nothing_given():
+    return given([], [])
+
+
+def nothing_found():
+    return found([], [], [])
+
+
 def random_scenes(seed, images=30, *, crowds=True, classes=3):
     """Objects of all three of COCO's sizes; some images have none."""
     rng = np.random.default_rng(seed)

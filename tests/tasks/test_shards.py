@@ -1,0 +1,60 @@
+"""A pool whose shards are numbers: what a kill leaves, and that the next run ends it."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.progress import Progress
+from tasks.shards import missing, store
+
+SCHEMA = pa.schema([("row", pa.int64())])
+POOL = np.arange(10, 17)
+
+
+def told(folder, asked, stop=None):
+    """Shards of three rows that `folder` has not; at shard number `stop` somebody pulls the plug."""
+    for number, rows in missing(POOL, 3, done=folder):
+        if number == stop:
+            raise KeyboardInterrupt
+        asked.append(number)
+        yield number, pa.table({"row": rows})
+
+
+def stored(root, asked, stop=None):
+    return store(
+        told(root / "scratch", asked, stop), root / "scratch", root / "out", bar=Progress("it", len(POOL)),
+        schema=SCHEMA, describe=lambda folder: (folder / "manifest.json").write_text(str(len(list(folder.iterdir())))),
+    )  # fmt: skip
+
+
+def test_what_is_finished_is_never_made_again_and_all_of_it_appears_at_once(tmp_path):
+    asked = []
+    with pytest.raises(KeyboardInterrupt):
+        stored(tmp_path, asked, stop=1)
+    assert not (tmp_path / "out").exists()
+    stored(tmp_path, asked)
+    assert asked == [0, 1, 2]
+    shards = sorted((tmp_path / "out").glob("shard-*.parquet"))
+    assert [pq.read_table(shard)["row"].to_pylist() for shard in shards] == [[10, 11, 12], [13, 14, 15], [16]]
+    assert (tmp_path / "out/manifest.json").read_text() == "3"
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_shards_for_the_next_run(tmp_path):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    asked = []
+    with pytest.raises(OSError, match="No space left"):
+        store(
+            told(tmp_path / "scratch", asked), tmp_path / "scratch", tmp_path / "out", bar=Progress("it", len(POOL)),
+            schema=SCHEMA, describe=full,
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+    stored(tmp_path, asked)
+    assert asked == [0, 1, 2]
+
+
+def test_an_empty_pool_has_no_shards(tmp_path):
+    assert missing(POOL[:0], 3, done=tmp_path) == []
