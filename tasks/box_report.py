@@ -7,8 +7,9 @@ from tasks.box_page import box_page
 from tasks.box_pictures import strips
 from tasks.box_story import BoxStory, read_box_story
 from tasks.gallery import sheet
-from tasks.io import whole, write_json
+from tasks.io import whole, write_csv, write_json
 from tasks.params import Params
+from tasks.story import curve_rows
 from tasks.text import percent, points
 from tasks.text import table as markdown
 
@@ -16,7 +17,8 @@ SIDE = 192  # pixels of a picture
 
 
 def box_report(work: Path, *, params: Params, out: Path) -> Path:
-    """All that a detection run wrote -> report.html (one file, works offline), summary.md, summary.json, gallery.md.
+    """All that a detection run wrote -> report.html (one file, works offline), summary.md, summary.json,
+    curves.csv, gallery.md.
 
     The three lines are the supervised-only baseline, the detector that the rounds ended with, and the all-boxes oracle.
     """
@@ -25,6 +27,7 @@ def box_report(work: Path, *, params: Params, out: Path) -> Path:
     with whole(out) as folder:
         (folder / "report.html").write_text(html)
         write_json(folder / "summary.json", _numbers(story))
+        write_csv(folder / "curves.csv", curve_rows(story.curves))
         (folder / "summary.md").write_text(_summary(story))
         found = strips(story.pool, last.store, last.opinions, params.detection.report.gallery)
         (folder / "gallery.md").write_text("\n\n".join(["# Pseudo-boxes", *map(sheet, found)]) + "\n")

@@ -1,5 +1,6 @@
 """Outputs appear whole or not at all."""
 
+import csv
 import json
 import os
 import shutil
@@ -82,6 +83,15 @@ def write_json(path: Path, content: Any) -> None:
 
 def as_json(content: Any) -> str:
     return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """A table whose columns are those of the first row."""
+    listed = list(rows)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(listed[0]) if listed else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(listed)
 
 
 def write_whole(path: Path, content: bytes) -> None:
