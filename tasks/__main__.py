@@ -30,7 +30,7 @@ from tasks.warm import handed_over
 VERBS = (
     "fetch", "ingest", "split", "doctor", "teacher", "baseline", "oracle", "calibrate", "pseudo_label", "student",
     "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare", "lesson",
-    "committee", "pate", "ask", "box_ask", "predict", "strings", "keypoints",
+    "committee", "pate", "ask", "box_ask", "box_export", "predict", "strings", "keypoints",
     "compose", "compose_domains", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label",
     "box_crops", "box_names", "box_student", "box_guard",
     "box_evaluate", "box_fuse", "box_judge", "box_report", "box_compact", "box_compact_judge",

@@ -12,7 +12,7 @@ from typing import Any
 
 OURS = {  # each stage writes one of these names, but for those that make the demo's images
     "report.md", "summary.md", "manifest.json", "split.parquet", "model.safetensors", "translator.safetensors",
-    "unavailable.json", "skipped.json", "results", "asked.json", "predicted.json",
+    "unavailable.json", "skipped.json", "results", "asked.json", "predicted.json", "pseudo_boxes.json",
 }  # fmt: skip
 SYNCS = 4  # files that wait for the disk together
 
