@@ -148,6 +148,7 @@ def usage(verb: str) -> str:
 
 
 def _run(verb: str, paths: list[Path], params: Any) -> int:
+    from tasks.finished import forget_recorded
     from tasks.io import check_out
     from tutelage.types import BadInput
 
@@ -160,6 +161,7 @@ def _run(verb: str, paths: list[Path], params: Any) -> int:
         if not path.exists():
             raise BadInput(f"{path} does not exist. `dvc repro` makes it, or correct the path.")
     check_out(out, inputs)
+    forget_recorded()
     task(*inputs, params=params, out=out)
     return 0
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from tasks.box_answers import find
 from tasks.box_merge import Merge, merged
+from tasks.finished import UNFINISHED, finish
 from tasks.io import whole
 from tasks.params import Params
 from tasks.progress import Progress
@@ -24,7 +25,7 @@ from tutelage.data.pseudo_labels import shard_name, write_shards
 from tutelage.models.files import DetectorCard, load_detector
 from tutelage.types import BadInput, Detector
 
-UNFINISHED = Path(".tutelage/boxes")
+SHARDS = UNFINISHED / "boxes"
 
 
 def box_label(
@@ -45,7 +46,7 @@ def box_label(
             raise BadInput(f"rounds.{number}.boxes is {rule!r}: name the first teacher and its calibration too")
         sources.insert(0, _source(first, first_calibration, params))
     card, pool = sources[-1].card, rows_of(table, "pool")
-    scratch = UNFINISHED / _fingerprint(table, sources, rule, params)
+    scratch = SHARDS / _fingerprint(table, sources, rule, params)
     scratch.mkdir(parents=True, exist_ok=True)
     made = _shards(table, pool, sources, rule, params, done=scratch, number=number)
     with Progress(f"box_label@{out.parent.name}", len(pool)) as bar:
@@ -55,7 +56,7 @@ def box_label(
         for path in scratch.glob("shard-*.parquet"):
             shutil.copy(path, folder / path.name)
         write_manifest(folder, card.classes, teacher=card.sha256, number=number)
-    shutil.rmtree(scratch)
+    finish(out, scratch)
     return out
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.box_training import sizes_of
+from tasks.finished import UNFINISHED, finish
 from tasks.io import whole
 from tasks.multi_params import LabelMulti
 from tasks.multi_said import SCHEMAS, Maker, shard, too_far, write_manifest
@@ -26,7 +27,7 @@ from tutelage.models.multi_files import MultiCard, load_multi
 from tutelage.train.answers import Said, answers
 from tutelage.types import BadInput
 
-UNFINISHED = Path(".tutelage/multi")
+SHARDS = UNFINISHED / "multi"
 
 
 def multi_label(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
@@ -39,7 +40,7 @@ def multi_label(split: Path, teacher: Path, *, params: Params, out: Path) -> Pat
     if task not in net.tasks:
         raise BadInput(f"{teacher} has heads for {', '.join(net.tasks)}, and {out} is to hold answers for {task}")
     maker, pool = Maker(task, card.sha256, card.classes), rows_of(table, "pool")
-    scratch = UNFINISHED / _fingerprint(table, maker, params)
+    scratch = SHARDS / _fingerprint(table, maker, params)
     scratch.mkdir(parents=True, exist_ok=True)
     with Progress(f"multi_label@{task}", len(pool)) as bar:
         made = _shards(table, pool, (net, card), maker, params=params, done=scratch)
@@ -49,7 +50,7 @@ def multi_label(split: Path, teacher: Path, *, params: Params, out: Path) -> Pat
         for path in scratch.glob("shard-*.parquet"):
             shutil.copy(path, folder / path.name)
         write_manifest(folder, maker)
-    shutil.rmtree(scratch)
+    finish(out, scratch)
     return out
 
 
