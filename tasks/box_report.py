@@ -44,7 +44,8 @@ def _summary(story: BoxStory) -> str:
     rows = [
         [
             line.title, points(line.metrics["ap"]), f"{points(line.ap.low)} to {points(line.ap.high)}",
-            points(line.metrics["ap50"]), points(line.metrics["ap75"]), line.metrics["images"], line.metrics["objects"],
+            points(line.metrics["ap50"]), points(line.metrics["ap75"]), points(line.ar),
+            line.metrics["images"], line.metrics["objects"],
         ]
         for line in story.lines.values()
     ]  # fmt: skip
@@ -55,7 +56,7 @@ def _summary(story: BoxStory) -> str:
         heads.append("with the detector's own names")
         kept = [[*row, percent(one.precision)] for row, one in zip(kept, last.detected, strict=True)]
     parts = [
-        markdown(["detector", "AP", "95 % interval", "AP50", "AP75", "test images", "objects"], rows),
+        markdown(["detector", "AP", "95 % interval", "AP50", "AP75", "AR", "test images", "objects"], rows),
         "\n".join(f"- {line}" for line in [*story.verdict["reasons"], *story.uneven]),
         markdown(heads, kept),
     ]

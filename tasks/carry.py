@@ -76,11 +76,10 @@ def _follow(
             if step.number % every == 0 or step.number == steps:
                 text = _log(scratch / "curve.csv", step)
             bar.update(1, text)
-            if time.monotonic() - saved >= compute.checkpoint_seconds:
+            ends = step.number == steps and by_dvc()  # which `finish` keeps
+            if ends or time.monotonic() - saved >= compute.checkpoint_seconds:
                 save()
                 saved = time.monotonic()
-    if by_dvc():
-        save()  # `finish` leaves the end of the run
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def _latency(new: Contender, old: Contender, params: Params) -> Check:
     passed = True
     if new.card.spec != old.card.spec:
         first, second = ((one.network, one.card.image_size) for one in (new, old))
-        ratio = latency.measure(first, second, params.compute)
+        ratio = latency.measure(first, second, params.compute, ("candidate", old.name))
         print(f"latency: the candidate takes {ratio:.2f} times as long as the {old.name} (limit {limit:g})", flush=True)
         passed = latency.within(ratio, limit, now / before)
     rule = f"at most {limit:g} times the champion's time for 1 and 32 images (the numbers: operations an image)"

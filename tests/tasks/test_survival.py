@@ -15,6 +15,7 @@ import yaml
 from fresh import killed
 from project import PREPARE, ROUND, TEACHER, make, run
 
+import tasks.finished
 import tasks.training
 from tasks.locked import md5_of_folder
 from tasks.progress import Progress
@@ -119,6 +120,9 @@ def test_dvc_may_have_recorded_equal_bytes_before(project, monkeypatch, capsys):
     assert "continues" not in capsys.readouterr().out
     assert run(TEACHER) == [0]
     assert "teacher continues at step 12" in capsys.readouterr().out
+    monkeypatch.setattr(tasks.finished, "_code", lambda: "mended since")
+    assert run(TEACHER) == [0]
+    assert "continues" not in capsys.readouterr().out
 
 
 def test_of_a_stage_one_finished_run_is_kept(project, monkeypatch):
