@@ -1,6 +1,6 @@
 """One flow at a time in a checkout: those that retrain wait for another, the rest say that it is there.
 
-`dvc repro` beside it is fine: stages wait for DVC's own lock.
+`dvc --wait-for-lock repro` beside it is fine: it waits for DVC's own lock.
 """
 
 import fcntl

@@ -30,7 +30,7 @@ from tasks.warm import handed_over
 VERBS = (
     "fetch", "ingest", "split", "doctor", "teacher", "baseline", "oracle", "calibrate", "pseudo_label", "student",
     "evaluate", "guard", "judge", "report", "alone", "compact", "export", "compact_judge", "compare", "lesson",
-    "committee", "pate", "ask", "box_ask", "predict", "strings", "keypoints",
+    "committee", "pate", "ask", "box_ask", "box_export", "predict", "strings", "keypoints",
     "compose", "compose_domains", "scenes_ingest", "scenes_split", "detector", "box_calibrate", "box_label",
     "box_crops", "box_names", "box_student", "box_guard",
     "box_evaluate", "box_fuse", "box_judge", "box_report", "box_compact", "box_compact_judge",
@@ -149,6 +149,7 @@ def usage(verb: str) -> str:
 
 
 def _run(verb: str, paths: list[Path], params: Any) -> int:
+    from tasks.finished import forget_recorded
     from tasks.io import check_out
     from tutelage.types import BadInput
 
@@ -161,6 +162,7 @@ def _run(verb: str, paths: list[Path], params: Any) -> int:
         if not path.exists():
             raise BadInput(f"{path} does not exist. `dvc repro` makes it, or correct the path.")
     check_out(out, inputs)
+    forget_recorded()
     task(*inputs, params=params, out=out)
     return 0
 

@@ -29,7 +29,8 @@ def box_compact_judge(
     (new, network, card), (old, other, old_card), (plain, _, _) = (
         rival(name, place, evaluation / name, test, params) for name, place in places.items()
     )
-    ratio = latency.measure((network, card.image_size), (other, old_card.image_size), params.compute)
+    sized = (network, card.image_size), (other, old_card.image_size)
+    ratio = latency.measure(*sized, params.compute, (new.name, old.name))
     print(f"latency: the student takes {ratio:.2f} times as long as the teacher", flush=True)
     checks = [_ap(new, old, rules, params), _size(new, old, params), _speed(new, old, ratio, params)]
     promote = all(one.passed for one in checks)

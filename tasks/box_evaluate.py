@@ -1,5 +1,6 @@
 """The test of a detector."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from tasks.box_answers import Marked, find, marked, write_found
 from tasks.box_charts import precision_recall_chart
 from tasks.io import read_json, whole, write_json
+from tasks.latency import told
 from tasks.params import Params
 from tasks.pictures import png
 from tasks.text import points
@@ -14,7 +16,7 @@ from tasks.text import table as markdown
 from tutelage.data.boxes import Found
 from tutelage.data.groups import units_of
 from tutelage.data.manifest import read_split
-from tutelage.metrics.coco import bootstrap_ap, matched, score
+from tutelage.metrics.coco import bootstrap_ap, matched, score, widest
 from tutelage.metrics.detection_errors import costs, errors
 from tutelage.models.files import load_detector
 
@@ -31,11 +33,17 @@ def box_evaluate(split: Path, model: Path, *, params: Params, out: Path) -> Path
     table, wanted = read_split(split), params.detection.evaluate
     network, card = load_detector(model / "model.safetensors")
     test = marked(split, table, "test")
+    began = time.perf_counter()
     found = find(table, test.rows, network, card, compute=params.compute, batch=wanted.batch)
-    return write_test(
+    took = time.perf_counter() - began
+    write_test(
         str(model), (test, found), card.classes, params=params,
         about={"parameters": card.parameters, "model": card.sha256}, out=out,
     )  # fmt: skip
+    say, speed = read_json(out / "metrics.json"), told(len(test.rows), {"reading and finding take": took})
+    numbers = f"AP {points(say['ap'])}, AP50 {points(say['ap50'])}, AR {points(widest(say['ar']))}"
+    print(f"{model} on {len(test.rows)} images: {numbers}; {speed}", flush=True)
+    return out
 
 
 def write_missing(name: str, reason: str, out: Path) -> Path:
@@ -58,9 +66,8 @@ def write_test(
         resamples=params.detection.judge.resamples, seed=params.seed,
         units=units_of(test.ids, params.detection.split.groups),
     )  # fmt: skip
-    told = {key: value for key, value in asdict(scores).items() if key not in ("curves", "per_class")}
     metrics = {
-        **told,
+        **{key: value for key, value in asdict(scores).items() if key not in ("curves", "per_class")},
         "per_class": {name: one._asdict() for name, one in scores.per_class.items()},
         "ap_low": ap.low,
         "ap_high": ap.high,
@@ -90,12 +97,13 @@ def _markdown(name: str, metrics: dict[str, Any], chart: str) -> str:
         f"{metrics['images']:,}",
         f"{metrics['objects']:,}",
         *(points(metrics[k]) for k in ("ap", "ap50", "ap75")),
+        points(widest(metrics["ar"])),
     ]
     overall += [points(sizes[k]) for k in ("small", "medium", "large")] + [f"{metrics['parameters']:,}"]
     classes = [
         [label, points(row["ap"]), points(row["ap50"]), row["objects"]] for label, row in metrics["per_class"].items()
     ]
-    heads = ["images", "objects", "AP", "AP50", "AP75", "AP small", "AP medium", "AP large", "parameters"]
+    heads = ["images", "objects", "AP", "AP50", "AP75", "AR", "AP small", "AP medium", "AP large", "parameters"]
     parts = [
         f"# Test of {name}",
         markdown(heads, [overall]),

@@ -41,7 +41,8 @@ def box_judge(
     old, other, old_card = _production(split, champion, test, params) if in_production else plain
     ratio = None
     if card.spec != old_card.spec:
-        ratio = latency.measure((network, card.image_size), (other, old_card.image_size), params.compute)
+        sized = (network, card.image_size), (other, old_card.image_size)
+        ratio = latency.measure(*sized, params.compute, (new.name, old.name))
         print(f"latency: the candidate takes {ratio:.2f} times as long as the {old.name}", flush=True)
     progress = gain(new, fair, rules)
     checks = check(new, fair, old, progress, ratio=ratio, rules=rules)

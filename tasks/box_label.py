@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tasks.box_answers import find
 from tasks.box_merge import Merge, merged
+from tasks.finished import UNFINISHED
 from tasks.params import Params
 from tasks.progress import Progress
 from tasks.shards import missing, store
@@ -22,7 +23,7 @@ from tutelage.data.pseudo_boxes import SCHEMA, to_table, write_manifest
 from tutelage.models.files import DetectorCard, load_detector
 from tutelage.types import BadInput, Detector
 
-UNFINISHED = Path(".tutelage/boxes")
+SHARDS = UNFINISHED / "boxes"
 
 
 def box_label(
@@ -43,7 +44,7 @@ def box_label(
             raise BadInput(f"rounds.{number}.boxes is {rule!r}: name the first teacher and its calibration too")
         sources.insert(0, _source(first, first_calibration, params))
     card, pool = sources[-1].card, rows_of(table, "pool")
-    scratch = UNFINISHED / _fingerprint(table, sources, rule, params)
+    scratch = SHARDS / _fingerprint(table, sources, rule, params)
     made = _shards(table, pool, sources, rule, params, done=scratch, number=number)
     return store(
         made, scratch, out, bar=Progress(f"box_label@{out.parent.name}", len(pool)), schema=SCHEMA,

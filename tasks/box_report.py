@@ -7,8 +7,9 @@ from tasks.box_page import box_page
 from tasks.box_pictures import strips
 from tasks.box_story import BoxStory, read_box_story
 from tasks.gallery import sheet
-from tasks.io import whole, write_json
+from tasks.io import whole, write_csv, write_json
 from tasks.params import Params
+from tasks.story import curve_rows
 from tasks.text import percent, points
 from tasks.text import table as markdown
 
@@ -16,7 +17,8 @@ SIDE = 192  # pixels of a picture
 
 
 def box_report(work: Path, *, params: Params, out: Path) -> Path:
-    """All that a detection run wrote -> report.html (one file, works offline), summary.md, summary.json, gallery.md.
+    """All that a detection run wrote -> report.html (one file, works offline), summary.md, summary.json,
+    curves.csv, gallery.md.
 
     The three lines are the supervised-only baseline, the detector that the rounds ended with, and the all-boxes oracle.
     """
@@ -25,6 +27,7 @@ def box_report(work: Path, *, params: Params, out: Path) -> Path:
     with whole(out) as folder:
         (folder / "report.html").write_text(html)
         write_json(folder / "summary.json", _numbers(story))
+        write_csv(folder / "curves.csv", curve_rows(story.curves))
         (folder / "summary.md").write_text(_summary(story))
         found = strips(story.pool, last.store, last.opinions, params.detection.report.gallery)
         (folder / "gallery.md").write_text("\n\n".join(["# Pseudo-boxes", *map(sheet, found)]) + "\n")
@@ -41,7 +44,8 @@ def _summary(story: BoxStory) -> str:
     rows = [
         [
             line.title, points(line.metrics["ap"]), f"{points(line.ap.low)} to {points(line.ap.high)}",
-            points(line.metrics["ap50"]), points(line.metrics["ap75"]), line.metrics["images"], line.metrics["objects"],
+            points(line.metrics["ap50"]), points(line.metrics["ap75"]), points(line.ar),
+            line.metrics["images"], line.metrics["objects"],
         ]
         for line in story.lines.values()
     ]  # fmt: skip
@@ -52,7 +56,7 @@ def _summary(story: BoxStory) -> str:
         heads.append("with the detector's own names")
         kept = [[*row, percent(one.precision)] for row, one in zip(kept, last.detected, strict=True)]
     parts = [
-        markdown(["detector", "AP", "95 % interval", "AP50", "AP75", "test images", "objects"], rows),
+        markdown(["detector", "AP", "95 % interval", "AP50", "AP75", "AR", "test images", "objects"], rows),
         "\n".join(f"- {line}" for line in [*story.verdict["reasons"], *story.uneven]),
         markdown(heads, kept),
     ]

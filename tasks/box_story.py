@@ -16,6 +16,7 @@ from tasks.params import Params
 from tasks.story import read_curve
 from tutelage.data.boxes import Found, Given, overlap
 from tutelage.data.manifest import read_split
+from tutelage.metrics.coco import widest
 from tutelage.metrics.comparison import Interval
 
 LINES = {
@@ -42,6 +43,11 @@ class BoxLine:
     ap: Interval  # 95 % bootstrap over test images
     curves: dict[str, np.ndarray]  # by class: precision at overlap 0.5 over recall
     costs: dict[str, float | None]  # by kind of error: the AP50 that mending it gains
+
+    @property
+    def ar(self) -> float | None:
+        """Mean recall."""
+        return widest(self.metrics["ar"])
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from tasks.finished import UNFINISHED, by_dvc, finish
 from tasks.io import whole, write_json
 from tasks.progress import Progress
 from tutelage.train import checkpoint
@@ -17,7 +18,7 @@ from tutelage.train.device import accelerator
 from tutelage.train.loop import Run, Step, fit
 from tutelage.train.settings import Compute, Optimiser
 
-CHECKPOINTS = Path(".tutelage/checkpoints")
+CHECKPOINTS = UNFINISHED / "checkpoints"
 
 
 class Carried(Protocol):
@@ -75,21 +76,22 @@ def _follow(
             if step.number % every == 0 or step.number == steps:
                 text = _log(scratch / "curve.csv", step)
             bar.update(1, text)
-            if time.monotonic() - saved >= compute.checkpoint_seconds:
+            ends = step.number == steps and by_dvc()  # which `finish` keeps
+            if ends or time.monotonic() - saved >= compute.checkpoint_seconds:
                 save()
                 saved = time.monotonic()
 
 
 @contextmanager
 def results(out: Path, scratch: Path, notes: dict[str, Any] | None = None) -> Iterator[Path]:
-    """The folder that becomes `out`, with the curve and `notes` (JSON files by name) in it; `scratch` is cleared."""
+    """The folder that becomes `out`, with the curve and `notes` (JSON files by name) in it, and the end of the run."""
     with whole(out) as folder:
         yield folder
         if (scratch / "curve.csv").exists():
             shutil.copy(scratch / "curve.csv", folder / "curve.csv")
         for name, content in (notes or {}).items():
             write_json(folder / name, content)
-    shutil.rmtree(scratch)
+    finish(out, scratch)
 
 
 def _log(path: Path, step: Step) -> str:

@@ -127,7 +127,7 @@ def _latency(new: Contender, old: Contender, params: Params) -> Check:
     now, before = (latency.operations(one.network, one.card.image_size) for one in (new, old))
     if new.card.spec != old.card.spec:
         first, second = ((one.network, one.card.image_size) for one in (new, old))
-        ratio = latency.measure(first, second, params.compute)
+        ratio = latency.measure(first, second, params.compute, ("candidate", old.name))
         print(f"latency: the candidate takes {ratio:.2f} times as long as the {old.name} (limit {limit:g})", flush=True)
     return latency_check(now, before, ratio, limit)
 

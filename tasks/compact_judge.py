@@ -102,8 +102,8 @@ def _speed(new: Contender, old: Contender, exported: Path, params: Params) -> Ch
         student, teacher = latency.per_call(calls)
         ratios.append(teacher / student)
         print(
-            f"latency at batch {batch}: student {1000 * student / batch:.3f} ms an image, teacher "
-            f"{1000 * teacher / batch:.3f}, {ratios[-1]:.2f} times faster (at least {limit:g})",
+            f"latency at batch {batch}: {latency.told(batch, {'student': student, 'teacher': teacher})}, "
+            f"{ratios[-1]:.2f} times faster (at least {limit:g})",
             flush=True,
         )
     passed = latency.within(1 / min(ratios), 1 / limit, now / before)

@@ -1,5 +1,6 @@
 """Outputs appear whole or not at all."""
 
+import csv
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from typing import Any
 
 OURS = {  # each stage writes one of these names, but for those that make the demo's images
     "report.md", "summary.md", "manifest.json", "split.parquet", "model.safetensors", "translator.safetensors",
-    "unavailable.json", "skipped.json", "results", "asked.json", "predicted.json", "latency.json",
+    "unavailable.json", "skipped.json", "results", "asked.json", "predicted.json", "latency.json", "pseudo_boxes.json",
 }  # fmt: skip
 SYNCS = 4  # files that wait for the disk together
 
@@ -82,6 +83,15 @@ def write_json(path: Path, content: Any) -> None:
 
 def as_json(content: Any) -> str:
     return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """A table whose columns are those of the first row."""
+    listed = list(rows)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(listed[0]) if listed else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(listed)
 
 
 def write_whole(path: Path, content: bytes) -> None:

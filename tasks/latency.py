@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -26,8 +26,12 @@ def operations(network: Network | Detector | Multi, size: int) -> int:
     return int(counter.get_total_flops())
 
 
-def measure(first: tuple[Network | Detector, int], second: tuple[Network | Detector, int], compute: Compute) -> float:
-    """The larger, over batches of 1 and 32, of the ratios of median times. Each is a network and its image size."""
+def measure(
+    first: tuple[Network | Detector, int], second: tuple[Network | Detector, int], compute: Compute,
+    names: tuple[str, str],
+) -> float:  # fmt: skip
+    """The larger, over batches of 1 and 32, of the ratios of median times, which it prints under `names`. Each is a
+    network and its image size."""
     engine = accelerator(compute)
     ratios = []
     for batch in BATCHES:
@@ -37,8 +41,17 @@ def measure(first: tuple[Network | Detector, int], second: tuple[Network | Detec
         ]
         with torch.inference_mode(), engine.autocast():
             one, other = per_call([lambda net=net, x=x: _answer(net, x) for net, x in runs])  # type: ignore[misc]
+        print(f"latency at batch {batch}: {told(batch, dict(zip(names, (one, other), strict=True)))}", flush=True)
         ratios.append(one / other)
     return max(ratios)
+
+
+def told(images: int, seconds: Mapping[str, float]) -> str:
+    """What some images took, by name, for the log: no output holds what a clock says."""
+    return ", ".join(
+        f"{name} {1000 * took / images:.2f} ms an image ({images / took:,.0f} images/s)"
+        for name, took in seconds.items()
+    )
 
 
 def _answer(network: Network | Detector, images: Tensor) -> None:

@@ -1,6 +1,5 @@
 """Two searches for a student, and its training: a choice among given networks, and a network that is grown."""
 
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 
 from tasks.carry import carry_on
+from tasks.finished import finish
 from tasks.io import as_json, read_json, write_whole
 from tasks.loops import NASStudent, OracleGrowth
 from tasks.teaching import LEARNED, Teaching
@@ -33,7 +33,7 @@ def choose_student(teaching: Teaching, learn: NASStudent, out: Path) -> Path:
     print(f"{teaching.name}: {chosen.spec} sees images most as the teacher does, {chosen.score:.3f}", flush=True)
     notes = {"search.json": {"chosen": asdict(chosen.spec), "candidates": [asdict(one) for one in rated]}}
     run(teaching.job(learn.method, chosen.spec), teaching.table, teaching.params, out, notes | LEARNED)
-    shutil.rmtree(scratch)
+    finish(out, scratch)
     return out
 
 
@@ -75,7 +75,7 @@ def grow_student(teaching: Teaching, learn: OracleGrowth, out: Path) -> Path:
     network: NetworkSpec = replace(teaching.network, added=architecture)
     notes = {"search.json": {"added": [list(layer) for layer in architecture]}}
     run(teaching.job(learn.search.method, network), teaching.table, teaching.params, out, notes | LEARNED)
-    shutil.rmtree(scratch)
+    finish(out, scratch)
     return out
 
 

@@ -208,3 +208,10 @@ def kept() -> Kept:
 def md5_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def md5_of_folder(folder: Path) -> str:
+    """As dvc.lock has it: of the listing of its files."""
+    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    listing = json.dumps([{"md5": md5_of(path), "relpath": name} for name, path in files])
+    return f"{hashlib.md5(listing.encode()).hexdigest()}.dir"

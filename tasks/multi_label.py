@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.box_training import sizes_of
+from tasks.finished import UNFINISHED
 from tasks.multi_params import LabelMulti
 from tasks.multi_said import SCHEMAS, Maker, shard, too_far, write_manifest
 from tasks.multi_teacher import task_of
@@ -25,7 +26,7 @@ from tutelage.models.multi_files import MultiCard, load_multi
 from tutelage.train.answers import Said, answers
 from tutelage.types import BadInput
 
-UNFINISHED = Path(".tutelage/multi")
+SHARDS = UNFINISHED / "multi"
 
 
 def multi_label(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
@@ -38,7 +39,7 @@ def multi_label(split: Path, teacher: Path, *, params: Params, out: Path) -> Pat
     if task not in net.tasks:
         raise BadInput(f"{teacher} has heads for {', '.join(net.tasks)}, and {out} is to hold answers for {task}")
     maker, pool = Maker(task, card.sha256, card.classes), rows_of(table, "pool")
-    scratch = UNFINISHED / _fingerprint(table, maker, params)
+    scratch = SHARDS / _fingerprint(table, maker, params)
     made = _shards(table, pool, (net, card), maker, params=params, done=scratch)
     return store(
         made, scratch, out, bar=Progress(f"multi_label@{task}", len(pool)), schema=SCHEMAS[task],

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tasks.finished import UNFINISHED
 from tasks.params import Params, PseudoLabel
 from tasks.progress import Progress
 from tasks.rules import Rules, rules_of
@@ -23,7 +24,7 @@ from tutelage.train.predict import checked, described
 from tutelage.train.settings import Compute
 from tutelage.types import Network
 
-UNFINISHED = Path(".tutelage/labels")
+SHARDS = UNFINISHED / "labels"
 Said = tuple[np.ndarray, np.ndarray]  # logits [n, c], distances to the labelled images [n], nan where nobody asked
 Say = Callable[[Sequence[np.ndarray]], Iterator[Said]]  # of chunks of rows
 
@@ -39,7 +40,7 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
     network, card = load_model(teacher / "model.safetensors")
     rules = rules_of(teacher, card, calibration)
     pool = rows_of(table, "pool")
-    scratch = UNFINISHED / _fingerprint(table, calibration, params)
+    scratch = SHARDS / _fingerprint(table, calibration, params)
     # Every image is read once, so keeping it would only make memory grow with the pool.
     images = Images.open(table, card.image_size, cache_bytes=0)
     say = told_by(network, images, rules, params.compute)

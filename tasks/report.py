@@ -1,14 +1,13 @@
 """The report of a run."""
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.io import whole, write_json
+from tasks.io import whole, write_csv, write_json
 from tasks.page import page
 from tasks.params import Params
-from tasks.story import Line, Story, read_story
+from tasks.story import Line, Story, curve_rows, read_story
 from tasks.text import percent, table
 
 
@@ -23,9 +22,9 @@ def report(work: Path, *, params: Params, out: Path) -> Path:
         (folder / "report.html").write_text(html)
         (folder / "summary.md").write_text(text)
         write_json(folder / "summary.json", numbers(story))
-        _write_csv(folder / "rounds.csv", _rounds(story))
-        _write_csv(folder / "reliability.csv", _reliability(story))
-        _write_csv(folder / "curves.csv", _curves(story))
+        write_csv(folder / "rounds.csv", _rounds(story))
+        write_csv(folder / "reliability.csv", _reliability(story))
+        write_csv(folder / "curves.csv", curve_rows(story.curves))
     print(f"{text}\nThe whole story: {out / 'report.html'}")
     return out
 
@@ -57,6 +56,7 @@ def numbers(story: Story) -> dict[str, Any]:
     lines |= {"oracle": story.oracle} if story.oracle else {}
     return {
         **{name: _line(line) for name, line in lines.items()},
+        "rounds": {str(record.number): _line(record.student) for record in story.rounds},
         "gain": story.verdict["gain"],
         "promoted": story.verdict["promote"],
         "winner": story.verdict["winner"],
@@ -99,21 +99,7 @@ def _reliability(story: Story) -> Iterator[dict[str, Any]]:
     for record in story.rounds:
         for when in ("before", "after"):
             for place in record.calibration[f"reliability_{when}"]:
-                yield {"series": f"round {record.number} {when} calibration", **place}
+                yield {"line": f"round {record.number} {when} calibration", **place}
     for line in story.lines:
         for place in line.metrics["reliability"]:
-            yield {"series": f"{line.title} on the test split", **place}
-
-
-def _curves(story: Story) -> Iterator[dict[str, Any]]:
-    for name, (steps, losses) in story.curves.items():
-        for step, loss in zip(steps, losses, strict=True):
-            yield {"run": name, "step": step, "loss": loss}
-
-
-def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    listed: Sequence[dict[str, Any]] = list(rows)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(listed[0]) if listed else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(listed)
+            yield {"line": f"{line.title} on the test split", **place}

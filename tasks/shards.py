@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tasks.finished import finish
 from tasks.io import whole
 from tasks.progress import Progress
 from tutelage.data.pseudo_labels import shard_name, write_shards
@@ -31,5 +32,5 @@ def store(
         for path in scratch.glob("shard-*.parquet"):
             shutil.copy(path, folder / path.name)
         describe(folder)
-    shutil.rmtree(scratch)
+    finish(out, scratch)
     return out

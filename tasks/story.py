@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -258,3 +259,10 @@ def read_curve(folder: Path) -> tuple[list[int], list[float]]:
     with (folder / "curve.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return [int(row["step"]) for row in rows], [float(row["loss"]) for row in rows]
+
+
+def curve_rows(curves: dict[str, tuple[list[int], list[float]]]) -> Iterator[dict[str, Any]]:
+    """curves.csv: one row a point, which names the line that it is on."""
+    for name, (steps, losses) in curves.items():
+        for step, loss in zip(steps, losses, strict=True):
+            yield {"line": name, "step": step, "loss": loss}

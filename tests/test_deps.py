@@ -14,7 +14,10 @@ from tutelage.types import BadInput
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # What reads params and files, words and progress, and how a run is continued: none decides what a run finds.
-ASIDE = {"io", "params", "progress", "knobs", "text", "wording", "carry", "loops", "closed_pipe", "written", "mistakes"}
+ASIDE = {
+    "io", "params", "progress", "knobs", "text", "wording", "carry", "finished", "loops", "closed_pipe", "written",
+    "mistakes",
+}  # fmt: skip
 # Columns of a table that stays empty; what no link of compression draws.
 NEVER = {("multi_split", "SHARES"), ("anomalies", "_picture"), ("odd_ranks", "_picture")}
 

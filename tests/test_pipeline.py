@@ -3,6 +3,7 @@
 Its stages are forks of a warm Python, as in a flow; `OWN` are then made again as processes of their own.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -107,6 +108,27 @@ def test_a_changed_param_reruns_only_what_needs_it(done, forks):
     (done / "params.yaml").write_text(yaml.safe_dump(content))
     said = repro(done, forks)
     assert [line for line in said.splitlines() if line.startswith("Running stage")] == ["Running stage 'report':"]
+
+
+def test_only_a_result_that_dvc_could_not_record_is_not_trained_again(done, forks, tmp_path):
+    root = shutil.copytree(done, tmp_path / "copy")
+    dvc = [sys.executable, "-m", "dvc", "repro", "--no-run-cache", "--force", "--single-item", "teacher"]
+
+    piped = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+
+    def began():
+        return subprocess.Popen(dvc, cwd=root, env=forks, **piped)
+
+    with began() as process, (root / ".dvc/tmp/lock").open("a") as held:
+        until(lambda: any((root / ".tutelage/checkpoints").rglob("run.pt")), process)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "Unable to acquire lock" in process.communicate()[0]
+    other = (root / "dvc.lock").read_text().replace(lock(root)["teacher"]["outs"][0]["md5"], "0" * 32 + ".dir")
+    (root / "dvc.lock").write_text(other)  # what it had before code changed
+    for continues in (True, False):
+        with began() as process:
+            assert ("teacher continues at step 60" in process.communicate()[0]) is continues
+        assert lock(root)["teacher"] == lock(done)["teacher"]
 
 
 def test_two_runs_at_once_in_one_checkout_lose_nothing(done, forks, tmp_path):

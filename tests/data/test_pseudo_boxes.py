@@ -5,7 +5,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pycocotools.coco import COCO
 
 from tutelage.data import pseudo_boxes as store
 from tutelage.data.boxes import Found
@@ -156,22 +155,6 @@ def test_labelling_that_is_killed_and_continued_gives_equal_bytes(tmp_path, fold
 
 def test_the_schema_survives_the_file(folder):
     assert pq.read_schema(folder / shard_name(0)).equals(store.SCHEMA)
-
-
-def test_pycocotools_opens_the_export(folder, tmp_path, capsys):
-    table = read_table(folder, store.SCHEMA.names)
-    sizes = np.array([[100, 80]] * 4)
-    coco = store.to_coco(table, CLASSES, sizes, files=["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
-    (tmp_path / "boxes.json").write_text(json.dumps(coco))
-    opened = COCO(tmp_path / "boxes.json")
-    assert len(opened.getImgIds()) == 4  # images without boxes too
-    assert [one["name"] for one in opened.loadCats(opened.getCatIds())] == CLASSES
-    assert opened.loadImgs([4]) == [{"id": 4, "file_name": "d.jpg", "width": 100, "height": 80}]
-    first, second = opened.loadAnns(opened.getAnnIds(imgIds=[1]))
-    assert (first["bbox"], first["category_id"], first["score"]) == ([0, 0, 10.5, 20], 1, pytest.approx(0.45))
-    assert (second["bbox"], second["category_id"], second["area"]) == ([2, 4, 10.5, 20], 2, 210)
-    assert opened.getAnnIds(imgIds=[2, 3]) == []
-    assert store.to_coco(table, CLASSES, sizes)["images"][3]["file_name"] == "d"
 
 
 def test_nothing_found_anywhere(tmp_path):

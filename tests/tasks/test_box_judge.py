@@ -1,6 +1,7 @@
 """Who wins where a detector is in production, and what the report says of it."""
 
 import dataclasses
+import re
 import shutil
 
 import pytest
@@ -14,7 +15,7 @@ from tasks.box_guard import box_guard
 from tasks.box_judge import box_judge
 from tasks.box_report import box_report
 from tasks.detector import detector
-from tasks.io import read_json
+from tasks.io import read_json, write_json
 from tasks.training import learned_from
 from tutelage.models.files import load_detector, save_detector
 from tutelage.types import BadInput
@@ -108,6 +109,17 @@ def test_detectors_that_are_fused_look_at_an_image_as_their_calibrations_did(riv
     assert asked == [2, 2] == 2 * [read_json(folder / "rounds/1/calibration/calibration.json")["looks"]]
 
 
+def test_the_log_of_a_test_has_the_time_of_an_image_beside_cocos_numbers_and_no_file_has(rivals, capsys):
+    params, folder = rivals
+    made = []
+    for name in ("one", "two"):
+        out = box_evaluate(folder / "split", folder / "teacher", params=params, out=folder / name)
+        made.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert made[0] == made[1]
+    said = r"AP [\d.]+, AP50 [\d.]+, AR [\d.]+; reading and finding take [\d.]+ ms an image \([\d,]+ images/s\)"
+    assert len(re.findall(f"/detection/teacher on 4 images: {said}$", capsys.readouterr().out, re.MULTILINE)) == 2
+
+
 def test_the_report_knows_production_and_that_no_oracle_was_asked(rivals):
     params, folder = rivals
     params = dataclasses.replace(params, detection=dataclasses.replace(params.detection, oracle=None))
@@ -120,9 +132,13 @@ def test_the_report_knows_production_and_that_no_oracle_was_asked(rivals):
     box_evaluate(split, oracle, params=params, out=folder / "evaluation/oracle")
     box_fuse(split, teacher, folder / "rounds", params=params, out=folder / "evaluation/fused")
     judged(params, folder, "baseline", "rounds/1/guard")
+    tested = folder / "evaluation/candidate/metrics.json"
+    write_json(tested, read_json(tested) | {"ar": {"1": 0.1, "9": 0.2, "10": 0.321}})
     report = box_report(folder, params=params, out=folder / "report")
     assert read_json(report / "summary.json").keys() == {"baseline", "candidate", "gain"}
     html = (report / "report.html").read_text()
+    assert "· AR 32.1 ·" in html
+    assert "| 32.1 |" in (report / "summary.md").read_text()
     assert "detection.oracle is null: no ceiling is known" in html
     assert "<h1>The detector in production is kept</h1>" in html
     assert "lose no class, time or size to\nthe detector in production" in html

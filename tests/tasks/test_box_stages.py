@@ -69,8 +69,8 @@ def test_from_boxes_to_a_verdict(work):
     kept = load_detector(folder / "judge/model.safetensors")[1]
     assert kept.sha256 == load_detector(winner / "model.safetensors")[1].sha256
     report = box_report(folder, params=params, out=folder / "report")
-    for part in ("supervised only", "with the detector's own names"):
-        assert part in (report / "summary.md").read_text()
+    for part in ("supervised only", "with the detector's own names", "line,step,loss\nteacher,"):
+        assert part in (report / "summary.md").read_text() + (report / "curves.csv").read_text()
     html = (report / "report.html").read_text()
     for part in ("lines", "classes", "curves", "errors", "boxes", "guard", "judge", "data", "settings"):
         assert f'<section id="{part}">' in html

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -265,9 +266,15 @@ def test_operations_are_counted_where_the_network_lies():
     assert latency.operations(Tiny(4).to("meta"), 8) == latency.operations(Tiny(4), 8)
 
 
-def test_a_slower_network_measures_slower():
+def test_a_slower_network_measures_slower_and_the_log_says_how_slow(capsys):
     wide = new_network(0, replace(SPEC, width=48))
-    assert latency.measure((wide, 64), (new_network(0), 12), CPU) > 2
+    assert latency.measure((wide, 64), (new_network(0), 12), CPU, ("candidate", "baseline")) > 2
+    at = r"candidate [\d.]+ ms an image \([\d,]+ images/s\), baseline [\d.]+ ms an image \([\d,]+ images/s\)"
+    assert re.fullmatch(f"latency at batch 1: {at}\nlatency at batch 32: {at}\n", capsys.readouterr().out)
+
+
+def test_what_the_clock_says_is_of_one_image():
+    assert latency.told(32, {"student": 0.064}) == "student 2.00 ms an image (500 images/s)"
 
 
 def test_digest_of_the_test_split_changes_with_a_label(world, tmp_path):

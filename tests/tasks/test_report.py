@@ -67,9 +67,9 @@ def test_tables_for_plots(run):
     assert float(rounds[2]["kept_precision"]) == pytest.approx(28 / 36)
     changes = [tuple(row[name] for name in ("added", "dropped", "changed")) for row in rounds]
     assert changes == [("", "", ""), ("", "", ""), ("0", "0", "4")]  # the next 4 are wrong, too
-    assert {row["run"] for row in rows(out / "curves.csv")} == {"teacher", "baseline", "student 1", "student 2"}
+    assert {row["line"] for row in rows(out / "curves.csv")} == {"teacher", "baseline", "student 1", "student 2"}
     assert {"round 1 before calibration", "round 1 after calibration"} <= {
-        row["series"] for row in rows(out / "reliability.csv")
+        row["line"] for row in rows(out / "reliability.csv")
     }
 
 

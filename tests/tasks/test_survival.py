@@ -15,7 +15,9 @@ import yaml
 from fresh import killed
 from project import PREPARE, ROUND, TEACHER, make, run
 
+import tasks.finished
 import tasks.training
+from tasks.locked import md5_of_folder
 from tasks.progress import Progress
 from tutelage.data.manifest import read_split
 from tutelage.train import checkpoint
@@ -95,6 +97,62 @@ def test_killed_in_training_and_continued_is_bit_equal(project):
     assert run(TEACHER) == [0]
     assert cut == {path.name: path.read_bytes() for path in Path("work/teacher").iterdir()}
     assert set(cut) == {"model.safetensors", "curve.csv", "learned_from.json"}
+
+
+def recorded(stage):
+    """As DVC does in dvc.lock, when it has the lock that it waits for."""
+    outs = [{"path": f"work/{stage}", "md5": md5_of_folder(Path("work") / stage)}]
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {stage: {"cmd": "python -m tasks", "outs": outs}}}))
+
+
+def test_what_dvc_has_not_recorded_yet_is_written_again_without_training(project, monkeypatch, capsys):
+    monkeypatch.setenv("DVC_STAGE", "teacher")
+    recorded("split")
+    assert run(TEACHER) == [0]
+    first = {path.name: path.read_bytes() for path in Path("work/teacher").iterdir()}
+    shutil.rmtree("work/teacher")  # DVC does so before it runs a stage
+    assert run(PREPARE[2], TEACHER) == [0, 0]
+    assert "teacher continues at step 12" in capsys.readouterr().out
+    assert first == {path.name: path.read_bytes() for path in Path("work/teacher").iterdir()}
+
+
+def test_what_dvc_has_recorded_is_trained_again_where_that_is_forced(project, monkeypatch, capsys):
+    monkeypatch.setenv("DVC_STAGE", "teacher")
+    for _ in range(2):
+        assert run(TEACHER) == [0]
+        recorded("teacher")
+    assert "continues" not in capsys.readouterr().out
+    assert run(PREPARE[2]) == [0]  # whichever stage is next
+    assert not any(Path(".tutelage").rglob("*.pt"))
+
+
+def test_dvc_may_have_recorded_equal_bytes_before(project, monkeypatch, capsys):
+    """Of code that has changed, and changed nothing."""
+    monkeypatch.setenv("DVC_STAGE", "teacher")
+    assert run(TEACHER) == [0]
+    recorded("teacher")
+    assert run(TEACHER) == [0]
+    assert "continues" not in capsys.readouterr().out
+    assert run(TEACHER) == [0]
+    assert "teacher continues at step 12" in capsys.readouterr().out
+    monkeypatch.setattr(tasks.finished, "_code", lambda: "mended since")
+    assert run(TEACHER) == [0]
+    assert "continues" not in capsys.readouterr().out
+
+
+def test_of_a_stage_one_finished_run_is_kept(project, monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "teacher")
+    for steps in (12, 14):
+        change(teacher__steps=steps)
+        assert run(TEACHER) == [0]
+    assert len([*Path(".tutelage").rglob("*.pt")]) == 1
+
+
+def test_labels_that_dvc_has_not_recorded_yet_are_not_asked_for_again(project, monkeypatch, capsys):
+    monkeypatch.setenv("DVC_STAGE", "pseudo_label@1")
+    assert run(TEACHER, *ROUND[:2]) == [0] * 3
+    monkeypatch.setattr("tasks.pseudo_label.described", None)
+    assert run(ROUND[1]) == [0]
 
 
 def test_a_checkpoint_of_other_data_or_params_is_never_picked_up(project, monkeypatch):

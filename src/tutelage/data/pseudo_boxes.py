@@ -1,4 +1,4 @@
-"""What a teacher found in the pool: the store of `pseudo_labels` with a row of boxes an image, and COCO JSON of it.
+"""What a teacher found in the pool: the store of `pseudo_labels` with a row of boxes an image.
 
 Places are x1 y1 x2 y2 in pixels of the original image.
 """
@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -214,33 +214,6 @@ def _of_shard(table: pa.Table) -> tuple[list[str], Pseudo, tuple[np.ndarray, np.
     boxes = Pseudo(places, _flat(table["labels"]).astype(np.int64)[kept], weight, place_weight)
     counts = np.bincount(image[kept], minlength=table.num_rows)
     return table["id"].to_pylist(), boxes, (counts, table["weight"].to_numpy().astype(np.float32))
-
-
-def to_coco(
-    table: pa.Table, classes: list[str], sizes: Int[np.ndarray, "n 2"], *, files: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """COCO JSON of the kept boxes of n rows of a store, with their scores; `sizes` are width and height in pixels.
-
-    Ids start at 1. The file name of an image is its id unless `files` says otherwise.
-    """
-    names = table["id"].to_pylist() if files is None else list(files)
-    images = [
-        {"id": row, "file_name": name, "width": int(wide), "height": int(high)}
-        for row, (name, (wide, high)) in enumerate(zip(names, sizes, strict=True), 1)
-    ]
-    annotations: list[dict[str, Any]] = []
-    columns = [table[name].to_pylist() for name in ("boxes", "labels", "calibrated", "kept")]
-    for row, boxes in enumerate(zip(*columns, strict=True), 1):
-        for (x1, y1, x2, y2), label, score, kept in zip(*boxes, strict=True):
-            if kept:
-                wide, high = x2 - x1, y2 - y1
-                annotations.append({
-                    "id": len(annotations) + 1, "image_id": row, "category_id": label + 1, "iscrowd": 0,
-                    "bbox": [x1, y1, wide, high], "area": wide * high, "score": score,
-                })  # fmt: skip
-    categories = [{"id": place, "name": name} for place, name in enumerate(classes, 1)]
-    info = {"description": "pseudo-boxes: found by a detector, not marked by people"}
-    return {"info": info, "images": images, "annotations": annotations, "categories": categories}
 
 
 def _flat(column: pa.ChunkedArray, *, depth: int = 1) -> np.ndarray:

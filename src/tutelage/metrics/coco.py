@@ -4,7 +4,7 @@ Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014. https://arxiv.
 Letters in shapes: s seeds, n images, k classes, t overlaps, d found boxes, r resamples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -84,6 +84,11 @@ def score(
         per_class=per_class,
         curves={name: best[0, :, k] for k, name in enumerate(classes) if per_class[name].objects},
     )
+
+
+def widest(ar: Mapping[Any, float | None]) -> float | None:
+    """AR where an image may have the most boxes. Limits are numbers, or texts where they come from JSON."""
+    return ar[max(ar, key=int)]
 
 
 @dataclass(frozen=True)
