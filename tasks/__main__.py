@@ -92,11 +92,12 @@ def _unread_or_failed(verb: str, error: OSError) -> int:
 
 def _check(paths: list[str]) -> list[str]:
     from tasks.fair import uneven
-    from tasks.graph import check_written
+    from tasks.graph import check_roots, check_written
     from tasks.params import load
 
     params = load()
     check_written(Path(), params)
+    check_roots(Path(), params)
     return ["params.yaml is valid", *uneven(params), *uneven(params.detection, section="detection.")]
 
 

@@ -9,6 +9,7 @@ from statistics import median
 from textwrap import shorten
 from typing import Any
 
+from tasks.graph import check_root, check_written
 from tasks.io import write_whole
 from tasks.params import Params, load
 from tasks.places import NAMES, Places, find
@@ -37,6 +38,8 @@ def init(root: Path, path: Path = Path("params.yaml")) -> list[str]:
     if not root.is_dir():
         raise BadInput(f"{root} is no folder. Name the one that your images lie in")
     params = load(path)
+    check_written(path.parent, params)
+    check_root(path.parent, root.absolute(), "FOLDER")
     places = find(root)
     values = _of_boxes(root, places, params) if places.boxes else _of_classes(root, places, params)
     seen = list(_seen(root, places))
