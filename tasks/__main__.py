@@ -149,7 +149,7 @@ def usage(verb: str) -> str:
 
 
 def _run(verb: str, paths: list[Path], params: Any) -> int:
-    from tasks.io import check_out
+    from tasks.io import KEEPS, check_out
     from tutelage.types import BadInput
 
     task = _task(verb)
@@ -160,7 +160,7 @@ def _run(verb: str, paths: list[Path], params: Any) -> int:
     for path in inputs:
         if not path.exists():
             raise BadInput(f"{path} does not exist. `dvc repro` makes it, or correct the path.")
-    check_out(out, inputs)
+    check_out(out, inputs, KEEPS.get(verb, ()))
     task(*inputs, params=params, out=out)
     return 0
 
