@@ -117,6 +117,13 @@ def _seen(root: Path, places: Places) -> Iterator[str]:
             said = f"{len(files)} image(s)" + (f" of {len(found.labels)} class(es)" if role == "labelled" else "")
         used |= {os.path.normpath(folder / file) for file in files}
         yield f"{role}: {said} in {root / name}"
+    for split, files in places.spare.items():
+        if files:
+            yield (
+                f"left out: {len(files)} labelled image(s) of {split}, neither train nor test. To learn from them, "
+                "name them in train, too"
+            )
+        used |= {os.path.normpath(root / file) for file in files}
     rest = [path for path in images_of(root) if os.path.normpath(path) not in used]
     if rest:
         yield f"left out: {len(rest)} image(s) such as {rest[0]}; what lies in {root / 'pool'} is learned from"

@@ -165,6 +165,43 @@ def test_boxes_of_pascal_voc(mine):
     assert load().detection.ingest.pool == "pool.json"
 
 
+def test_labels_beside_a_test_are_not_taken_for_a_pool(mine):
+    """Roboflow's train/, valid/ and test/; two of three splits are used, and the third keeps its labels."""
+    for place, split in enumerate(("train", "valid", "test")):
+        images(mine / split / "images", 2, first=2 * place)
+        (mine / split / "labels").mkdir()
+        (mine / split / f"labels/{2 * place}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    (mine / "data.yaml").write_text("train: train/images\nval: ../valid/images\ntest: test/images\nnames: [a]\n")
+    said = init(mine)
+    assert (load().detection.ingest.test, load().detection.ingest.pool) == ("test.json", None)
+    assert said[3].startswith("left out: 2 labelled image(s) of val, neither train nor test. To learn from them")
+    (mine / "data.yaml").write_text("train: [train/images, valid/images]\ntest: test/images\nnames: [a]\n")
+    assert f"labelled: 4 image(s), 2 object(s) in {mine}/labelled.json" in init(mine)
+
+
+def test_a_split_that_is_not_there_and_not_needed_stops_nothing(mine):
+    images(mine / "train/images", 2)
+    images(mine / "test/images", 1, first=5)
+    (mine / "data.yaml").write_text("train: train/images\nval: ../valid/images\ntest: test/images\nnames: [a]\n")
+    assert not [line for line in init(mine) if line.startswith("left out")]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_lists_of_pascal_voc_keep_their_labels(mine, listed):
+    for place, split in enumerate(("train", "val", "test")):
+        (mine / "Annotations" if listed else mine / split).mkdir(exist_ok=True)
+        images(mine / "JPEGImages" if listed else mine / split, 1, first=place)
+        xml = mine / ("Annotations" if listed else split) / f"{place}.xml"
+        xml.write_text(VOC.format(difficult=0))
+        if listed:
+            (mine / "ImageSets/Main").mkdir(parents=True, exist_ok=True)
+            (mine / f"ImageSets/Main/{split}.txt").write_text(f"{place}\n")
+            (mine / f"ImageSets/Main/dog_{split}.txt").write_text(f"{place}  1\n")
+    said = init(mine)
+    assert (load().detection.ingest.test, load().detection.ingest.pool) == ("test.json", None)
+    assert [line for line in said if line.startswith("left out: 1 labelled image(s) of val, neither train nor test")]
+
+
 def yolo(mine, line, names="[a, b]"):
     images(mine / "train/images", 1)
     (mine / "train/labels").mkdir(parents=True)
