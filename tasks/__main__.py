@@ -98,7 +98,8 @@ def _check(paths: list[str]) -> list[str]:
     params = load()
     check_written(Path(), params)
     check_roots(Path(), params)
-    return ["params.yaml is valid", *uneven(params), *uneven(params.detection, section="detection.")]
+    unequal = [*uneven(params), *uneven(params.detection, section="detection.")]
+    return ["params.yaml is valid", *unequal, *(f"Refused if asked for: {why}" for _, why in params.idle())]
 
 
 def _init(paths: list[str]) -> list[str]:

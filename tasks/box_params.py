@@ -1,10 +1,11 @@
 """The section `detection` of params.yaml as typed values."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from tasks.fits import check_alone, check_start
 from tasks.knobs import STRICT, Count, Open, Pattern, Share, Train, check_limits, parse_detection_method
 from tasks.mistakes import check_changes
 from tutelage.data.orientations import Orientation
@@ -237,6 +238,8 @@ class Detection:
 
     def __post_init__(self) -> None:
         self._check_rounds()
+        alone = {name: getattr(self, name) for name in ("teacher", "baseline", "oracle")}
+        check_alone(alone | {"compress.baseline": self.compress.baseline})
         if self.label.orientations and len(self.views.ways) == 1:
             raise ValueError(
                 "label.orientations is true, but views allow one way only: set their flip or turn, or leave it"
@@ -264,3 +267,5 @@ class Detection:
                     "Only the last round may learn from it"
                 )
             check_changes(self.network, item.network, f"rounds.{n}.network")
+        made = [replace(self.network, **item.network) for item in self.rounds.values()]
+        check_start([self.network, *made], self.student.start)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from data.pictures import picture, save
 
+from tasks.__main__ import main
 from tasks.init import init
 from tasks.params import load
 from tutelage.types import BadInput
@@ -57,6 +58,15 @@ def test_class_folders_a_pool_and_nothing_else_of_the_file(mine):
     assert f"labelled: 6 image(s) of 2 class(es) in {mine}/train" in said
     assert any(line.startswith("left out: 1 image(s)") for line in said)
     assert '  ingest.pool: null -> "pool"' in said
+
+
+def test_stories_that_nobody_has_asked_for_are_told_by_check(mine, capsys):
+    images(mine / "train/cat")
+    images(mine / "train/dog", first=3)
+    init(mine)
+    assert main(["check"]) == 0
+    said = capsys.readouterr().out
+    assert "compress.network writes width 64, but resnet18 has a width of its own" in said
 
 
 def test_again_it_changes_nothing_and_a_network_of_ones_own_stays(mine):
