@@ -159,6 +159,11 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("optimiser.clip", math.nan, "clip=nan.*finite and above 0"),
         ("optimiser.weight_decay", -1.0, "weight_decay is finite and at least 0"),
         ("compute.checkpoint_seconds", math.nan, "checkpoint_seconds at least 0"),
+        ("guard.max_class_divergence", math.inf, "max_class_divergence is inf: .*finite"),
+        ("detection.guard.max_class_divergence", math.nan, "max_class_divergence is nan: "),
+        ("judge.latency_ratio", math.inf, "latency_ratio is inf: .*finite"),
+        ("detection.guard.boxes", [0.0, math.inf], "boxes.1 is inf"),
+        ("pate.scale", math.inf, "scale"),
         ("detection.rounds.2", {"teacher": "work/detection/rounds/1/student"}, "chained.*rounds/1/guard"),
         ("detection.rounds.1", {"teacher": "work/detection/teacher", "boxes": "agreed"}, "one teacher only"),
         (
