@@ -12,7 +12,7 @@ import yaml
 
 from tasks.io import write_whole
 from tutelage.data.coco_file import as_text
-from tutelage.data.foreign import from_voc, from_yolo, images_of, without_objects
+from tutelage.data.foreign import from_voc, from_yolo, images_of, text_of, without_objects
 from tutelage.data.records import SourceName
 from tutelage.types import BadInput
 
@@ -21,6 +21,7 @@ NAMES: dict[SourceName, tuple[str, ...]] = {  # what folders and files are calle
     "labelled": ("labelled", "labeled", "train", "training"),
     "test": ("test", "testing", "val", "valid", "validation"),
 }
+_YOLO = {b"names", b"train"}  # what a data.yaml says
 TABLES = (".csv", ".tsv")
 OURS = b'{"info": {"description": "written by `python -m tasks init`, which may write it again"},'
 LAYOUTS = """It takes
@@ -177,8 +178,10 @@ def _folder_of(root: Path, name: str, role: str, images: Sequence[str]) -> str |
 
 def _made_of_yolo(root: Path) -> Made | None:
     for path in (*sorted(root.glob("*.yaml")), *sorted(root.glob("*.yml"))):
+        if not set(re.findall(rb"\w+(?=[\"']?\s*:)", path.read_bytes())) >= _YOLO:
+            continue  # of others, who may write it as they like
         try:
-            content = yaml.safe_load(path.read_text("utf-8"))
+            content = yaml.safe_load(text_of(path))
         except yaml.YAMLError as error:
             raise BadInput(f"{path} is not YAML: {error}") from error
         if isinstance(content, dict) and "names" in content and "train" in content:
@@ -204,6 +207,8 @@ def _names(path: Path, written: Any) -> list[str]:
         if set(written) != set(range(len(written))):
             raise BadInput(f"{path}: names has the keys {list(written)}. Number the {len(written)} classes from 0")
         written = [written[number] for number in range(len(written))]
+    if not isinstance(written, list) or not written:
+        raise BadInput(f"{path}: names is {written!r}. Write the classes, as [cat, dog] or {{0: cat, 1: dog}}")
     return [str(name) for name in written]
 
 
@@ -226,7 +231,7 @@ def _yolo_folders(path: Path, base: Any, written: Any, *, needed: bool = True) -
 
 def _made_of_voc(root: Path) -> Made | None:
     """By ImageSets/Main where it is there; by the folders that the XML lies in; or all of Annotations/."""
-    lists = {path.stem: path.read_text("utf-8").split() for path in sorted(root.glob("ImageSets/Main/*.txt"))}
+    lists = {path.stem: text_of(path).split() for path in sorted(root.glob("ImageSets/Main/*.txt"))}
     splits = {name: [root / "Annotations" / f"{stem}.xml" for stem in stems] for name, stems in lists.items() if stems}
     for word in (word for words in NAMES.values() for word in words if word not in splits):
         splits[word] = sorted(root.glob(f"{word}/*.xml"))

@@ -224,6 +224,8 @@ def yolo(mine, line, names="[a, b]"):
     [
         ("2 0.5 0.5 0.1 0.1", "line 1 is of class 2, and `names` has 2, counted from 0"),
         ("0 0.5 0.5 0.1", "line 1 has 4 numbers"),
+        ("0 nan 0.5 0.1 0.1", "line 1 is '0 nan 0.5 0.1 0.1': write `class x y width height`, all finite numbers"),
+        ("0 0.5 0.5 0.1 inf", "all finite numbers"),
         ("cat 0.5 0.5 0.1 0.1", "line 1 is 'cat 0.5 0.5 0.1 0.1': write `class x y width height`"),
     ],
 )
@@ -234,6 +236,51 @@ def test_a_line_that_is_no_box_is_named_and_nothing_has_changed(mine, line, word
         init(mine)
     assert PARAMS.read_text() == before
     assert not (mine / "labelled.json").exists()
+
+
+@pytest.mark.parametrize("names", ["", "3", "cat", "[]"])
+def test_names_are_a_list_or_numbered(mine, names):
+    yolo(mine, "0 0.5 0.5 0.1 0.1", names)
+    with pytest.raises(BadInput, match=r"data.yaml: names is .*Write the classes, as \[cat, dog\]"):
+        init(mine)
+
+
+def test_text_that_is_not_utf8_is_named(mine):
+    yolo(mine, "0 0.5 0.5 0.1 0.1")
+    (mine / "train/labels/0.txt").write_bytes(b"0 0.5 0.5 0.1 0.1 # caf\xe9\n")
+    with pytest.raises(BadInput, match=r"0\.txt is not UTF-8 text .*Save it as UTF-8"):
+        init(mine)
+
+
+def test_a_corner_that_is_no_number_is_named(mine):
+    images(mine / "train", 1)
+    (mine / "train/0.xml").write_text(VOC.format(difficult=0).replace("80", "nan"))
+    with pytest.raises(BadInput, match=r"0\.xml has a bndbox that is no box: nan is not finite"):
+        init(mine)
+
+
+def test_a_list_of_pascal_voc_that_is_not_utf8_is_named(mine):
+    images(mine / "JPEGImages", 1)
+    (mine / "ImageSets/Main").mkdir(parents=True)
+    (mine / "ImageSets/Main/train.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(BadInput, match=r"train\.txt is not UTF-8 text .*Save it as UTF-8"):
+        init(mine)
+
+
+@pytest.mark.parametrize("content", [b"title: caf\xe9\n", b"{% template %}\n"])
+def test_yaml_of_others_stops_nothing(mine, content):
+    images(mine / "train/cat")
+    images(mine / "train/dog", first=3)
+    (mine / "about.yaml").write_bytes(content)
+    init(mine)
+    assert load().ingest.labelled == "train"
+
+
+def test_yaml_that_may_be_yolos_is_to_be_read(mine):
+    yolo(mine, "0 0.5 0.5 0.1 0.1", "[caf\xe9]")
+    (mine / "data.yaml").write_bytes((mine / "data.yaml").read_text().encode("latin-1"))
+    with pytest.raises(BadInput, match=r"data\.yaml is not UTF-8 text"):
+        init(mine)
 
 
 def test_a_file_of_the_users_is_not_written_over(mine):
