@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -222,5 +223,7 @@ if __name__ == "__main__":
     code = handed_over(sys.argv[1:])
     if code is None:
         _give_way()
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
         code = main(sys.argv[1:])
     sys.exit(code)
