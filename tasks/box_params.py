@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tasks.fits import check_alone, check_start
+from tasks.fits import check_alone, check_chain, check_start
 from tasks.knobs import STRICT, Count, Open, Pattern, Share, Train, check_limits, parse_detection_method
 from tasks.mistakes import check_changes
 from tutelage.data.orientations import Orientation
@@ -251,11 +251,8 @@ class Detection:
         check_changes(self.network, self.compress.network, "compress.network")
 
     def _check_rounds(self) -> None:
-        count, above = len(self.rounds), "work/detection"
-        chain = {n: f"{above}/teacher" if n == 1 else f"{above}/rounds/{n - 1}/guard" for n in range(1, count + 1)}
-        written = {n: item.teacher for n, item in self.rounds.items()}
-        if written != chain or not count:
-            raise ValueError(f"rounds is {written}, but rounds are numbered from 1 and chained: write {chain}")
+        check_chain(self.rounds, "work/detection")
+        count = len(self.rounds)
         if self.last != count:
             raise ValueError(f"last is {self.last}, but the last round is {count}")
         if self.rounds[1].boxes != "teacher":

@@ -17,7 +17,7 @@ from tasks.committee_params import CommitteeParams
 from tasks.compact_depth_params import CompactDepth
 from tasks.compare_params import Compare
 from tasks.compress_params import Compress
-from tasks.fits import check_alone, check_networks, check_start
+from tasks.fits import check_alone, check_chain, check_networks, check_start
 from tasks.keypoints_params import KeypointsParams
 from tasks.knobs import STRICT, Count, Open, Pattern, Places, Seed, Share, Train
 from tasks.lesson_params import LessonParams
@@ -149,11 +149,8 @@ class Params:
     last: int
 
     def __post_init__(self) -> None:
+        check_chain(self.rounds, "work")
         count = len(self.rounds)
-        chain = {n: "work/teacher" if n == 1 else f"work/rounds/{n - 1}/guard" for n in range(1, max(count, 1) + 1)}
-        written = {n: item.teacher for n, item in self.rounds.items()}
-        if written != chain:
-            raise ValueError(f"rounds is {written}, but rounds are numbered from 1 and chained: write {chain}")
         if self.last != count:
             raise ValueError(f"last is {self.last}, but the last round is {count}")
         for n, item in self.rounds.items():

@@ -79,7 +79,11 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("network.name", "resnet81", "resnet81"),
         ("optimiser.ema", 1.0, "ema is 1.0"),
         ("last", 7, "last is 7"),
-        ("rounds", {"1": {"teacher": "work/elsewhere"}}, "numbered from 1 and chained"),
+        (
+            "rounds",
+            {"1": {"teacher": "work/elsewhere"}},
+            r'numbered from 1 and chained: write "1": \{teacher: work/teacher\}',
+        ),
         ("rounds", {}, "rounds"),
         ("rounds.1.network", {"depth": 3}, "depth"),
         (
@@ -164,7 +168,11 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("judge.latency_ratio", math.inf, "latency_ratio is inf: .*finite"),
         ("detection.guard.boxes", [0.0, math.inf], "boxes.1 is inf"),
         ("pate.scale", math.inf, "scale"),
-        ("detection.rounds.2", {"teacher": "work/detection/rounds/1/student"}, "chained.*rounds/1/guard"),
+        (
+            "detection.rounds.2",
+            {"teacher": "work/detection/rounds/1/student"},
+            r'chained: .*, "2": \{teacher: work/detection/rounds/1/guard\}',
+        ),
         ("detection.rounds.1", {"teacher": "work/detection/teacher", "boxes": "agreed"}, "one teacher only"),
         (
             "adapt.candidates.mic.learn",
