@@ -95,7 +95,10 @@ def _check(paths: list[str]) -> list[str]:
     from tasks.fair import uneven
     from tasks.graph import check_roots, check_written
     from tasks.params import load
+    from tutelage.types import BadInput
 
+    if paths:
+        raise BadInput(f"{' '.join(paths)} given. Usage: python -m tasks check, which checks params.yaml here")
     params = load()
     check_written(Path(), params)
     check_roots(Path(), params)
