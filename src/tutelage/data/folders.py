@@ -71,7 +71,7 @@ def locate(folder: Path, written: str, boundary: str, named: str) -> tuple[str, 
 
 
 def _from(folder: Path, name: str) -> str:
-    """A whole path as one relative to `folder`, where it lies in it by the folder's name or that of what it links to."""
+    """A whole path that lies in `folder`, by its name or that of what it links to, as one relative to it."""
     for base in (os.path.abspath(folder), os.path.realpath(folder)):
         if inside(name, base):
             return os.path.relpath(name, base)
