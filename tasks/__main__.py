@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,17 @@ def _unread_or_failed(verb: str, error: OSError) -> int:
 
 def _check(paths: list[str]) -> list[str]:
     from tasks.fair import uneven, uneven_scenes
-    from tasks.graph import check_written
+    from tasks.graph import check_roots, check_written
     from tasks.params import load
+    from tutelage.types import BadInput
 
+    if paths:
+        raise BadInput(f"{' '.join(paths)} given. Usage: python -m tasks check, which checks params.yaml here")
     params = load()
     check_written(Path(), params)
+    check_roots(Path(), params)
     told = [*uneven(params), *uneven(params.detection, section="detection."), *uneven_scenes(params.adapt_scenes)]
-    return ["params.yaml is valid", *told]
+    return ["params.yaml is valid", *told, *(f"Refused if asked for: {why}" for _, why in params.idle())]
 
 
 def _init(paths: list[str]) -> list[str]:
@@ -150,7 +155,7 @@ def usage(verb: str) -> str:
 
 def _run(verb: str, paths: list[Path], params: Any) -> int:
     from tasks.finished import forget_recorded
-    from tasks.io import check_out
+    from tasks.io import KEEPS, check_out
     from tutelage.types import BadInput
 
     task = _task(verb)
@@ -161,7 +166,7 @@ def _run(verb: str, paths: list[Path], params: Any) -> int:
     for path in inputs:
         if not path.exists():
             raise BadInput(f"{path} does not exist. `dvc repro` makes it, or correct the path.")
-    check_out(out, inputs)
+    check_out(out, inputs, KEEPS.get(verb, ()))
     forget_recorded()
     task(*inputs, params=params, out=out)
     return 0
@@ -223,5 +228,7 @@ if __name__ == "__main__":
     code = handed_over(sys.argv[1:])
     if code is None:
         _give_way()
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
         code = main(sys.argv[1:])
     sys.exit(code)

@@ -13,7 +13,9 @@ WORDS = {
     "ingest.root": "adapt.ingest.root",
     "ingest.labelled": "adapt.ingest.source",
     "ingest.pool": "adapt.ingest.target",
-    "ingest.test, or raise split.test_fraction": "adapt.ingest.test",
+    "ingest.test, or add labelled images: of a class with one image, or one group, none is set aside": (
+        "adapt.ingest.test"
+    ),
     "dvc repro split": "dvc repro adapt_split",
     "--force ingest": "--force adapt_ingest",
 }

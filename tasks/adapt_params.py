@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from tasks.fits import check_alone
 from tasks.knobs import STRICT, Count, Open, Places, Share, Train, parse_method, parse_named
 from tasks.mistakes import nearest
 from tasks.turn_params import PlanTurns
@@ -162,6 +163,7 @@ class Adapt:
     choose: Choose
 
     def __post_init__(self) -> None:
+        check_alone({"source": self.source})
         for kind, name in self.answers.items():
             if name is not None and (name not in self.candidates or self.candidates[name].translated):
                 free = [known for known, item in self.candidates.items() if not item.translated]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from tasks.fits import check_alone, check_chain, check_start
 from tasks.knobs import STRICT, Count, Open, Pattern, Share, Train, check_limits, parse_detection_method
 from tasks.mistakes import check_changes
 from tutelage.data.orientations import Orientation
@@ -242,6 +243,8 @@ class Detection:
 
     def __post_init__(self) -> None:
         self._check_rounds()
+        alone = {name: getattr(self, name) for name in ("teacher", "baseline", "oracle")}
+        check_alone(alone | {"compress.baseline": self.compress.baseline})
         if self.label.orientations and len(self.views.ways) == 1:
             raise ValueError(
                 "label.orientations is true, but views allow one way only: set their flip or turn, or leave it"
@@ -266,11 +269,8 @@ class Detection:
                 )
 
     def _check_rounds(self) -> None:
-        count, above = len(self.rounds), "work/detection"
-        chain = {n: f"{above}/teacher" if n == 1 else f"{above}/rounds/{n - 1}/guard" for n in range(1, count + 1)}
-        written = {n: item.teacher for n, item in self.rounds.items()}
-        if written != chain or not count:
-            raise ValueError(f"rounds is {written}, but rounds are numbered from 1 and chained: write {chain}")
+        check_chain(self.rounds, "work/detection")
+        count = len(self.rounds)
         if self.last != count:
             raise ValueError(f"last is {self.last}, but the last round is {count}")
         if self.rounds[1].boxes != "teacher":
@@ -282,3 +282,5 @@ class Detection:
                     "Only the last round may learn from it"
                 )
             check_changes(self.network, item.network, f"rounds.{n}.network")
+        made = [replace(self.network, **item.network) for item in self.rounds.values()]
+        check_start([self.network, *made], self.student.start)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from tasks.fits import check_alone
 from tasks.knobs import STRICT, Count, Train
 
 
@@ -32,11 +33,7 @@ class CommitteeParams:
     disjoint: bool = False  # each learns from its own share of the labelled images, as in PATE
 
     def __post_init__(self) -> None:
-        if self.train.method.teacher == "given":
-            what = type(self.train.method).__name__
-            raise ValueError(
-                f"train.method {what} learns from a teacher, which members have not: leave it for supervised"
-            )
+        check_alone({"train": self.train})
         if self.disjoint and any(member.model is not None for member in self.members):
             raise ValueError("disjoint is true, but of a model that is there nobody knows what it saw: leave it out")
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from tasks.fits import check_alone
 from tasks.knobs import STRICT, Share, Train
 from tasks.lesson_params import parse_loop
 from tasks.loops import Loop, OddRanks, UninformedStudents
@@ -49,6 +50,7 @@ class Compress:
     judge: Smaller
 
     def __post_init__(self) -> None:
+        check_alone({"teacher": self.teacher, "baseline": self.baseline})
         for n, link in self.chain.items():
             above = f"work/compress/students/{n - 1}"
             if n > 1 and link.teacher != above:

@@ -118,7 +118,10 @@ def _classes(manifest: pa.Table, counts: Roles) -> Iterator[str]:
     if len(taught) < 2:
         yield f"{len(taught)} class(es) with labelled images; a classifier needs two. Check ingest.labelled"
     if not any(roles["test"] for roles in counts.values()):
-        yield "There is no test image, so no model could be judged. Set ingest.test, or raise split.test_fraction"
+        yield (
+            "There is no test image, so no model could be judged. Set ingest.test, or add labelled images: of a class "
+            "with one image, or one group, none is set aside"
+        )
 
 
 def _leaks(leaks: list[dict[str, str]]) -> Iterator[str]:

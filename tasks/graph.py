@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tasks.io import bad_input
 from tasks.written import read
 
 NAMED = re.compile(r"\$\{([^}]+)\}")
+DEMO = ("fetch", "compose", "domains", "compose_domains")  # stages that make images
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,36 @@ def check_written(folder: Path, params: Any) -> None:
     ]
     if lines:
         raise bad_input("\n".join(["params.yaml lacks what stages depend on, so DVC would refuse them:", *lines]))
+
+
+def check_roots(folder: Path, params: Any) -> None:
+    """Raises BadInput where images that params.yaml of `folder` names would be deleted. Those that a stage makes may
+    be."""
+    for section in ("", "detection.", "adapt.", "adapt_scenes."):
+        name = f"{section}ingest.root"
+        root = attrgetter(name)(params)
+        held = {path.name for path in (folder / root).iterdir()} if (folder / root).is_dir() else set()
+        own = params.fetch.dataset == "none" and not held <= {"README.md"}  # nothing else is fetched then
+        check_root(folder, root, name, made=[stage for stage in DEMO if stage != "fetch" or not own])
+
+
+def check_root(folder: Path, root: Path | str, name: str, made: Container[str] = ()) -> None:
+    """Raises BadInput where `root`, which is called `name`, is, holds or lies in what a stage of `folder` writes.
+
+    It may lie in what the stages `made` write. DVC removes what a stage writes before the stage runs.
+    """
+    if not (folder / "dvc.yaml").exists():
+        return
+    real = (folder / root).resolve()
+    for stage in stages(folder):
+        for out in stage.writes:
+            written = (folder / out).resolve()
+            inside = real.is_relative_to(written)
+            if (inside and stage.name not in made) or (written != real and written.is_relative_to(real)):
+                raise bad_input(
+                    f"{name} is {root}, but stage {stage.name} writes {out}, and DVC deletes all that lies there "
+                    "before that stage runs. Put your images into a folder that holds and is no stage's, such as mine"
+                )
 
 
 def _default(path: str, params: Any) -> str:

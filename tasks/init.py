@@ -9,6 +9,7 @@ from statistics import median
 from textwrap import shorten
 from typing import Any
 
+from tasks.graph import check_root, check_written
 from tasks.io import write_whole
 from tasks.params import Params, load
 from tasks.places import NAMES, Places, find
@@ -37,6 +38,8 @@ def init(root: Path, path: Path = Path("params.yaml")) -> list[str]:
     if not root.is_dir():
         raise BadInput(f"{root} is no folder. Name the one that your images lie in")
     params = load(path)
+    check_written(path.parent, params)
+    check_root(path.parent, root.absolute(), "FOLDER")
     places = find(root)
     values = _of_boxes(root, places, params) if places.boxes else _of_classes(root, places, params)
     seen = list(_seen(root, places))
@@ -114,6 +117,13 @@ def _seen(root: Path, places: Places) -> Iterator[str]:
             said = f"{len(files)} image(s)" + (f" of {len(found.labels)} class(es)" if role == "labelled" else "")
         used |= {os.path.normpath(folder / file) for file in files}
         yield f"{role}: {said} in {root / name}"
+    for split, files in places.spare.items():
+        if files:
+            yield (
+                f"left out: {len(files)} labelled image(s) of {split}, neither train nor test. To learn from them, "
+                "name them in train, too"
+            )
+        used |= {os.path.normpath(root / file) for file in files}
     rest = [path for path in images_of(root) if os.path.normpath(path) not in used]
     if rest:
         yield f"left out: {len(rest)} image(s) such as {rest[0]}; what lies in {root / 'pool'} is learned from"

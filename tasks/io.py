@@ -3,17 +3,31 @@
 import csv
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-OURS = {  # each stage writes one of these names, but for those that make the demo's images
-    "report.md", "summary.md", "manifest.json", "split.parquet", "model.safetensors", "translator.safetensors",
-    "unavailable.json", "skipped.json", "results", "asked.json", "predicted.json", "latency.json", "pseudo_boxes.json",
+TELLING = {  # each stage writes one of these names, but for compare and those that make the demo's images
+    "manifest.parquet", "split.parquet", "shares.parquet", "report.json", "model.safetensors", "translator.safetensors",
+    "unavailable.json", "skipped.json", "calibration.json", "shard-00000.parquet", "metrics.json", "guard.json",
+    "verdict.json", "summary.json", "export.json", "latency.json", "choice.json", "drift.json", "scores.json",
+    "asked.json", "predicted.json", "pseudo_boxes.json",
 }  # fmt: skip
+BESIDE = {  # what they write beside it
+    "report.md", "report.html", "summary.md", "gallery.md", "samples.png", "truth.parquet", "boxes.parquet",
+    "known.parquet", "known.safetensors", "manifest.json", "curve.csv", "learned_from.json", "passed.json",
+    "turns.json", "search.json", "committee.json", "pate.json", "predictions.parquet", "found.parquet", "curves.json",
+    "answers.parquet", "opinions.parquet", "crops.tar", "names.json", "anomalies.json", "maps.parquet",
+    "scores.parquet", "rounds.csv", "reliability.csv", "curves.csv", "model.onnx", "model.fp16.onnx",
+    "model.int8.onnx", "ask.csv", "ask.html", "ask.json", "suggested.json", "predictions.csv", "predictions.json",
+    "refused.csv", ".gitignore", ".DS_Store",
+}  # fmt: skip
+NUMBERED = re.compile(r"shard-\d+\.parquet|(student|alone|teacher(-[a-z]+)?)\.(safetensors|csv)")
+KEEPS = {"compare": ("results", "compare.json", "compare.md", "compare.png")}  # stages that go on from what is there
 SYNCS = 4  # files that wait for the disk together
 
 
@@ -41,19 +55,24 @@ def whole(out: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def check_out(out: Path, inputs: Iterable[Path]) -> None:
-    """Raises BadInput where writing `out` would delete one of the `inputs`, or files that no stage has written."""
+def check_out(out: Path, inputs: Iterable[Path], beside: Collection[str] = ()) -> None:
+    """Raises BadInput where writing `out` would delete one of the `inputs`, or files that no stage has written.
+
+    `beside`: names that the stage itself leaves there.
+    """
     place = out.resolve()
     for path in inputs:
         if path.resolve().is_relative_to(place):
             raise bad_input(f"OUT is {out}, which would replace the input {path}. Name another folder")
     if out.is_file():
         raise bad_input(f"OUT is {out}, which is a file and would be replaced by a folder. Name another folder")
-    held = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if held and not held & OURS:
+    held = {path.name for path in out.iterdir()} - set(beside) if out.is_dir() else set()
+    asked = {"images"} if "asked.json" in held else set()
+    foreign = {name for name in held - TELLING - BESIDE - asked if not NUMBERED.fullmatch(name)}
+    if foreign or (held and not held & TELLING):
         raise bad_input(
-            f"OUT is {out}, which holds {min(held)} and nothing that tells it from a folder of yours; it would be "
-            "deleted. Name another folder, or remove it yourself"
+            f"OUT is {out}, which holds {min(foreign or held)} and may be a folder of yours; it would be deleted. Name "
+            "another folder, or remove it yourself"
         )
 
 

@@ -13,7 +13,7 @@ from tutelage.methods import METHODS, Method
 from tutelage.methods.detection import DETECTION_METHODS
 from tutelage.methods.multitask import MULTITASK_METHODS
 
-STRICT: Any = {"extra": "forbid"}
+STRICT: Any = {"extra": "forbid", "allow_inf_nan": False}  # no JSON holds what is not finite
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # of torch, which takes no larger one
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from tasks.adapt_params import Adapt
 from tasks.adapt_scenes_params import AdaptScenes
@@ -15,18 +15,20 @@ from tasks.ask_params import AskParams
 from tasks.box_params import Detection
 from tasks.committee_params import CommitteeParams
 from tasks.compact_depth_params import CompactDepth
+from tasks.compare_params import Compare
 from tasks.compress_params import Compress
+from tasks.fits import check_alone, check_chain, check_networks, check_start
 from tasks.keypoints_params import KeypointsParams
-from tasks.knobs import STRICT, Count, Open, Pattern, Places, Seed, Share, Train, check_limits, parse_methods
+from tasks.knobs import STRICT, Count, Open, Pattern, Places, Seed, Share, Train
 from tasks.lesson_params import LessonParams
 from tasks.loops import Loop, NASStudent
 from tasks.mistakes import check_changes, mistakes
 from tasks.multi_params import Multitask
+from tasks.proof_params import Calibrate, Evaluate, Judge
 from tasks.strings_params import StringsParams
 from tasks.written import read
 from tutelage.data.views import Views
-from tutelage.methods import Method
-from tutelage.models.backbone import NetworkSpec
+from tutelage.models.backbone import OWN, NetworkSpec
 from tutelage.train.pate import PATE
 from tutelage.train.settings import Compute, Optimiser
 from tutelage.types import BadInput
@@ -69,24 +71,6 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrate:
-    """What a pseudo-label must promise before it is kept."""
-
-    __pydantic_config__ = STRICT
-    target_precision: Open = 0.9
-    confidence: Open = 0.9  # of the Clopper-Pearson lower bound
-    floor: Share = 0.5  # no threshold below it
-    cap: Share = 0.995  # threshold without evidence; one proven, or above a mistake of the hold-out, may be higher
-    probe: Annotated[int, Field(ge=0)] = 2000  # pool images for the expected yield, for how often classes occur, and
-    # for what the scores of a class without evidence promise; without any such a class needs `cap`
-    in_distribution: Annotated[float, Field(ge=0.5, lt=1)] | None = None  # share of images like the hold-out's that
-    # pass for images of the classes; what lies farther from labelled ones no student sees. null: all of the pool passes
-
-    def __post_init__(self) -> None:
-        check_limits(self.floor, self.cap)
-
-
-@dataclass(frozen=True, kw_only=True)
 class PseudoLabel:
     __pydantic_config__ = STRICT
     top_k: Count = 10  # classes stored of each soft label
@@ -94,13 +78,6 @@ class PseudoLabel:
     views: Annotated[int, Field(ge=1, le=5)] = 1  # looks at each image whose mean is the answer
     align: bool = False  # make classes as frequent in the pool as in the labelled set before anything is kept
     shard_size: Count = 5000
-    batch: Count = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    __pydantic_config__ = STRICT
-    bins: Count = 15
     batch: Count = 256
 
 
@@ -117,18 +94,6 @@ class Guard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
-    """What a candidate must show on the frozen test split before it replaces the champion."""
-
-    __pydantic_config__ = STRICT
-    margin: Share = 0.0  # overall accuracy that the lower end of the interval may lack
-    class_margin: Share = 0.05  # F1 that a class may lose
-    calibration_margin: Share = 0.05  # of the expected calibration error
-    latency_ratio: Annotated[float, Field(gt=0)] = 1.5
-    resamples: Count = 2000
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report:
     __pydantic_config__ = STRICT
     gallery: Annotated[int, Field(ge=0)] = 12  # images a row
@@ -142,25 +107,6 @@ class Round:
     teacher: str  # folder of the model that labels the pool
     holdout: bool = False  # also learn from the hold-out; for the last round, after which nothing is calibrated
     network: dict[str, Any] = field(default_factory=dict)  # fields of `network` that this student has otherwise
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compare:
-    """Methods on one teacher, student, data and budget."""
-
-    __pydantic_config__ = STRICT
-    methods: Annotated[dict[str, Method] | None, BeforeValidator(parse_methods)] = None  # by name; null: all there are
-    seeds: Annotated[list[Seed], Field(min_length=1)] = field(default_factory=lambda: [0, 1, 2])
-    steps: Count = 1000
-    labelled_batch: Annotated[int, Field(gt=1)] = 32
-    pool_batch: Annotated[int, Field(ge=0)] = 96  # 0: labelled images only
-    network: dict[str, Any] = field(default_factory=dict)  # fields of `network` that the student has otherwise
-    start: Literal["teacher", "scratch"] = "scratch"
-    measured_on: Literal["test", "holdout"] = "test"  # holdout: it is then not trained on, and the test stays unseen
-
-    def __post_init__(self) -> None:
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds is {self.seeds}: a seed twice is one run counted twice. Write each once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,11 +149,8 @@ class Params:
     last: int
 
     def __post_init__(self) -> None:
+        check_chain(self.rounds, "work")
         count = len(self.rounds)
-        chain = {n: "work/teacher" if n == 1 else f"work/rounds/{n - 1}/guard" for n in range(1, max(count, 1) + 1)}
-        written = {n: item.teacher for n, item in self.rounds.items()}
-        if written != chain:
-            raise ValueError(f"rounds is {written}, but rounds are numbered from 1 and chained: write {chain}")
         if self.last != count:
             raise ValueError(f"last is {self.last}, but the last round is {count}")
         for n, item in self.rounds.items():
@@ -216,26 +159,57 @@ class Params:
                     f"rounds.{n}.holdout is true, but round {n + 1} calibrates its student on the hold-out. "
                     "Only the last round may learn from it"
                 )
-            self.resized(item.network, f"rounds.{n}.network")
-        self.resized(self.compress.network, "compress.network")
-        self.resized(self.compare.network, "compare.network")
-        self.resized(self.lesson.network, "lesson.network")
-        self._candidates(self.lesson.learn, "lesson.learn")
         self.compact_depth.shaped(self.multitask.network)
-        for member in self.committee.members:
-            self.resized(member.network, "committee.members.network")
-        for n, link in self.compress.chain.items():
-            self.resized(link.network, f"compress.chain.{n}.network")
-            self._candidates(link.learn, f"compress.chain.{n}.learn")
+        for section, changes in self._changes():
+            self._changed(changes, section)
+        alone = {name: getattr(self, name) for name in ("teacher", "baseline", "oracle")}
+        check_alone(alone)
+        made = [self.resized(item.network, f"rounds.{n}.network") for n, item in self.rounds.items()]
+        check_start([self.network, *made], self.student.start)
+        check_networks("student", self.student.method, *made)
+        for name, train in alone.items():
+            check_networks(name, train.method, self.network)
 
-    def _candidates(self, learn: Loop | None, section: str) -> None:
-        for changes in learn.networks if isinstance(learn, NASStudent) else ():
-            self.resized(changes, f"{section}.networks")
+    def _changes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What networks beside the rounds have otherwise than `network`, by section."""
+        for name in ("compress", "compare", "lesson"):
+            yield f"{name}.network", getattr(self, name).network
+        for member in self.committee.members:
+            yield "committee.members.network", member.network
+        yield from _candidates(self.lesson.learn, "lesson.learn")
+        for n, link in self.compress.chain.items():
+            yield f"compress.chain.{n}.network", link.network
+            yield from _candidates(link.learn, f"compress.chain.{n}.learn")
 
     def resized(self, changes: dict[str, Any], section: str) -> NetworkSpec:
-        """`network` with some fields changed, as `section` writes them."""
+        """`network` with some fields changed, as `section` writes them. Raises BadInput for a width without effect."""
+        if problem := self._idle(changes, section):
+            raise BadInput(problem)
+        return self._changed(changes, section)
+
+    def idle(self) -> Iterator[tuple[str, str]]:
+        """Sections that no stage would make a network of, and why: nobody may ask for one."""
+        for section, changes in self._changes():
+            if problem := self._idle(changes, section):
+                yield section, problem
+
+    def _idle(self, changes: dict[str, Any], section: str) -> str:
+        made = self._changed(changes, section)
+        if "width" not in changes or made.name in OWN:
+            return ""
+        return (
+            f"{section} writes width {made.width}, but {made.name} has a width of its own, so the network would stay "
+            "as it is. Write {name: ...}, another of timm's, or a width with a small_resnet"
+        )
+
+    def _changed(self, changes: dict[str, Any], section: str) -> NetworkSpec:
         check_changes(self.network, changes, section)
         return replace(self.network, **changes)
+
+
+def _candidates(learn: Loop | None, section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for changes in learn.networks if isinstance(learn, NASStudent) else ():
+        yield f"{section}.networks", changes
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

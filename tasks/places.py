@@ -1,8 +1,9 @@
 """What lies in a folder of a user's own images: which of it is labelled, the pool, the test, and in what form."""
 
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import yaml
 
 from tasks.io import write_whole
 from tutelage.data.coco_file import as_text
-from tutelage.data.foreign import from_voc, from_yolo, images_of, without_objects
+from tutelage.data.foreign import from_voc, from_yolo, images_of, text_of, without_objects
 from tutelage.data.records import SourceName
 from tutelage.types import BadInput
 
@@ -20,6 +21,7 @@ NAMES: dict[SourceName, tuple[str, ...]] = {  # what folders and files are calle
     "labelled": ("labelled", "labeled", "train", "training"),
     "test": ("test", "testing", "val", "valid", "validation"),
 }
+_YOLO = {b"names", b"train"}  # what a data.yaml says
 TABLES = (".csv", ".tsv")
 OURS = b'{"info": {"description": "written by `python -m tasks init`, which may write it again"},'
 LAYOUTS = """It takes
@@ -44,6 +46,14 @@ class Places:
     names: dict[SourceName, str] = field(default_factory=dict)
     images: dict[SourceName, str] = field(default_factory=dict)
     listed: dict[str, Listed] = field(default_factory=dict)  # by the name of the COCO JSON
+    spare: dict[str, list[str]] = field(default_factory=dict)  # labelled images that are of no role, by their split
+
+
+class Made(NamedTuple):
+    """What boxes of another form are as COCO JSON."""
+
+    content: dict[SourceName, dict[str, Any]]
+    spare: dict[str, list[str]]
 
 
 def find(root: Path) -> Places:
@@ -83,10 +93,11 @@ def _boxes(root: Path) -> Places | None:
         made = _made_of_yolo(root) or _made_of_voc(root)
         if made is None:
             return None
-        if not _by_role([_folders(root)], root, only="pool") and (rest := _rest(root, made.values()))["images"]:
-            made["pool"] = rest
-        found.names = {role: _write(root / f"{role}.json", content) for role, content in made.items()}
-        found.listed = {found.names[role]: _listed(content) for role, content in made.items()}
+        contents, found.spare = made
+        if not _by_role([_folders(root)], root, only="pool") and (rest := _rest(root, made))["images"]:
+            contents["pool"] = rest
+        found.names = {role: _write(root / f"{role}.json", content) for role, content in contents.items()}
+        found.listed = {found.names[role]: _listed(content) for role, content in contents.items()}
     if "labelled" not in found.names:
         raise BadInput(f"{root} has boxes, and none that are called train or labelled. {_by_hand()}")
     found.names = _by_role([_folders(root)], root, only="pool") | found.names
@@ -165,22 +176,29 @@ def _folder_of(root: Path, name: str, role: str, images: Sequence[str]) -> str |
     return there[0].relative_to(root).as_posix()
 
 
-def _made_of_yolo(root: Path) -> dict[SourceName, dict[str, Any]] | None:
+def _made_of_yolo(root: Path) -> Made | None:
     for path in (*sorted(root.glob("*.yaml")), *sorted(root.glob("*.yml"))):
+        if not set(re.findall(rb"\w+(?=[\"']?\s*:)", path.read_bytes())) >= _YOLO:
+            continue  # of others, who may write it as they like
         try:
-            content = yaml.safe_load(path.read_text("utf-8"))
+            content = yaml.safe_load(text_of(path))
         except yaml.YAMLError as error:
             raise BadInput(f"{path} is not YAML: {error}") from error
         if isinstance(content, dict) and "names" in content and "train" in content:
-            named = _names(path, content["names"])
-            tested = content.get("test") or content.get("val")
-            splits: dict[SourceName, Any] = {"labelled": content["train"], "test": tested}
-            return {
-                role: from_yolo(_yolo_folders(path, content.get("path"), written), named, root)
-                for role, written in splits.items()
-                if written
-            }
+            return _of_yolo(path, content, root)
     return None
+
+
+def _of_yolo(path: Path, content: dict[str, Any], root: Path) -> Made:
+    """The splits that data.yaml, `path`, names; val is the test where it names none."""
+    named, base, val = _names(path, content["names"]), content.get("path"), content.get("val") or []
+    splits: dict[SourceName, Any] = {"labelled": content["train"], "test": content.get("test") or val}
+    made = {
+        role: from_yolo(_yolo_folders(path, base, written), named, root) for role, written in splits.items() if written
+    }
+    known = {image["file_name"] for each in made.values() for image in each["images"]}
+    over = [image for folder in _yolo_folders(path, base, val, needed=False) for image in images_of(folder)]
+    return Made(made, {"val": [name for image in over if (name := os.path.relpath(image, root)) not in known]})
 
 
 def _names(path: Path, written: Any) -> list[str]:
@@ -189,36 +207,46 @@ def _names(path: Path, written: Any) -> list[str]:
         if set(written) != set(range(len(written))):
             raise BadInput(f"{path}: names has the keys {list(written)}. Number the {len(written)} classes from 0")
         written = [written[number] for number in range(len(written))]
+    if not isinstance(written, list) or not written:
+        raise BadInput(f"{path}: names is {written!r}. Write the classes, as [cat, dog] or {{0: cat, 1: dog}}")
     return [str(name) for name in written]
 
 
-def _yolo_folders(path: Path, base: Any, written: Any) -> list[Path]:
-    """Folders of a split: relative to data.yaml, to its `path`, or, as Roboflow writes them, one folder too high."""
+def _yolo_folders(path: Path, base: Any, written: Any, *, needed: bool = True) -> list[Path]:
+    """Folders of a split: relative to data.yaml, to its `path`, or, as Roboflow writes them, one folder too high.
+
+    Raises BadInput where one that is `needed` is not there.
+    """
     found = []
     for name in map(str, written if isinstance(written, list) else [written]):
         tried = [path.parent / str(base or "") / name, path.parent / name, path.parent / name.removeprefix("../")]
         there = [
             folder for folder in tried if folder.is_dir() and folder.resolve().is_relative_to(path.parent.resolve())
         ]
-        if not there:
+        if not there and needed:
             raise BadInput(f"{path} names the images {name!r}, which are no folder in {path.parent}. Write one that is")
-        found.append(there[0])
+        found += there[:1]
     return found
 
 
-def _made_of_voc(root: Path) -> dict[SourceName, dict[str, Any]] | None:
+def _made_of_voc(root: Path) -> Made | None:
     """By ImageSets/Main where it is there; by the folders that the XML lies in; or all of Annotations/."""
-    lists = {path.stem: path.read_text("utf-8").split() for path in sorted(root.glob("ImageSets/Main/*.txt"))}
-    files: dict[SourceName, list[Path]] = {}
-    for role, words in NAMES.items():
-        for word in words:
-            listed = [root / "Annotations" / f"{stem}.xml" for stem in lists.get(word, ())]
-            found = listed or sorted(root.glob(f"{word}/*.xml"))
-            if found and role not in files:
-                files[role] = found
+    lists = {path.stem: text_of(path).split() for path in sorted(root.glob("ImageSets/Main/*.txt"))}
+    splits = {name: [root / "Annotations" / f"{stem}.xml" for stem in stems] for name, stems in lists.items() if stems}
+    for word in (word for words in NAMES.values() for word in words if word not in splits):
+        splits[word] = sorted(root.glob(f"{word}/*.xml"))
+    chosen = {role: next((splits[word] for word in words if splits[word]), []) for role, words in NAMES.items()}
+    files = {role: paths for role, paths in chosen.items() if paths}
     if not files and (all_of_them := sorted(root.glob("Annotations/*.xml"))):
         files = {"labelled": all_of_them}
-    return {role: from_voc(paths, root) for role, paths in files.items()} or None
+    if not files:
+        return None
+    used, spare = {path for paths in files.values() for path in paths}, {}
+    for name in sorted(splits, key=len):  # val before dog_val
+        over = [path for path in splits[name] if path not in used and path.is_file()]
+        used |= set(over)
+        spare[name] = [image["file_name"] for image in from_voc(over, root)["images"]]
+    return Made({role: from_voc(paths, root) for role, paths in files.items()}, spare)
 
 
 def _write(path: Path, content: dict[str, Any]) -> str:
@@ -229,7 +257,8 @@ def _write(path: Path, content: dict[str, Any]) -> str:
     return path.name
 
 
-def _rest(root: Path, made: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """A pool of the images that none of `made` names."""
-    named = {image["file_name"] for content in made for image in content["images"]}
-    return without_objects((path for path in images_of(root) if path.relative_to(root).as_posix() not in named), root)
+def _rest(root: Path, made: Made) -> dict[str, Any]:
+    """A pool of the images that `made` does not know."""
+    known = {image["file_name"] for content in made.content.values() for image in content["images"]}
+    known.update(*made.spare.values())
+    return without_objects((path for path in images_of(root) if path.relative_to(root).as_posix() not in known), root)

@@ -1,6 +1,7 @@
 """What a model says of images that are new."""
 
 import csv
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -87,18 +88,28 @@ def predict(model: Path, images: Path, calibration: Path | None = None, *, param
         with whole(out) as folder:
             name = asked.write(folder, begun, told)
             _write_refused(folder / "refused.csv", told.refused)
-            write_json(folder / ABOUT, _about(asked, kind, told))
+            written = {"sheet": name, "sha256": _sha256(folder / name)}
+            write_json(folder / ABOUT, _about(asked, kind, told) | written)
     _tell(told, out / name)
     return out
 
 
 def _check_out(out: Path, images: Path) -> None:
-    """Raises BadInput where `out` is another command's, or would be among the images the next time."""
+    """Raises BadInput where `out` is another command's or has been worked on, or would be among the images the next
+    time."""
     held = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
     if held and ABOUT not in held:
         raise BadInput(f"OUT is {out}, which holds {held[0]} and was not written by predict. Name another. {ORDER}")
+    told = read_json(out / ABOUT) if held else {}
+    sheet = out / told.get("sheet", "predictions.csv")
+    if sheet.exists() and _sha256(sheet) != told.get("sha256"):
+        raise BadInput(f"somebody has changed {sheet}, which would be replaced. Name another OUT, or remove {out}")
     if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
         raise BadInput(f"OUT is {out}, inside IMAGES ({images}), where the next run would look. Name one beside it")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _weights(model: Path) -> Path:

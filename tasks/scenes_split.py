@@ -103,8 +103,8 @@ def _images(roles: dict[str, str], *, promised: bool) -> Iterator[str]:
         yield "There is no labelled image that can be used. Check detection.ingest.labelled"
     if not images["test"]:
         yield (
-            "There is no test image, so no detector could be judged. Set detection.ingest.test, or raise "
-            "detection.split.test_fraction"
+            "There is no test image, so no detector could be judged. Set detection.ingest.test, or add labelled "
+            "images: the only one, or the only group, is not set aside"
         )
     if promised and not images["holdout"]:
         yield (

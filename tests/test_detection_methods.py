@@ -304,7 +304,7 @@ def test_a_detector_behind_torch_compile_is_told_how_to_compile():
 
 def test_a_detection_method_that_needs_a_teacher_says_so():
     method = DETECTION_METHODS["stac"]()
-    with pytest.raises(ValueError, match="STAC learns from a given teacher"):
+    with pytest.raises(BadInput, match="STAC learns from a given teacher"):
         begin(method, detector_nets(method).student, None, Sizes(3, 4, 3, 8), SETTINGS)
 
 

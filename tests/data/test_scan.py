@@ -124,6 +124,10 @@ class TestFolders:
         save(tmp_path / "flat/1.png", PNG)
         with pytest.raises(BadInput, match="no class folder"):
             scan(tmp_path, "flat", "labelled")
+        with pytest.raises(
+            BadInput, match=r"If nobody has labelled these images, call .* pool, or write ingest.test: "
+        ):
+            scan(tmp_path, "flat", "test")
         (tmp_path / "flat/labels.csv").write_text("image,label\n1.png,cat\n")
         with pytest.raises(BadInput, match=r"Did you mean ingest\.labelled: flat/labels\.csv"):
             scan(tmp_path, "flat", "labelled")
@@ -215,9 +219,21 @@ class TestTables:
 
     def test_paths_may_not_leave_the_csvs_folder_either(self, root):
         (root / "sub").mkdir()
-        (root / "sub/labels.csv").write_text(f"image,label\n../img/1.png,cat\n{root}/sub/a.png,cat\n")
-        save(root / "sub/a.png", PNG)
+        (root / "sub/labels.csv").write_text(f"image,label\n../img/1.png,cat\n{root}/img/1.png,cat\n")
         assert set(refused(scan(root, "sub/labels.csv", "labelled")).values()) == {"outside_root"}
+
+    def test_a_whole_path_is_as_good_as_one_from_the_csvs_folder(self, root):
+        (root.parent / "link").symlink_to(root)
+        for at in (root, root.parent / "link"):
+            names = [f"{root}/img/1.png", f"{at}/img/3.png", f"{root}/img/9.png", str(root)]
+            (root / "labels.csv").write_text("image,label\n" + "".join(f"{name},cat\n" for name in names))
+            scanned = scan(at, "labels.csv", "labelled")
+            assert found(scanned) == {"labelled/img/1.png": "cat", "labelled/img/3.png": "cat"}
+            assert refused(scanned) == {"labelled/img/9.png": "unreadable", "labelled/.": "unreadable"}
+
+    def test_a_blank_behind_the_comma_is_none_of_the_label(self, root):
+        scanned = self.scan(root, '"image", "label"\n"img/1.png", "cat, big"\nimg/3.png, dog\n')
+        assert found(scanned) == {"labelled/img/1.png": "cat, big", "labelled/img/3.png": "dog"}
 
     def test_rows_that_lack_something_are_refused(self, root):
         scanned = self.scan(root, "image,label\nimg/1.png,\nimg/9.png,cat\n,cat\nimg/3.png\nimg,cat\na\0b.png,cat\n")

@@ -235,3 +235,14 @@ def test_a_bar_in_a_class_does_not_break_its_row():
     counts = {"labelled": 1, "holdout": 2, "test": 3}
     page = _markdown({"images": {"test": 3}, "notes": [], "classes": {"a|b": counts}})
     assert page.splitlines()[-1] == r"| a\|b | 1 | 2 | 3 |"
+
+
+@pytest.mark.parametrize("groups", [None, "([a-z]+)/"])
+def test_no_fraction_sets_the_only_image_or_group_of_a_class_aside(tmp_path, groups):
+    images = 1 if groups is None else 3
+    root = class_folders(tmp_path / "images", cats=images, dogs=images)
+    for fraction in (0.2, 0.99):
+        split = {"test_fraction": fraction, "groups": groups}
+        said = problems(root, test=None, split=split)
+        assert "Set ingest.test, or add labelled images: of a class with one image, or one group, none is set" in said
+        assert "raise split.test_fraction" not in said

@@ -85,3 +85,11 @@ def test_check_says_so(tmp_path, monkeypatch, capsys):
     assert command.main(["check"]) == 0
     said = capsys.readouterr().out
     assert "params.yaml is valid\nUnequal training: baseline.steps is 1,699" in said
+
+
+@pytest.mark.parametrize("given", [["other.yaml"], ["--help"]])
+def test_check_takes_no_other_file(capsys, given):
+    assert command.main(["check", *given]) == 2
+    caught = capsys.readouterr()
+    assert "Usage: python -m tasks check, which checks params.yaml here" in caught.err
+    assert not caught.out

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from data.pictures import picture, save
 
+from tasks.__main__ import main
 from tasks.init import init
 from tasks.params import load
 from tutelage.types import BadInput
@@ -57,6 +58,15 @@ def test_class_folders_a_pool_and_nothing_else_of_the_file(mine):
     assert f"labelled: 6 image(s) of 2 class(es) in {mine}/train" in said
     assert any(line.startswith("left out: 1 image(s)") for line in said)
     assert '  ingest.pool: null -> "pool"' in said
+
+
+def test_stories_that_nobody_has_asked_for_are_told_by_check(mine, capsys):
+    images(mine / "train/cat")
+    images(mine / "train/dog", first=3)
+    init(mine)
+    assert main(["check"]) == 0
+    said = capsys.readouterr().out
+    assert "compress.network writes width 64, but resnet18 has a width of its own" in said
 
 
 def test_again_it_changes_nothing_and_a_network_of_ones_own_stays(mine):
@@ -165,6 +175,43 @@ def test_boxes_of_pascal_voc(mine):
     assert load().detection.ingest.pool == "pool.json"
 
 
+def test_labels_beside_a_test_are_not_taken_for_a_pool(mine):
+    """Roboflow's train/, valid/ and test/; two of three splits are used, and the third keeps its labels."""
+    for place, split in enumerate(("train", "valid", "test")):
+        images(mine / split / "images", 2, first=2 * place)
+        (mine / split / "labels").mkdir()
+        (mine / split / f"labels/{2 * place}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    (mine / "data.yaml").write_text("train: train/images\nval: ../valid/images\ntest: test/images\nnames: [a]\n")
+    said = init(mine)
+    assert (load().detection.ingest.test, load().detection.ingest.pool) == ("test.json", None)
+    assert said[3].startswith("left out: 2 labelled image(s) of val, neither train nor test. To learn from them")
+    (mine / "data.yaml").write_text("train: [train/images, valid/images]\ntest: test/images\nnames: [a]\n")
+    assert f"labelled: 4 image(s), 2 object(s) in {mine}/labelled.json" in init(mine)
+
+
+def test_a_split_that_is_not_there_and_not_needed_stops_nothing(mine):
+    images(mine / "train/images", 2)
+    images(mine / "test/images", 1, first=5)
+    (mine / "data.yaml").write_text("train: train/images\nval: ../valid/images\ntest: test/images\nnames: [a]\n")
+    assert not [line for line in init(mine) if line.startswith("left out")]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_lists_of_pascal_voc_keep_their_labels(mine, listed):
+    for place, split in enumerate(("train", "val", "test")):
+        (mine / "Annotations" if listed else mine / split).mkdir(exist_ok=True)
+        images(mine / "JPEGImages" if listed else mine / split, 1, first=place)
+        xml = mine / ("Annotations" if listed else split) / f"{place}.xml"
+        xml.write_text(VOC.format(difficult=0))
+        if listed:
+            (mine / "ImageSets/Main").mkdir(parents=True, exist_ok=True)
+            (mine / f"ImageSets/Main/{split}.txt").write_text(f"{place}\n")
+            (mine / f"ImageSets/Main/dog_{split}.txt").write_text(f"{place}  1\n")
+    said = init(mine)
+    assert (load().detection.ingest.test, load().detection.ingest.pool) == ("test.json", None)
+    assert [line for line in said if line.startswith("left out: 1 labelled image(s) of val, neither train nor test")]
+
+
 def yolo(mine, line, names="[a, b]"):
     images(mine / "train/images", 1)
     (mine / "train/labels").mkdir(parents=True)
@@ -177,6 +224,8 @@ def yolo(mine, line, names="[a, b]"):
     [
         ("2 0.5 0.5 0.1 0.1", "line 1 is of class 2, and `names` has 2, counted from 0"),
         ("0 0.5 0.5 0.1", "line 1 has 4 numbers"),
+        ("0 nan 0.5 0.1 0.1", "line 1 is '0 nan 0.5 0.1 0.1': write `class x y width height`, all finite numbers"),
+        ("0 0.5 0.5 0.1 inf", "all finite numbers"),
         ("cat 0.5 0.5 0.1 0.1", "line 1 is 'cat 0.5 0.5 0.1 0.1': write `class x y width height`"),
     ],
 )
@@ -187,6 +236,51 @@ def test_a_line_that_is_no_box_is_named_and_nothing_has_changed(mine, line, word
         init(mine)
     assert PARAMS.read_text() == before
     assert not (mine / "labelled.json").exists()
+
+
+@pytest.mark.parametrize("names", ["", "3", "cat", "[]"])
+def test_names_are_a_list_or_numbered(mine, names):
+    yolo(mine, "0 0.5 0.5 0.1 0.1", names)
+    with pytest.raises(BadInput, match=r"data.yaml: names is .*Write the classes, as \[cat, dog\]"):
+        init(mine)
+
+
+def test_text_that_is_not_utf8_is_named(mine):
+    yolo(mine, "0 0.5 0.5 0.1 0.1")
+    (mine / "train/labels/0.txt").write_bytes(b"0 0.5 0.5 0.1 0.1 # caf\xe9\n")
+    with pytest.raises(BadInput, match=r"0\.txt is not UTF-8 text .*Save it as UTF-8"):
+        init(mine)
+
+
+def test_a_corner_that_is_no_number_is_named(mine):
+    images(mine / "train", 1)
+    (mine / "train/0.xml").write_text(VOC.format(difficult=0).replace("80", "nan"))
+    with pytest.raises(BadInput, match=r"0\.xml has a bndbox that is no box: nan is not finite"):
+        init(mine)
+
+
+def test_a_list_of_pascal_voc_that_is_not_utf8_is_named(mine):
+    images(mine / "JPEGImages", 1)
+    (mine / "ImageSets/Main").mkdir(parents=True)
+    (mine / "ImageSets/Main/train.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(BadInput, match=r"train\.txt is not UTF-8 text .*Save it as UTF-8"):
+        init(mine)
+
+
+@pytest.mark.parametrize("content", [b"title: caf\xe9\n", b"{% template %}\n"])
+def test_yaml_of_others_stops_nothing(mine, content):
+    images(mine / "train/cat")
+    images(mine / "train/dog", first=3)
+    (mine / "about.yaml").write_bytes(content)
+    init(mine)
+    assert load().ingest.labelled == "train"
+
+
+def test_yaml_that_may_be_yolos_is_to_be_read(mine):
+    yolo(mine, "0 0.5 0.5 0.1 0.1", "[caf\xe9]")
+    (mine / "data.yaml").write_bytes((mine / "data.yaml").read_text().encode("latin-1"))
+    with pytest.raises(BadInput, match=r"data\.yaml is not UTF-8 text"):
+        init(mine)
 
 
 def test_a_file_of_the_users_is_not_written_over(mine):

@@ -1,10 +1,11 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from tasks.__main__ import main
-from tasks.io import check_out, whole, write_json
+from tasks.io import BESIDE, KEEPS, TELLING, check_out, whole, write_json
 from tutelage.types import BadInput
 
 
@@ -87,8 +88,64 @@ def test_images_are_never_replaced(tmp_path, monkeypatch, out):
 def test_a_stage_replaces_what_it_wrote_and_may_write_below_its_input(tmp_path):
     out = tmp_path / "work" / "report"
     with whole(out) as folder:
-        (folder / "report.md").touch()
+        (folder / "metrics.json").touch()
     check_out(out, [tmp_path / "work"])
+
+
+MINE = {
+    "a page": ("manifest.json", "index.html"),
+    "a name of ours alone": ("manifest.json",),
+    "a report": ("report.md", "images/"),
+    "results": ("results/",),
+    "a script beside a model": ("model.safetensors", "serve.py"),
+    "a folder beside a model": ("model.safetensors", "results/"),
+    "Git": ("model.safetensors", "report.md", ".git/"),
+    "weights beside a model": ("model.safetensors", "best.safetensors"),
+}
+OURS = {
+    "labels": ("shard-00000.parquet", "shard-00123.parquet", "manifest.json"),
+    "what a clock said, which DVC does not know": ("latency.json", ".gitignore"),
+    "a question": ("asked.json", "ask.csv", "ask.html", "images/"),
+    "readers": ("scores.json", "report.md", "teacher-plain.safetensors", "teacher-plain.csv", "alone.csv"),
+}
+
+
+def make(folder, names):
+    folder.mkdir()
+    for name in names:
+        (folder / name).mkdir() if name.endswith("/") else (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize("names", MINE.values(), ids=MINE)
+def test_a_folder_is_ours_if_all_of_it_is(tmp_path, names):
+    with pytest.raises(BadInput, match=r"would be deleted\. Name another folder"):
+        check_out(make(tmp_path / "deploy", names), [])
+
+
+@pytest.mark.parametrize("names", OURS.values(), ids=OURS)
+def test_what_stages_write_may_be_replaced(tmp_path, names):
+    check_out(make(tmp_path / "out", names), [])
+
+
+def test_a_comparison_that_was_cut_goes_on_and_no_other_stage_replaces_it(tmp_path):
+    out = make(tmp_path / "compare", ["results/"])
+    check_out(out, [], beside=KEEPS["compare"])
+    (out / "compare.json").touch()
+    check_out(out, [], beside=KEEPS["compare"])
+    with pytest.raises(BadInput, match="which holds compare"):
+        check_out(out, [])
+
+
+def test_every_name_that_a_stage_writes_is_known(pytestconfig):
+    """Of those that are written out in the code; the demo's images are not to be told from a user's."""
+    demo, found = ("compose", "domains", "fetch", "io", "promote"), set()
+    for path in (pytestconfig.rootpath / "tasks").glob("*.py"):
+        text = path.read_text()
+        if path.stem not in demo and ("whole(out)" in text or "results(out" in text):
+            found |= set(re.findall(r'folder / "([^"/]+)"', text))
+    assert len(found) > 20
+    assert found - {"images", "run.pt"} <= TELLING | BESIDE  # a checkpoint lies elsewhere
 
 
 def test_of_a_link_what_it_leads_to_is_replaced(tmp_path):

@@ -1,6 +1,7 @@
 """How a stage begins."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from contextlib import suppress
 
 import psutil
 import pytest
+from own_images import save
 
 STAGE = "from tasks.__main__ import _die_with_flow; _die_with_flow(); print('works')"
 
@@ -65,3 +67,19 @@ def test_params_and_stages_load_without_what_takes_seconds_to_import(pytestconfi
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=pytestconfig.rootpath, text=True, capture_output=True)
     assert found.stdout == "set()\nset()\n", found.stderr
+
+
+def test_a_name_that_is_not_utf8_is_shown_and_ends_nothing(tmp_path, pytestconfig):
+    shutil.copy(pytestconfig.rootpath / "params.yaml", tmp_path)
+    for place, name in enumerate(("cat", "dog")):
+        save(tmp_path / "mine/train" / name / f"{place}.png", place)
+    os.rename(tmp_path / "mine/train/dog/1.png", os.fsencode(tmp_path / "mine") + b"/caf\xe9.png")
+    save(tmp_path / "mine/train/dog/1.png", 2)
+    env = os.environ | {
+        "PYTHONIOENCODING": "utf-8:strict",
+        "PYTHONPATH": f"{pytestconfig.rootpath}:{pytestconfig.rootpath}/src",
+    }
+    command = [sys.executable, "-m", "tasks", "init", "mine"]
+    found = subprocess.run(command, cwd=tmp_path, env=env, text=True, capture_output=True)
+    assert found.returncode == 0, found.stderr
+    assert r"left out: 1 image(s) such as mine/caf\udce9.png" in found.stdout

@@ -40,6 +40,27 @@ def test_the_committed_file_is_valid(pytestconfig):
     assert params.last == len(params.rounds)
 
 
+PHOTOS = {"name": "resnet18", "image_size": 128}
+
+
+def test_a_width_that_would_change_nothing_is_refused_where_a_network_is_made_of_it(change):
+    params = load(change("network", PHOTOS))  # whoever compresses nothing need not write otherwise
+    with pytest.raises(BadInput, match=r"compress.network writes width 64, but resnet18 has a width of its own"):
+        params.resized(params.compress.network, "compress.network")
+    assert params.resized({"name": "small_vit_2", "width": 64}, "compress.network").width == 64
+    sections = ["compress.network", "compare.network", "lesson.network", "committee.members.network"]
+    assert list(dict(params.idle())) == [*sections, "compress.chain.1.network"]
+
+
+def test_a_round_that_would_have_its_teachers_width_is_refused_at_once(change):
+    path = change("network", PHOTOS)
+    content = yaml.safe_load(path.read_text())
+    content["rounds"]["1"]["network"] = {"width": 48}
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(BadInput, match=r"rounds\.1\.network writes width 48, but resnet18 has a width of its own"):
+        load(path)
+
+
 PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "must"}}
 
 
@@ -58,7 +79,11 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("network.name", "resnet81", "resnet81"),
         ("optimiser.ema", 1.0, "ema is 1.0"),
         ("last", 7, "last is 7"),
-        ("rounds", {"1": {"teacher": "work/elsewhere"}}, "numbered from 1 and chained"),
+        (
+            "rounds",
+            {"1": {"teacher": "work/elsewhere"}},
+            r'numbered from 1 and chained: write "1": \{teacher: work/teacher\}',
+        ),
         ("rounds", {}, "rounds"),
         ("rounds.1.network", {"depth": 3}, "depth"),
         (
@@ -143,7 +168,16 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("optimiser.clip", math.nan, "clip=nan.*finite and above 0"),
         ("optimiser.weight_decay", -1.0, "weight_decay is finite and at least 0"),
         ("compute.checkpoint_seconds", math.nan, "checkpoint_seconds at least 0"),
-        ("detection.rounds.2", {"teacher": "work/detection/rounds/1/student"}, "chained.*rounds/1/guard"),
+        ("guard.max_class_divergence", math.inf, "max_class_divergence is inf: .*finite"),
+        ("detection.guard.max_class_divergence", math.nan, "max_class_divergence is nan: "),
+        ("judge.latency_ratio", math.inf, "latency_ratio is inf: .*finite"),
+        ("detection.guard.boxes", [0.0, math.inf], "boxes.1 is inf"),
+        ("pate.scale", math.inf, "scale"),
+        (
+            "detection.rounds.2",
+            {"teacher": "work/detection/rounds/1/student"},
+            r'chained: .*, "2": \{teacher: work/detection/rounds/1/guard\}',
+        ),
         ("detection.rounds.1", {"teacher": "work/detection/teacher", "boxes": "agreed"}, "one teacher only"),
         (
             "adapt.candidates.mic.learn",
@@ -187,6 +221,23 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         ("adapt.rounds.1.teacher", "work/adapt/candidates/mick", "none of work/adapt/source, .*candidates/mic"),
         ("adapt.rounds.3.teacher", "work/adapt/rounds/1/guard", "the round before it makes work/adapt/rounds/2/guard"),
         ("adapt.rounds.4", {"teacher": "work/adapt/rounds/3/student"}, "it makes work/adapt/rounds/3/guard"),
+        (
+            "baseline.method",
+            {"name": "kd"},
+            "baseline.method is kd, which learns from a teacher, and baseline has none",
+        ),
+        ("teacher.method", {"name": "rkd"}, "write supervised there, and rkd as the method of a student"),
+        ("oracle.method", {"name": "kd"}, "oracle.method is kd"),
+        ("compress.teacher.method", {"name": "kd"}, "compress: teacher.method is kd"),
+        ("compress.baseline.method", {"name": "kd"}, "compress: baseline.method is kd"),
+        ("committee.train.method", {"name": "kd"}, "committee: train.method is kd"),
+        ("adapt.source.method", {"name": "kd"}, "adapt: source.method is kd"),
+        ("detection.baseline.method", {"name": "kd"}, "detection: baseline.method is kd"),
+        ("detection.compress.baseline.method", {"name": "kd"}, "detection: compress.baseline.method is kd"),
+        ("rounds.1.network", {"width": 48}, r"student.start is 'teacher', but rounds\.1\.network makes of .*width=48"),
+        ("detection.rounds.1.network", {"width": 48}, r"detection: student.start is 'teacher', but rounds\.1\.network"),
+        ("student.method", {"name": "afid"}, "student.method is afid, which trains interacting_resnet alone, but the"),
+        ("baseline.method", {"name": "afid"}, "Set network.name to interacting_resnet"),
         ("detection.fuse", {"weights": [1.0]}, "1 numbers for a teacher and 1 round"),
         ("detection.guard.boxes", [2.0, 1.0], "write the fewest first"),
         (

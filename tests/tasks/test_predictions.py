@@ -86,6 +86,19 @@ def test_answers_are_those_of_the_test(world, tmp_path, kind):
     assert told["model"] == load_model(model / "model.safetensors")[1].sha256
 
 
+def test_answers_that_somebody_has_corrected_are_not_replaced(world, tmp_path):
+    _, model, new = world
+    out = predict(model, new, params=small_params(), out=tmp_path / "out")
+    text = (out / "predictions.csv").read_text()
+    (out / "predictions.csv").write_text(text.replace("image,class", "image,klass"))
+    before = contents(out)
+    with pytest.raises(BadInput, match=r"somebody has changed .*out/predictions\.csv, which would be replaced\. Name"):
+        predict(model, new, params=small_params(), out=out)
+    assert contents(out) == before
+    (out / "predictions.csv").write_text(text)
+    predict(model, new, params=small_params(), out=out)
+
+
 def test_no_more_than_five_classes_are_told(world, tmp_path):
     from tutelage.models.backbone import create
 

@@ -164,5 +164,5 @@ def test_biases_and_norms_are_not_decayed(start):
 
 
 def test_a_method_that_needs_a_teacher_says_so(make_nets):
-    with pytest.raises(ValueError, match="KD learns from a given teacher"):
+    with pytest.raises(BadInput, match="KD learns from a given teacher"):
         begin(METHODS["kd"](), make_nets(METHODS["kd"]()).student, None, SIZES, SETTINGS)

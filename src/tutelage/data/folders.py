@@ -33,6 +33,8 @@ def scan_folders(folder: Path, files: list[str], scan: Scan) -> None:
             hint = f"Did you mean ingest.{scan.source}: {folder.name}/{tables[0]}?" if tables else (
                 "Make one folder a class, a CSV with the columns image and label, or WebDataset tar shards."
             )  # fmt: skip
+            if scan.source == "test" and not tables:
+                hint += " If nobody has labelled these images, call the folder pool, or write ingest.test: null."
             raise BadInput(f"{folder} has no class folder and no tar shard. {hint}")
     for name in files:
         head, _, rest = name.partition("/")
@@ -58,7 +60,7 @@ def locate(folder: Path, written: str, boundary: str, named: str) -> tuple[str, 
     """
     if not is_utf8(written):
         return written.encode("utf-8", "backslashreplace").decode(), ("unreadable", "its name is not UTF-8; rename it")
-    name = posixpath.normpath(written.replace("\\", "/"))  # Windows writes its paths with backslashes
+    name = _from(folder, posixpath.normpath(written.replace("\\", "/")))  # Windows writes its paths with backslashes
     away = name.startswith(("/", "../")) or name == ".." or name[1:3] == ":/"
     real = os.path.realpath(folder / name) if "\0" not in name else ""
     if away or (real and not inside(real, boundary)):
@@ -66,6 +68,14 @@ def locate(folder: Path, written: str, boundary: str, named: str) -> tuple[str, 
     if not os.path.isfile(real):
         return name, ("unreadable", f"there is no such file in {named}")
     return name, None
+
+
+def _from(folder: Path, name: str) -> str:
+    """A whole path that lies in `folder`, by its name or that of what it links to, as one relative to it."""
+    for base in (os.path.abspath(folder), os.path.realpath(folder)):
+        if inside(name, base):
+            return os.path.relpath(name, base)
+    return name
 
 
 def _walk(folder: Path, prefix: str, boundary: str, scan: Scan, above: tuple[str, ...]) -> Iterator[str]:

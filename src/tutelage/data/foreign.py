@@ -1,5 +1,6 @@
 """Boxes as YOLO and PASCAL VOC write them, as the content of a COCO JSON."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -50,6 +51,14 @@ def images_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
+def text_of(path: Path) -> str:
+    """Raises BadInput where it is not UTF-8."""
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 text ({error}). Save it as UTF-8, or move it away") from error
+
+
 def _content(given: Iterable[tuple[Path, Iterable[Placed]]], names: Sequence[str], root: Path) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -89,16 +98,18 @@ def _labels(image: Path) -> Path:
 def _yolo_objects(path: Path, image: Path, classes: int) -> Iterator[Placed]:
     if not path.is_file() or (size := size_of(image)) is None:
         return
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    for number, line in enumerate(text_of(path).splitlines(), start=1):
         if line.strip():
             yield _yolo_object(line.split(), f"{path}, line {number}", size, classes)
 
 
 def _yolo_object(words: Sequence[str], where: str, size: tuple[int, int], classes: int) -> Placed:
     try:
-        label, numbers = int(words[0]), [float(word) for word in words[1:]]
+        label, numbers = int(words[0]), [_finite(word) for word in words[1:]]
     except ValueError as error:
-        raise BadInput(f"{where} is {' '.join(words)[:60]!r}: write `class x y width height`, all numbers") from error
+        raise BadInput(
+            f"{where} is {' '.join(words)[:60]!r}: write `class x y width height`, all finite numbers"
+        ) from error
     polygon = len(numbers) >= 6 and len(numbers) % 2 == 0
     if len(numbers) != 4 and not polygon:
         raise BadInput(
@@ -115,6 +126,13 @@ def _yolo_object(words: Sequence[str], where: str, size: tuple[int, int], classe
     return label, {"bbox": [round(value, 3) for value in box], "iscrowd": 0}
 
 
+def _finite(word: str) -> float:
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(f"{word} is not finite")
+    return number
+
+
 def _xml(path: Path) -> ElementTree.Element:
     try:
         return ElementTree.parse(path).getroot()
@@ -125,9 +143,9 @@ def _xml(path: Path) -> ElementTree.Element:
 def _voc_objects(path: Path, page: ElementTree.Element, names: Sequence[str]) -> Iterator[Placed]:
     for thing in page.iter("object"):
         try:
-            left, top, right, bottom = (float(_text(path, thing, f"bndbox/{side}")) for side in _SIDES)
+            left, top, right, bottom = (_finite(_text(path, thing, f"bndbox/{side}")) for side in _SIDES)
         except ValueError as error:
-            raise BadInput(f"{path} has a bndbox that is no number: {error}. Mend or remove it") from error
+            raise BadInput(f"{path} has a bndbox that is no box: {error}. Mend or remove it") from error
         place = {"bbox": [left - 1, top - 1, right - left + 1, bottom - top + 1]}
         crowd = int((thing.findtext("difficult") or "0").strip() == "1")
         yield names.index(_text(path, thing, "name")), {**place, "iscrowd": crowd}

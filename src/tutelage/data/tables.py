@@ -31,7 +31,7 @@ def read_sheet(path: Path) -> Sheet:
 
 def header_of(sheet: Sheet) -> list[str]:
     """The names of its columns as they are compared: in lower case."""
-    first = next(csv.reader(io.StringIO(sheet.text, newline=""), delimiter=sheet.delimiter), [])
+    first: list[str] = next(_reader(sheet), [])
     return [name.strip().lower() for name in first]
 
 
@@ -42,7 +42,7 @@ def rows_of(
 
     Raises BadInput where a `needed` column is not there once, or a row has more cells than columns.
     """
-    rows = _rows(path, csv.reader(io.StringIO(sheet.text, newline=""), delimiter=sheet.delimiter, strict=True))
+    rows = _rows(path, _reader(sheet, strict=True))
     _, header = next(rows, (1, []))
     columns = _columns(path, header, needed, others)
     for number, row in rows:
@@ -99,6 +99,12 @@ def _columns(path: Path, header: list[str], needed: tuple[str, ...], others: tup
             f"once. {_WAY_OUT}"
         )
     return {name: names.index(name) for name in (*needed, *others) if name in names}
+
+
+def _reader(sheet: Sheet, *, strict: bool = False) -> Any:
+    """Of cells; a blank behind a comma is no part of what follows, which may be in quotes."""
+    text = io.StringIO(sheet.text, newline="")
+    return csv.reader(text, delimiter=sheet.delimiter, skipinitialspace=True, strict=strict)
 
 
 def _rows(path: Path, lines: Any) -> Iterator[tuple[int, list[str]]]:

@@ -24,6 +24,7 @@ class AFID(Method):
     """
 
     teacher = "self"
+    only = "interacting_resnet"
     temperature: float = 3.0  # T of all
     ramp: float = 0.27  # share of the run over which the divergences grow; the authors: 80 of 300 epochs
     unsupervised: float = 1.0  # what a pool image counts in the divergences, a labelled one being 1

@@ -39,6 +39,7 @@ class Verbs(ABC, Generic[Net, Together, Fed]):
 
     teacher: ClassVar[Literal["given", "copy", "self"]] = "given"  # a checkpoint, a copy of the student, or none
     pool: ClassVar[bool] = True  # False: labelled images only, so no view of the pool is ever made
+    only: ClassVar[str] = ""  # the one network, by name, that it trains; "": any
     __pydantic_config__ = {"extra": "forbid"}  # a misspelt hyperparameter is an error, not a default
 
     def init(self, student: Net, teacher: Net, sizes: Sizes) -> nn.Module:

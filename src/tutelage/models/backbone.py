@@ -18,6 +18,7 @@ from tutelage.models.tokens import Ask, small_vit, through_blocks
 from tutelage.types import BadInput, Network, Outputs
 
 SMALL_VITS = {f"small_vit_{blocks}": blocks for blocks in (1, 2, 3, 4, 6, 8, 12)}
+OWN = ("small_resnet", "interacting_resnet", *SMALL_VITS)  # networks that are not timm's, of any width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +38,9 @@ class NetworkSpec:
         check_layers(self.added)
         if self.width < 1 or self.image_size < 8:
             raise BadInput(f"{self}: width is at least 1 channel, image_size at least 8 pixels")
-        own = self.name in ("small_resnet", "interacting_resnet", *SMALL_VITS)
-        if own and self.pretrained:
+        if self.name in OWN and self.pretrained:
             raise BadInput(f"network.pretrained is true, but {self.name} has no published weights. Set it to false")
-        if not own:
+        if self.name not in OWN:
             _check_known(self.name)
 
 

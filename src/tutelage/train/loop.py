@@ -50,7 +50,8 @@ def begin(
 ) -> Run[Net, Together]:
     """A run at step 0. `teacher` is needed by methods whose teacher is "given"."""
     if method.teacher == "given" and teacher is None:
-        raise ValueError(f"{type(method).__name__} learns from a given teacher, and none was given")
+        name = type(method).__name__
+        raise BadInput(f"{name} learns from a given teacher, and none was given. Give one, or take supervised")
     watched = {"given": teacher, "copy": student, "self": student}[method.teacher]
     assert watched is not None
     second = student if method.teacher == "self" else _frozen(watched)

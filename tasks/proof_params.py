@@ -1,0 +1,45 @@
+"""The sections `calibrate`, `evaluate` and `judge` of params.yaml: what a label and a model must show."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from tasks.knobs import STRICT, Count, Open, Share, check_limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate:
+    """What a pseudo-label must promise before it is kept."""
+
+    __pydantic_config__ = STRICT
+    target_precision: Open = 0.9
+    confidence: Open = 0.9  # of the Clopper-Pearson lower bound
+    floor: Share = 0.5  # no threshold below it
+    cap: Share = 0.995  # threshold without evidence; one proven, or above a mistake of the hold-out, may be higher
+    probe: Annotated[int, Field(ge=0)] = 2000  # pool images for the expected yield, for how often classes occur, and
+    # for what the scores of a class without evidence promise; without any such a class needs `cap`
+    in_distribution: Annotated[float, Field(ge=0.5, lt=1)] | None = None  # share of images like the hold-out's that
+    # pass for images of the classes; what lies farther from labelled ones no student sees. null: all of the pool passes
+
+    def __post_init__(self) -> None:
+        check_limits(self.floor, self.cap)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    __pydantic_config__ = STRICT
+    bins: Count = 15
+    batch: Count = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """What a candidate must show on the frozen test split before it replaces the champion."""
+
+    __pydantic_config__ = STRICT
+    margin: Share = 0.0  # overall accuracy that the lower end of the interval may lack
+    class_margin: Share = 0.05  # F1 that a class may lose
+    calibration_margin: Share = 0.05  # of the expected calibration error
+    latency_ratio: Annotated[float, Field(gt=0)] = 1.5
+    resamples: Count = 2000
