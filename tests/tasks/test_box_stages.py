@@ -127,8 +127,8 @@ def test_kd_cannot_begin_with_the_weights_of_a_wider_teacher(work):
     params, folder = work
     found = params.detection
     taught = dataclasses.replace(found.student, method=KD(), start="teacher")
-    narrow = dataclasses.replace(found.rounds[1], network={"width": 4})
-    params = dataclasses.replace(params, detection=dataclasses.replace(found, student=taught, rounds={1: narrow}))
+    narrow = dataclasses.replace(found.network, width=4)  # since the teacher was trained
+    params = dataclasses.replace(params, detection=dataclasses.replace(found, student=taught, network=narrow))
     labels = labelled(params, folder, folder / "rounds/1/labels")
     with pytest.raises(BadInput, match="Write start: scratch"):
         box_student(folder / "split", folder / "teacher", labels, params=params, out=folder / "rounds/1/student")

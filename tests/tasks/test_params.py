@@ -246,11 +246,6 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
             r"300, but network answers 100 at most.*network.max_detections: 300",
         ),
         ("detection.compress.network", {"max_detections": 50}, "100, but compress.network answers 50 at most"),
-        (
-            "detection.rounds.1",
-            {"teacher": "work/detection/teacher", "network": {"max_detections": 50}},
-            "100, but rounds.1.network answers 50 at most",
-        ),
     ],
 )
 def test_a_mistake_is_named_before_anything_is_loaded(change, name, value, said):

@@ -51,7 +51,7 @@ def test_a_second_stage_is_compared_on_pool_images_too():
     method, looks = KD(), []
     student.register_forward_hook(lambda net, args, look: looks.append(look))
     nets = DetectorNets(student, teacher, method.init(student, teacher, Sizes(3, 4, 3, 1)))
-    doubted = tuple(boxes((0, 0, SIZE, SIZE), weight=0.0, place_weight=0.0) for _ in range(4))
+    doubted = tuple(boxes((0, 0, SIZE, SIZE / 2), weight=0.0, place_weight=0.0) for _ in range(4))
     batch = scene_batch()
     terms = method.loss(nets, batch)
     assert [name for name in terms if name.startswith("pool") or "." in name] == []
