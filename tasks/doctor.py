@@ -18,6 +18,7 @@ from tasks.wording import NONE, Words, reworded
 from tutelage.data import groups
 from tutelage.data.decoding import SUFFIXES
 from tutelage.data.manifest import classes_of, read_manifest, read_split
+from tutelage.data.near import unlooked
 from tutelage.data.split import ROLES, draw
 from tutelage.metrics.out_of_distribution import too_few
 from tutelage.types import BadInput
@@ -40,13 +41,18 @@ def doctor(ingested: Path, split: Path, *, params: Params, out: Path) -> Path:
 
     With a problem it fails, prints every problem with its fix, and writes nothing.
     """
-    return examine(ingested, split, params=params, out=out, more=lambda table: _promise(table, params))
+    return examine(
+        ingested, split, params=params, out=out, more=lambda table: _promise(table, params),
+        noted=lambda table: unlooked(table, params.ingest.near_duplicates, "ingest.near_duplicates"),
+    )  # fmt: skip
 
 
 def examine(
-    ingested: Path, split: Path, *, params: Params, out: Path, more: Check | None = None, words: Words = NONE
-) -> Path:
-    """What `doctor` does, with `more` problems of a split; `words` are said instead of names of params and stages."""
+    ingested: Path, split: Path, *, params: Params, out: Path, more: Check | None = None, noted: Check | None = None,
+    words: Words = NONE,
+) -> Path:  # fmt: skip
+    """What `doctor` does, with `more` problems of a split, and notes; `words` are said instead of names of params and
+    stages."""
     manifest, told, table = read_manifest(ingested), read_json(ingested / "report.json"), read_split(split)
     counts = _count(table)
     torn, grouped = groups.examined(table, params.split.groups)
@@ -63,15 +69,16 @@ def examine(
         told_too = (f"note: {note}" for note in _copies(told))  # classes may lack what they were refused
         shown = "\n".join(f"  {reworded(line, words)}" for line in [*problems, *told_too])
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
-    noted = [
+    lines = [
         *_thin(counts, params),
         *_alike(counts),
         *_idle(manifest, counts, table, told["refused"]),
         *_copies(told),
         *_refused(told["refused"], _passes),
+        *(noted(table) if noted else ()),
         *grouped,
     ]
-    notes = [reworded(line, words) for line in noted]
+    notes = [reworded(line, words) for line in lines]
     roles = Counter(table["role"].to_pylist())
     content = {"problems": [], "notes": notes, "images": {role: roles[role] for role in ROLES}, "classes": counts}
     with whole(out) as folder:

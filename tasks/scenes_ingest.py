@@ -38,7 +38,7 @@ def scenes_ingest(root: Path, *, params: Any, out: Path) -> Path:
     emptied = _emptied(files, settled, boxes, unclear)
     refused = sorted([*refused, *of_other_size, *settled.refused, *emptied], key=lambda refusal: refusal.id)
     table = _manifest(settled.kept, scans, files, unclear)
-    report = _report(settled, refused, scans, files, boxes)
+    report = _report(settled, refused, scans, files, boxes) | {"near_duplicates": wanted.near_duplicates}
     with whole(out) as folder:
         write_manifest(folder, table)
         write_boxes(folder, "boxes.parquet", boxes)

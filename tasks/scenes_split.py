@@ -15,6 +15,7 @@ from tasks.text import table as text_table
 from tutelage.data import groups
 from tutelage.data.decoding import letterbox_factor
 from tutelage.data.manifest import classes_of, read_manifest, write_split
+from tutelage.data.near import unlooked
 from tutelage.data.scenes import read_boxes, write_boxes, write_known
 from tutelage.data.split import ROLES, draw
 from tutelage.types import BadInput
@@ -57,6 +58,7 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
         *_many(boxes, roles, network.max_detections),
         *_turned(told["turned"]),
         *_told(told),
+        *(unlooked(table, told["near_duplicates"], "detection.ingest.near_duplicates") if calibrated else ()),
         *grouped,
     ]
     images = Counter(roles.values())

@@ -25,10 +25,12 @@ def picture(seed, size=16):
     return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-def save(path, seed=0, **options):
+def save(path, seed=0, size=16, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = io.BytesIO()
-    Image.fromarray(picture(seed)).save(stream, "JPEG" if path.suffix == ".jpg" else path.suffix[1:].upper(), **options)
+    Image.fromarray(picture(seed, size)).save(
+        stream, "JPEG" if path.suffix == ".jpg" else path.suffix[1:].upper(), **options
+    )
     path.write_bytes(stream.getvalue())
     return path
 

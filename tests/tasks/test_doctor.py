@@ -131,6 +131,16 @@ def test_near_leaks(root):
     assert "labelled/cat/leak.jpg = test/cat/01.png (near)" in problems(root, near_duplicates=6)
 
 
+def test_that_photographs_were_not_compared_for_near_duplicates_is_a_note(root):
+    said = "Near-duplicates (copies that were resized or saved anew) were not looked for"
+    assert said not in " ".join(examine(root)["notes"])  # of tiny images different ones look alike
+    for place, path in enumerate(sorted(root.rglob("*.png"))):
+        save(path, place, size=112)
+    [note] = [note for note in examine(root)["notes"] if said in note]
+    assert note.endswith("Write ingest.near_duplicates: 4")
+    assert said not in " ".join(examine(root, near_duplicates=4)["notes"])
+
+
 @pytest.mark.parametrize("place", ["train", "test"])
 def test_labelled_files_that_cannot_be_read(root, place):
     data = (root / "train/cat/00.png").read_bytes()

@@ -48,6 +48,19 @@ def test_roles_and_who_sees_which_objects(root):
     assert "note" not in (out / "report.md").read_text().splitlines()[0]
 
 
+def test_that_photographs_were_not_compared_for_near_duplicates_is_a_note(root):
+    said = "were not looked for"
+    assert said not in (run(root) / "report.md").read_text()
+    for name in ("labelled", "pool", "test"):
+        content = json.loads((root / f"{name}.json").read_text())
+        for place, image in enumerate(content["images"]):
+            image |= {"width": 112, "height": 112}
+            save(root / image["file_name"], 1000 * ord(name[0]) + place, size=112)
+        write(root, name, content)
+    assert "Write detection.ingest.near_duplicates: 4" in (run(root) / "report.md").read_text()
+    assert said not in (run(root, near_duplicates=4) / "report.md").read_text()
+
+
 def test_what_is_unknown_of_the_pool_is_not_known_to_be_empty(root):
     save(root / "more/x.png", 999)
     out = run(root, pool="more")

@@ -1,13 +1,28 @@
 """Which images look like an earlier one, without comparing each with each."""
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Bool, Int, UInt8, UInt64
 
 # Grey levels by which thumbnails may differ, on average and at most. Photos saved as JPEG of quality 30 or halved stay
 # below 0.4 and 2, images of 28 x 28 pixels at quality 75 below 2 and 13; two pairs of white trousers do not.
 _MEAN, _MOST = 2.0, 24
+
+
+_LARGE = 96  # pixels of a side above which an image has more to it than its thumbnail: of less, different ones are near
+
+
+def unlooked(table: pa.Table, bits: int, name: str) -> Iterator[str]:
+    """A note where images of a manifest or split that are large enough were not compared; `name` is of the setting."""
+    sides = np.minimum(*(table[part].to_numpy() for part in ("width", "height")))
+    if not bits and len(sides) and np.median(sides) > _LARGE:
+        yield (
+            "Near-duplicates (copies that were resized or saved anew) were not looked for: the test may have images "
+            f"that are trained on. Write {name}: 4"
+        )
 
 
 class NearIndex:
