@@ -52,6 +52,13 @@ def keep_champion(reproduce: Reproduce, place: Place) -> None:
     track(reproduce, place, "production")  # a flow that was cut off may have left it to us
 
 
+def prepare(reproduce: Reproduce, place: Place) -> None:
+    """What has to be beaten, and the new images, before anything is trained."""
+    keep_champion(reproduce, place)
+    take_in_new_images(reproduce)
+    see_that_classes_are_known(reproduce, place)
+
+
 def see_that_classes_are_known(reproduce: Reproduce, place: Place) -> None:
     """The judge compares with what is in production, which needs the same classes: asked before anything is trained."""
     reproduce(place.stage)

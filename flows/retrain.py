@@ -15,11 +15,9 @@ from flows.production import (
     DAY,
     Place,
     conclude,
-    keep_champion,
     main_of_retraining,
-    see_that_classes_are_known,
+    prepare,
     store,
-    take_in_new_images,
 )
 from flows.reproduce import Reproduce, checkout
 from tasks.io import read_json
@@ -37,9 +35,7 @@ def retrain(ask: bool = False, workers: int = 2) -> State[None]:
     flow that is at work in this checkout.
     """
     with checkout(workers=workers, patience=DAY) as reproduce:
-        keep_champion(reproduce, CLASSIFIER)
-        take_in_new_images(reproduce)
-        see_that_classes_are_known(reproduce, CLASSIFIER)
+        prepare(reproduce, CLASSIFIER)
         drifted = look_out(reproduce)
         judged = grow(reproduce)
         state = conclude(reproduce, CLASSIFIER, judged, ask=ask)

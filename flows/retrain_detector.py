@@ -10,10 +10,8 @@ from flows.production import (
     DAY,
     Place,
     conclude,
-    keep_champion,
     main_of_retraining,
-    see_that_classes_are_known,
-    take_in_new_images,
+    prepare,
 )
 from flows.reproduce import checkout
 
@@ -28,9 +26,7 @@ def retrain_detector(ask: bool = False, workers: int = 2) -> State[None]:
     flow that is at work in this checkout.
     """
     with checkout(workers=workers, patience=DAY) as reproduce:
-        keep_champion(reproduce, DETECTOR)
-        take_in_new_images(reproduce)
-        see_that_classes_are_known(reproduce, DETECTOR)
+        prepare(reproduce, DETECTOR)
         return conclude(reproduce, DETECTOR, find(reproduce), ask=ask)
 
 

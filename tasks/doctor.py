@@ -58,7 +58,7 @@ def examine(
     torn, grouped = groups.examined(table, params.split.groups)
     problems = [
         *_stale(manifest, table, params),
-        *_classes(manifest, counts),
+        *_classes(counts),
         *_leaks(told["leaks"]),
         *_overlaps(manifest, table, told["leaks"]),
         *_refused(told["refused"], _blocks),
@@ -105,7 +105,7 @@ def _stale(manifest: pa.Table, table: pa.Table, params: Params) -> Iterator[str]
         yield "The split is not what the manifest and params.yaml give: one of them is older. Run `dvc repro split`"
 
 
-def _classes(manifest: pa.Table, counts: Roles) -> Iterator[str]:
+def _classes(counts: Roles) -> Iterator[str]:
     taught = [name for name, roles in counts.items() if roles["labelled"]]
     missing = [name for name in counts if name not in taught]
     for name in missing[:SHOWN]:

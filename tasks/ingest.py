@@ -115,17 +115,23 @@ def _markdown(report: dict[str, Any]) -> str:
     lines += [table(["class", "labelled images"], sorted(report["labelled"].items()))]
     if report["domains"]:
         lines += ["", table(["domain", "images"], sorted(report["domains"].items()))]
+    return "\n".join([*lines, *left_out(report)]) + "\n"
+
+
+def left_out(report: dict[str, Any]) -> list[str]:
+    """Lines of Markdown: images that are not used, and why, and those that are where they should not be."""
     titles = {
-        "refused": "Refused: cannot be used",
-        "dropped": "Dropped: a copy of them stays, or the test split has them",
+        "refused": "Images refused: cannot be used",
+        "dropped": "Images dropped: a copy of them stays, or the test split has them",
         "leaks": "Leaks: training images that are test images",
     }
+    lines = []
     for part, title in titles.items():
-        lines += ["", f"## {title} ({len(report[part])})", *listing(report[part])]
-    return "\n".join(lines) + "\n"
+        lines += ["", f"## {title} ({len(report[part])})", *_listing(report[part])]
+    return lines
 
 
-def listing(rows: Sequence[dict[str, str]]) -> list[str]:
+def _listing(rows: Sequence[dict[str, str]]) -> list[str]:
     """Lines of Markdown: a table of the first rows."""
     if not rows:
         return ["", "None."]

@@ -84,7 +84,7 @@ def _fool_a_critic(teaching: Teaching, learn: FeatureCritic, out: Path) -> Path:
 def _play(teaching: Teaching, learn: KDGAN, out: Path) -> Path:
     student, teacher = _placed(teaching)
     critic = create(teaching.network, len(classes_of(teaching.table))).to(next(student.parameters()).device)
-    state = kdgan.begin(learn, student, teacher, critic, teaching.params.optimiser)
+    state = kdgan.begin(student, teacher, critic, teaching.params.optimiser)
     return _taught(teaching, learn, state, kdgan.fit, teaching.batches, lambda: state.student, out)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.box_params import ScenesIngest
-from tasks.ingest import counts, examined, listing
+from tasks.ingest import counts, examined, left_out
 from tasks.io import whole, write_json
 from tasks.text import table
 from tutelage.data.coco import Coco, read_coco
@@ -181,13 +181,7 @@ def _markdown(report: dict[str, Any]) -> str:
     lines = ["# Scenes", "", f"Images that can be used: {counts(report['images'])}.", ""]
     rows = [[name, *(given.get(source, "-") for source in sources)] for name, given in report["objects"].items()]
     lines += [table(["class", *sources], rows)]
-    titles = {
-        "refused": "Images refused: cannot be used",
-        "dropped": "Images dropped: a copy of them stays, or the test split has them",
-        "leaks": "Leaks: training images that are test images",
-    }
-    for part, title in titles.items():
-        lines += ["", f"## {title} ({len(report[part])})", *listing(report[part])]
+    lines += left_out(report)
     for part, title in {"repairs": "Mended", "refused_objects": "Objects refused"}.items():
         more = len(report[part]) - SHOWN
         lines += ["", f"## {title} ({len(report[part])})", ""]

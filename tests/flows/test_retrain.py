@@ -268,8 +268,9 @@ def test_a_round_of_adaptation_holds_nothing_up(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(story, "checkout", nowhere)
     early = ["keep_champion", "take_in_new_images", "see_that_classes_are_known"]
-    for name in (*early, "grow", "conclude", "store"):
-        monkeypatch.setattr(story, name, lambda *_, name=name, **__: told(name))
+    for where, names in ((shared, early), (story, ["grow", "conclude", "store"])):
+        for name in names:
+            monkeypatch.setattr(where, name, lambda *_, name=name, **__: told(name))
     monkeypatch.setattr(story, "look_out", lambda _: True)
     story.retrain.fn()
     assert told.named == [*early, "grow", "conclude", story.DOMAIN_ROUND, "store"]

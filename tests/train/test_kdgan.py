@@ -19,7 +19,7 @@ def start(method=GAME, teacher=6):
     torch.manual_seed(3)
     student, critic = Tiny(4), Tiny(4)
     torch.manual_seed(teacher)
-    return begin(method, student, Frozen(Tiny(6)), critic, SETTINGS)
+    return begin(student, Frozen(Tiny(6)), critic, SETTINGS)
 
 
 def state(run, part):
@@ -71,7 +71,7 @@ def test_all_three_move_and_the_file_of_the_teacher_keeps_what_it_was(batch):
         assert any((now != then[name]).any() for name, now in getattr(run, part).state_dict().items()), part
     given = Tiny(6)
     kept = copy.deepcopy(given.state_dict())
-    run = begin(GAME, Tiny(4), given, Tiny(4), SETTINGS)
+    run = begin(Tiny(4), given, Tiny(4), SETTINGS)
     list(fit(GAME, run, [batch], SETTINGS, steps=4))
     torch.testing.assert_close(given.state_dict(), kept, rtol=0, atol=0)
 

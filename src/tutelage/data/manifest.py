@@ -61,7 +61,7 @@ def write_manifest(folder: Path, table: pa.Table) -> None:
 
 def read_manifest(folder: Path) -> pa.Table:
     """Raises BadInput when it is not there or of another version."""
-    return _read(folder / "manifest.parquet", MANIFEST, "ingest")
+    return read_columns(folder / "manifest.parquet", MANIFEST, "ingest")
 
 
 def write_split(folder: Path, table: pa.Table, truth: pa.Table | None = None) -> None:
@@ -73,12 +73,12 @@ def write_split(folder: Path, table: pa.Table, truth: pa.Table | None = None) ->
 
 def read_split(folder: Path) -> pa.Table:
     """Raises BadInput when it is not there or of another version."""
-    return _read(folder / "split.parquet", SPLIT, "split")
+    return read_columns(folder / "split.parquet", SPLIT, "split")
 
 
 def read_truth(folder: Path) -> dict[str, int]:
     """Hidden labels of the pool, by id. For the oracle and the report alone. Raises BadInput."""
-    table = _read(folder / "truth.parquet", TRUTH, "split")
+    table = read_columns(folder / "truth.parquet", TRUTH, "split")
     return dict(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True))
 
 
@@ -91,13 +91,16 @@ def _write(path: Path, table: pa.Table, schema: pa.Schema) -> None:
     pq.write_table(table.cast(schema.with_metadata(table.schema.metadata)).combine_chunks(), path, compression="zstd")
 
 
-def _read(path: Path, schema: pa.Schema, stage: str) -> pa.Table:
+def read_columns(path: Path, schema: pa.Schema, stage: str = "") -> pa.Table:
+    """A table of exactly these columns, of a `stage` where one alone writes it. Raises BadInput."""
+    of = f" {stage}" if stage else ""
     try:
         table = pq.read_table(path)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise BadInput(f"{path} cannot be read ({error}). Run `dvc repro {stage}` to make it") from error
+        raise BadInput(f"{path} cannot be read ({error}). Run `dvc repro{of}` to make it") from error
     if not table.schema.equals(schema):
-        raise BadInput(f"{path} has other columns than this version writes. Run `dvc repro --force {stage}`")
+        again = f"`dvc repro --force{of}`{'' if stage else ' for its stage'}"
+        raise BadInput(f"{path} has other columns than this version writes. Run {again}")
     return table
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from tutelage.data.boxes import Given
+from tutelage.data.manifest import read_columns
 from tutelage.types import BadInput
 
 BOXES = pa.schema(
@@ -77,7 +78,7 @@ def write_boxes(folder: Path, name: str, table: pa.Table) -> None:
 
 def read_boxes(folder: Path, name: str = "boxes.parquet") -> pa.Table:
     """Raises BadInput when it is not there or of another version."""
-    return _read(folder / name, BOXES)
+    return read_columns(folder / name, BOXES)
 
 
 def write_known(folder: Path, ids: list[str]) -> None:
@@ -87,15 +88,5 @@ def write_known(folder: Path, ids: list[str]) -> None:
 
 def read_known(folder: Path) -> list[str]:
     """For the oracle, the report and the evaluation of pseudo-labels alone. Raises BadInput."""
-    ids: list[str] = _read(folder / "known.parquet", KNOWN)["id"].to_pylist()
+    ids: list[str] = read_columns(folder / "known.parquet", KNOWN)["id"].to_pylist()
     return ids
-
-
-def _read(path: Path, schema: pa.Schema) -> pa.Table:
-    try:
-        table = pq.read_table(path)
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise BadInput(f"{path} cannot be read ({error}). Run `dvc repro` to make it") from error
-    if not table.schema.equals(schema):
-        raise BadInput(f"{path} has other columns than this version writes. Run `dvc repro --force` for its stage")
-    return table

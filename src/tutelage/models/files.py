@@ -24,14 +24,20 @@ Loaded = TypeVar("Loaded", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
-    """What a model file says of itself."""
+class About:
+    """What every file of weights says of itself."""
 
-    spec: NetworkSpec  # of a committee, its first member's
     classes: list[str]
     method: str
     sha256: str  # of the file
     parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card(About):
+    """What a model file says of itself."""
+
+    spec: NetworkSpec  # of a committee, its first member's
     members: int = 1  # how many networks it is made of
 
     @property
@@ -40,14 +46,10 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorCard:
+class DetectorCard(About):
     """What a detector's file says of itself."""
 
     spec: DetectorSpec
-    classes: list[str]
-    method: str
-    sha256: str  # of the file
-    parameters: int
 
     @property
     def image_size(self) -> int:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.models.files import check_names, load_net, read_detector_spec, write_weights
+from tutelage.models.files import About, check_names, load_net, read_detector_spec, write_weights
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_spec import MultiSpec
 
@@ -12,14 +12,10 @@ _TASK = "several tasks"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiCard:
+class MultiCard(About):
     """What the file of such a network says of itself."""
 
     spec: MultiSpec
-    classes: list[str]
-    method: str
-    sha256: str  # of the file
-    parameters: int
 
     @property
     def image_size(self) -> int:

@@ -80,7 +80,7 @@ class Run(Resumable):
     parts = ("student", "teacher", "critic", "student_optimizer", "teacher_optimizer", "critic_optimizer")
 
 
-def begin(method: KDGAN, student: Network, teacher: Network, critic: Network, settings: Optimiser) -> Run:
+def begin(student: Network, teacher: Network, critic: Network, settings: Optimiser) -> Run:
     """A run at step 0. The teacher is copied; a critic's logit of a class is that of its being the true one."""
     learning = copy.deepcopy(teacher.net if isinstance(teacher, Frozen) else teacher).requires_grad_(True)
     ours, theirs, judge = (sgd(list(net.parameters()), settings) for net in (student, learning, critic))

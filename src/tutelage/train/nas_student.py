@@ -6,7 +6,7 @@ Blockwisely Supervised Neural Architecture Search with Knowledge Distillation. L
 CVPR 2020. https://arxiv.org/abs/1911.13053: train candidates for each stage of the teacher alone, and join the best.
 
 Both are simplified: candidates are a list that is gone through, not drawn by a search of their own, and candidates for
-a stage share no weights.
+a stage share no weights. `python -m tasks lesson` searches in the first way; the second is for who writes candidates.
 """
 
 import itertools
