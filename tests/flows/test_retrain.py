@@ -20,6 +20,7 @@ from prefect import flow, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
 from toy import Server, Toy, runs_of
 
+from flows import artifacts
 from flows import production as shared
 from flows import retrain as story
 from flows import retrain_detector as other
@@ -209,12 +210,13 @@ def test_a_server_that_is_away_does_not_end_a_night_with_drift(monkeypatch: pyte
         raise httpx.ConnectError("refused")
 
     log = SimpleNamespace(warning=lambda text, *values: said.append(text % values))
-    monkeypatch.setattr(story, "create_markdown_artifact", away)
+    monkeypatch.setattr(artifacts, "create_markdown_artifact", away)
     monkeypatch.setattr(story, "emit_event", lambda *_, **__: None)
-    monkeypatch.setattr(story, "get_run_logger", lambda: log)
+    for module in (artifacts, story):
+        monkeypatch.setattr(module, "get_run_logger", lambda: log)
     story.announce.fn({"kind": "both", "images": 30, "advice": "Look.", "answer": "mic"})
     assert "have drifted: **both**" in said[0]
-    assert "The artifact `drift` is lost" in said[1]
+    assert said[1] == "retrain goes on, an artifact of it is lost: ConnectError('refused')"
 
 
 def test_a_promotion_that_dvc_cannot_keep_is_taken_back(shop: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
