@@ -13,7 +13,9 @@ import torch
 from tasks.finished import UNFINISHED, by_dvc, finish
 from tasks.io import whole, write_json
 from tasks.progress import Progress
+from tasks.text import percent
 from tutelage.train import checkpoint
+from tutelage.train.cost import Timed
 from tutelage.train.device import accelerator
 from tutelage.train.loop import Run, Step, fit
 from tutelage.train.settings import Compute, Optimiser
@@ -31,6 +33,17 @@ class Carried(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+class Fed(Timed[Any]):
+    """Batches of any task, whose parts begin with their images; how long they were waited for, and their images."""
+
+    images = 0
+
+    def __next__(self) -> Any:
+        batch = super().__next__()
+        self.images += sum(len(part[0]) for part in batch)
+        return batch
+
+
 def carry_out(
     name: str, method: Any, state: Run[Any, Any], feed: Callable[[int], Iterable[Any]], *, steps: int,
     optimiser: Optimiser, compute: Compute, scratch: Path,
@@ -41,13 +54,13 @@ def carry_out(
     """
     if checkpoint.restore(state, scratch / "run.pt"):
         print(f"{name} continues at step {state.step}", flush=True)
+    fed = Fed(feed(state.step))
     taken = fit(
-        method, state, feed(state.step), optimiser, steps=steps, accelerator=accelerator(compute),
-        diary=scratch / "diary",
+        method, state, fed, optimiser, steps=steps, accelerator=accelerator(compute), diary=scratch / "diary",
     )  # fmt: skip
     _follow(
         name, taken, lambda: checkpoint.save(state, scratch / "run.pt"), start=state.step, steps=steps,
-        compute=compute, scratch=scratch,
+        compute=compute, scratch=scratch, fed=fed,
     )  # fmt: skip
 
 
@@ -66,10 +79,11 @@ def carry_on(
 
 def _follow(
     name: str, taken: Iterable[Step], save: Callable[[], None], *, start: int, steps: int, compute: Compute,
-    scratch: Path,
+    scratch: Path, fed: Fed | None = None,
 ) -> None:  # fmt: skip
     scratch.mkdir(parents=True, exist_ok=True)
-    every, saved = max(1, steps // 100), time.monotonic()
+    every = max(1, steps // 100)
+    began = saved = time.monotonic()
     with Progress(name, steps, start) as bar:
         for step in taken:
             text = ""
@@ -80,6 +94,17 @@ def _follow(
             if ends or time.monotonic() - saved >= compute.checkpoint_seconds:
                 save()
                 saved = time.monotonic()
+    if steps > start:
+        print(f"{name}: {_pace(steps - start, time.monotonic() - began, fed)}", flush=True)
+
+
+def _pace(steps: int, seconds: float, fed: Fed | None) -> str:
+    """For the log alone: no output holds what a clock says."""
+    told = f"{steps / seconds:.2f} steps/s"
+    if fed is None:  # a loop of its own asks for its batches itself
+        return told
+    waited = percent(fed.waited / seconds, 0)
+    return f"{told}, {fed.images / seconds:.1f} images/s, {waited} of the time waiting for images"
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Which images each stage trains on."""
 
 import hashlib
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_work import make_split, plant_labels, small_params
+from small_work import make_split, new_network, plant_labels, small_params
 
 import tasks.box_training
 import tasks.student
@@ -16,7 +18,7 @@ import tasks.teacher
 import tasks.training
 from tasks.baseline import baseline
 from tasks.box_training import BoxJob
-from tasks.carry import _log
+from tasks.carry import _log, carry_out
 from tasks.student import student
 from tasks.teacher import teacher
 from tasks.training import Job, as_seen, source
@@ -27,8 +29,8 @@ from tutelage.methods.simclr import SimCLR
 from tutelage.methods.supervised import Supervised
 from tutelage.models.files import save_translator
 from tutelage.models.translators import Translator
-from tutelage.train.loop import Step
-from tutelage.types import BadInput
+from tutelage.train.loop import Step, begin
+from tutelage.types import BadInput, Batch, Labeled, Sizes, Unlabeled
 
 ROLES = {"labelled": 5, "holdout": 4, "pool": 6, "test": 3}
 
@@ -122,6 +124,27 @@ def test_a_curve_is_written_beyond_a_million_steps(tmp_path):
     for number in (1_006_560, 1_017_045):
         _log(tmp_path / "curve.csv", Step(number, {"task": torch.tensor(0.25)}))
     assert (tmp_path / "curve.csv").read_text() == "step,loss,task\n1006560,0.25,0.25\n1017045,0.25,0.25\n"
+
+
+def test_a_run_ends_by_saying_its_pace_and_what_it_waited_for(tmp_path, capsys):
+    def slow():
+        """Batches of five images, which take longer than the steps on them."""
+        two, three = torch.zeros(2, 3, 8, 8), torch.zeros(3, 3, 8, 8)
+        for _ in range(3):
+            time.sleep(0.1)
+            labeled = Labeled(two, two, torch.zeros(2, dtype=torch.int64))
+            yield Batch(labeled, Unlabeled(three, three, torch.arange(3), torch.zeros(3, 3), torch.zeros(3)))
+
+    params = small_params()
+    state = begin(Supervised(), new_network(0), None, Sizes(2, 3, 3, 3), params.optimiser)
+    carry_out(
+        "teacher", Supervised(), state, lambda _: slow(), steps=3, optimiser=params.optimiser, compute=params.compute,
+        scratch=tmp_path,
+    )  # fmt: skip
+    *_, last = capsys.readouterr().out.splitlines()
+    told = re.fullmatch(r"teacher: ([\d.]+) steps/s, ([\d.]+) images/s, (\d+) % of the time waiting for images", last)
+    assert float(told[2]) == pytest.approx(5 * float(told[1]), abs=0.3)
+    assert 30 <= int(told[3]) <= 100
 
 
 def test_a_translator_that_is_read_draws_no_random_number(tmp_path):
