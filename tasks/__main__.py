@@ -19,7 +19,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,8 @@ def main(arguments: list[str]) -> int:
 
     try:
         if verb in OTHERS:
-            print("\n".join(OTHERS[verb](paths)))
+            said = "\n".join(OTHERS[verb](paths))
+            print(said.encode("utf-8", "backslashreplace").decode())  # a file's name may be no text
             return 0
         _see_that_it_is_known(verb)
         if paths in (["-h"], ["--help"]):
@@ -228,7 +228,5 @@ if __name__ == "__main__":
     code = handed_over(sys.argv[1:])
     if code is None:
         _give_way()
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
         code = main(sys.argv[1:])
     sys.exit(code)

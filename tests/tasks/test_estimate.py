@@ -235,7 +235,7 @@ def test_a_few_real_steps_and_answers_that_leave_nothing_behind(place):
 def test_a_student_is_taught_by_the_network_of_the_round_before(place):
     params = small_params(2)
     params.rounds[1].network["width"] = 8
-    params = replace(params, student=replace(params.student, method=METHODS["kd"]()))
+    params = replace(params, student=replace(params.student, method=METHODS["kd"](), start="scratch"))
     (first,), (second,) = works(params, "student@1", "student@2").values()
     assert re.findall("width=(.)", first.kind) == ["8", "4"]
     assert re.findall("width=(.)", second.kind) == ["4", "8"]
