@@ -15,8 +15,7 @@ from prefect.client.schemas.objects import FlowRun
 from toy import Server, Toy, runs_of, step
 
 from benchmarks.screenshots import NoBrowser, picture
-from flows.child import bound
-from flows.server import stop
+from flows.child import bound, end_all
 
 pytestmark = pytest.mark.browser
 
@@ -58,7 +57,7 @@ def finished(server: Server, toy: Toy, tmp_path: Path) -> Iterator[FlowRun]:
     try:
         yield first_completed()
     finally:
-        stop(worker)
+        end_all([worker])
 
 
 def first_completed() -> FlowRun:

@@ -102,7 +102,7 @@ def test_it_learns_the_colour_of_the_target(pair):
     run = start(method)
     with torch.no_grad():
         before = run.generators.there(seen.source).mean()
-    steps(run, seen, 40, method=method, of=40)
+    steps(run, seen, 25, method=method, of=25)
     with torch.no_grad():
         after = run.generators.there(seen.source).mean()
     assert after > before + 0.2
