@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
 from prefect.events import EventTrigger
-from prefect.events.actions import SendNotification
+from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, Posture
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -27,6 +29,11 @@ FLOWS = ("retrain", "retrain-detector")
 DRIFTED = "tutelage.drifted"  # the event that `retrain` sends
 RUN = "{{ flow.name }} {{ flow_run.name }}"
 WORDS = "{{ flow_run.state.name }}: {{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
+
+
+ALIVE = "prefect.flow-run.heartbeat"  # sent every minute, as prefect.toml says
+ENDED = ("Completed", "Promoted", "Kept", "Failed", "Crashed", "TimedOut", "Cancelled")
+SILENCE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -50,18 +57,26 @@ MESSAGES = {
 
 
 def automations(block: UUID) -> Iterator[AutomationCore]:
-    """One a message, by which `block` is told."""
+    """One a message, by which `block` is told, and one that ends runs whose machine has died without a word."""
+    ours: dict[str, str | list[str]] = {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)}
+    made: dict[str, Any] = {"description": "Made by `python -m flows.alerts`, which overwrites it."}
     for name, message in MESSAGES.items():
-        yield AutomationCore(
-            name=f"tutelage: {name}",
-            description="Made by `python -m flows.alerts`, which overwrites it.",
-            trigger=EventTrigger(
-                expect=set(message.events),
-                match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)},
-                posture=Posture.Reactive, threshold=1, within=timedelta(0),
-            ),
-            actions=[SendNotification(block_document_id=block, subject=message.subject, body=message.body)],
-        )  # fmt: skip
+        happens = EventTrigger(
+            expect=set(message.events), match_related=ours, posture=Posture.Reactive, threshold=1, within=timedelta(0)
+        )
+        tell = SendNotification(block_document_id=block, subject=message.subject, body=message.body)
+        yield AutomationCore(name=f"tutelage: {name}", trigger=happens, actions=[tell], **made)
+    stops = EventTrigger(
+        after={ALIVE}, expect={ALIVE, *(f"prefect.flow-run.{state}" for state in ENDED)}, match_related=ours,
+        for_each={"prefect.resource.id"}, posture=Posture.Proactive, threshold=1, within=SILENCE,
+    )  # fmt: skip
+    told = "nothing is heard of it any more: its machine or its network is gone"
+    yield AutomationCore(
+        name="tutelage: silence",
+        trigger=stops,
+        actions=[ChangeFlowRunState(name=None, state=StateType.CRASHED, message=told, force=False)],
+        **made,
+    )
 
 
 def install(name: str) -> list[str]:

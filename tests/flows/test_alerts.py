@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from uuid import UUID
@@ -15,10 +16,13 @@ from prefect import Flow, flow, get_client
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
 from prefect.client.schemas.objects import State
+from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.states import Completed, Failed
 from pydantic import SecretStr
 from toy import Server
+from waiting import until
 
+from flows import alerts
 from flows.alerts import MESSAGES, install
 from flows.child import Failed as Refused
 from flows.retrain import announce
@@ -106,7 +110,7 @@ def test_a_verdict_a_drift_and_a_failure_are_told_and_what_a_person_runs_is_not(
 
 def test_a_second_time_changes_what_is_there_and_leaves_off_what_is_off(inbox: Inbox) -> None:
     names = install("custom-webhook/team")
-    assert names == [f"tutelage: {name}" for name in MESSAGES]
+    assert names == [f"tutelage: {name}" for name in (*MESSAGES, "silence")]
     with get_client(sync_client=True) as client:
         [late] = client.read_automations_by_name("tutelage: late")
         client.pause_automation(late.id)
@@ -114,6 +118,28 @@ def test_a_second_time_changes_what_is_there_and_leaves_off_what_is_off(inbox: I
         found = client.read_automations()
     assert sorted(each.name for each in found) == sorted(names)
     assert {each.name for each in found if not each.enabled} == {"tutelage: late"}
+
+
+@flow(name="retrain")
+def sudden(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def test_a_run_of_which_nothing_is_heard_is_ended_and_told(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is killed: there is no worker that would see it."""
+    monkeypatch.setattr(alerts, "SILENCE", timedelta(seconds=10))
+    install("custom-webhook/team")
+    lines = "from test_alerts import sudden; sudden(60)"
+    there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    heard = EventFilter(event=EventNameFilter(name=[alerts.ALIVE]))
+    with get_client(sync_client=True) as client:
+        before = client.read_events(heard, limit=1).total
+        with subprocess.Popen([sys.executable, "-c", lines], env=there) as process:
+            until(lambda: client.read_events(EventFilter(event=heard.event), limit=1).total > before, process)
+            process.kill()
+    [told] = inbox.waits_for(1)
+    assert told.startswith("retrain ")
+    assert told.endswith(" failed | Crashed: nothing is heard of it any more: its machine or its network is gone")
 
 
 @pytest.mark.parametrize(
