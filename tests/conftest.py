@@ -1,4 +1,5 @@
 import gc
+import os
 
 import pytest
 import torch
@@ -26,6 +27,11 @@ class Echo(Network):
         self.calls.append(len(images))
         logits = images[:, :, 0, self.column] + self.bias
         return Outputs(logits, logits, {})
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: tests of flows wait most of their time for other processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items):

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import FlowRun
 from toy import Server, Toy, runs_of, step
 
 from benchmarks.screenshots import NoBrowser, picture
-from flows.child import bound, end_all
+from flows.child import bound, descendants, end
 
 pytestmark = pytest.mark.browser
 
@@ -57,7 +57,10 @@ def finished(server: Server, toy: Toy, tmp_path: Path) -> Iterator[FlowRun]:
     try:
         yield first_completed()
     finally:
-        end_all([worker])
+        below = descendants(worker)  # runs of the schedule; asked to end, it would wait ten seconds for nothing
+        worker.kill()
+        worker.wait()
+        end(below)
 
 
 def first_completed() -> FlowRun:

@@ -37,7 +37,8 @@ def judged(folder: Path, seed: int = 0, broken: bool = False, **verdict: object)
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Path:
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # where no run has left a dvc.lock
     for place in ("production", "champion"):
         (tmp_path / "registry" / place).mkdir(parents=True)
         (tmp_path / "registry" / place / "README.md").write_text(place)
