@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter
@@ -96,7 +97,7 @@ def check_limits(floor: float, cap: float) -> None:
         )
 
 
-def parse_named(value: Any, known: Mapping[str, type[Any]], what: str) -> Any:
+def parse_named(value: Any, known: Mapping[str, Any], what: str) -> Any:
     """{"name": ..., its fields} -> what `known` has by that name, made from the fields."""
     if not isinstance(value, dict) or "name" not in value:
         raise ValueError(f"one of the {what} is written {{name: ..., its fields}}")
@@ -113,7 +114,13 @@ def parse_named(value: Any, known: Mapping[str, type[Any]], what: str) -> Any:
         raise ValueError(f"{name!r} is not one of the {len(known)} {what}{nearest(name, known)}")
     if found := dict(mistakes(known[name], fields)):
         raise ValueError(f"in {name}, {'; '.join(found.values())}")
-    return TypeAdapter(known[name]).validate_python(fields)
+    return _adapter(known[name]).validate_python(fields)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Made once: it takes longer than to read all else."""
+    return TypeAdapter(kind)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,8 @@ def test_a_stage_is_as_nice_as_its_flow_wants(pytestconfig):
     begun = "import atexit, os, runpy; atexit.register(lambda: print(os.nice(0))); "
     begun += "runpy.run_module('tasks', run_name='__main__')"
     env = os.environ | {"TUTELAGE_NICE": "3"}
-    said = subprocess.check_output([sys.executable, "-c", begun], cwd=pytestconfig.rootpath, env=env, text=True)
+    command = [sys.executable, "-c", begun, "check"]
+    said = subprocess.check_output(command, cwd=pytestconfig.rootpath, env=env, text=True)
     assert said.splitlines()[-1] == str(os.nice(0) + 3)
 
 

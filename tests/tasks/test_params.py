@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from tasks.params import load
+from tasks.written import read
 from tutelage.types import BadInput
 
 LOOP = {"steps": 100, "labelled_batch": 2, "pool_batch": 2}
@@ -15,7 +16,7 @@ def change(tmp_path, pytestconfig):
     """params.yaml with one entry changed, by its dotted name; None removes it."""
 
     def write(name, value):
-        content = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
+        content = read((pytestconfig.rootpath / "params.yaml").read_text())
         *sections, last = name.split(".")
         inner = content
         for section in sections:
