@@ -29,14 +29,14 @@ compare: .venv/ready ## every method on one teacher, student and budget: ends wi
 	$(RUN) python -m flows.compare
 
 test: .venv/ready
-	$(BIN)/pytest -q -n auto --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready ## what a commit passes; CI runs the demo before it
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n auto --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 ui: .venv/ready ## the Prefect UI on the demo's runs
 	$(RUN) python -m flows.ui

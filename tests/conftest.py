@@ -34,17 +34,10 @@ def pytest_xdist_auto_num_workers():
     return (os.cpu_count() or 1) + 1
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """A file's tests stay together, and those of all flows, which have one Prefect server.
-
-    Files with slow tests come first: begun last, one would keep a worker busy while the others have nothing to do.
-    """
-    groups = {path: "flows" if path.parent.name == "flows" else str(path) for path in {item.path for item in items}}
-    slow = {"flows", *(groups[item.path] for item in items if item.get_closest_marker("slow"))}
-    items.sort(key=lambda item: groups[item.path] not in slow)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+    """Files with slow tests first: begun last, one would keep a worker busy while the others have nothing to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish():
