@@ -135,5 +135,5 @@ def living(root: Path) -> list[str]:
     found = []
     for process in psutil.process_iter(["pid", "cwd", "cmdline", "status"]):
         if process.info["cwd"] == str(root) and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(" ".join(process.info["cmdline"]))
+            found.append(" ".join(process.info["cmdline"] or ()))  # None: it has ended since its folder was read
     return found
