@@ -29,8 +29,6 @@ FLOWS = ("retrain", "retrain-detector")
 DRIFTED = "tutelage.drifted"  # the event that `retrain` sends
 RUN = "{{ flow.name }} {{ flow_run.name }}"
 WORDS = "{{ flow_run.state.name }}: {{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
-
-
 ALIVE = "prefect.flow-run.heartbeat"  # sent every minute, as prefect.toml says
 ENDED = ("Completed", "Promoted", "Kept", "Failed", "Crashed", "TimedOut", "Cancelled")
 SILENCE = timedelta(minutes=5)

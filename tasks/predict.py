@@ -1,7 +1,6 @@
 """What a model says of images that are new."""
 
 import csv
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +13,7 @@ import numpy as np
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.progress import Progress
+from tasks.promote import sha256_of
 from tasks.rules import Rules, rules_of
 from tutelage.data.boxes import Found
 from tutelage.data.coco_file import write_coco_found
@@ -88,7 +88,7 @@ def predict(model: Path, images: Path, calibration: Path | None = None, *, param
         with whole(out) as folder:
             name = asked.write(folder, begun, told)
             _write_refused(folder / "refused.csv", told.refused)
-            written = {"sheet": name, "sha256": _sha256(folder / name)}
+            written = {"sheet": name, "sha256": sha256_of(folder / name)}
             write_json(folder / ABOUT, _about(asked, kind, told) | written)
     _tell(told, out / name)
     return out
@@ -102,14 +102,10 @@ def _check_out(out: Path, images: Path) -> None:
         raise BadInput(f"OUT is {out}, which holds {held[0]} and was not written by predict. Name another. {ORDER}")
     told = read_json(out / ABOUT) if held else {}
     sheet = out / told.get("sheet", "predictions.csv")
-    if sheet.exists() and _sha256(sheet) != told.get("sha256"):
+    if sheet.exists() and sha256_of(sheet) != told.get("sha256"):
         raise BadInput(f"somebody has changed {sheet}, which would be replaced. Name another OUT, or remove {out}")
     if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
         raise BadInput(f"OUT is {out}, inside IMAGES ({images}), where the next run would look. Name one beside it")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _weights(model: Path) -> Path:

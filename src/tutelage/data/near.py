@@ -10,8 +10,6 @@ from jaxtyping import Bool, Int, UInt8, UInt64
 # Grey levels by which thumbnails may differ, on average and at most. Photos saved as JPEG of quality 30 or halved stay
 # below 0.4 and 2, images of 28 x 28 pixels at quality 75 below 2 and 13; two pairs of white trousers do not.
 _MEAN, _MOST = 2.0, 24
-
-
 _LARGE = 96  # pixels of a side above which an image has more to it than its thumbnail: of less, different ones are near
 
 

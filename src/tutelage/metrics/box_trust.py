@@ -93,11 +93,8 @@ def fused(
         shared = overlap(box[None], centre[mine])[0]
         best = int(mine[shared.argmax()]) if shared.max(initial=0.0) > iou else count
         count, label[best] = max(count, best + 1), labels[place]
-        mass[best], members[best], trust[best] = (
-            mass[best] + scores[place],
-            members[best] + 1,
-            trust[best] + says[place],
-        )
+        for column, part in ((mass, scores[place]), (members, 1), (trust, says[place])):
+            column[best] += part
         sums[best] += scores[place] * box
         centre[best] = sums[best] / mass[best] if mass[best] else box
     share = np.minimum(members, len(detectors)) / sum(weights) if absent else members / np.maximum(trust, 1e-12)
