@@ -1,7 +1,6 @@
 """What is wrong with the data, and how to mend it, before anything is trained."""
 
 import difflib
-import math
 import os
 import unicodedata
 from collections import Counter, defaultdict
@@ -20,6 +19,7 @@ from tutelage.data.decoding import SUFFIXES
 from tutelage.data.manifest import classes_of, read_manifest, read_split
 from tutelage.data.near import unlooked
 from tutelage.data.split import ROLES, draw
+from tutelage.metrics.calibration import samples_needed
 from tutelage.metrics.out_of_distribution import too_few
 from tutelage.types import BadInput
 
@@ -182,8 +182,7 @@ def _thin(counts: Roles, params: Params) -> Iterator[str]:
     short = [f"{name} ({number})" for name, number in given.items() if budget and number < budget]
     if short:
         yield f"Fewer labelled images than split.labels_per_class ({budget}): {_listed(short)}"
-    # As many right answers in a row prove the precision: precision ** samples <= 1 - confidence (Clopper-Pearson).
-    enough = math.ceil(math.log(1 - wanted.confidence) / math.log(wanted.target_precision))
+    enough = samples_needed(wanted.target_precision, wanted.confidence)
     small = [f"{name} ({roles['holdout']})" for name, roles in counts.items() if roles["holdout"] < enough]
     if not any(roles["holdout"] for roles in counts.values()):
         yield (

@@ -77,7 +77,7 @@ def _of_boxes(root: Path, places: Places, params: Params) -> dict[str, Any]:
     for role in NAMES:
         if getattr(params.detection.ingest, f"{role}_images") != places.images.get(role):
             values[f"detection.ingest.{role}_images"] = places.images.get(role)
-    values |= {"detection.split.images": None, "detection.names": None}
+    values |= {"fetch.dataset": "none", "detection.split.images": None, "detection.names": None}
     side, net = _side(root), params.detection.network
     if side > 96 and net.backbone == "small_resnet":
         values["detection.network"] = {

@@ -1,6 +1,7 @@
 """One command from a folder of images to params.yaml, whatever form the labels have."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def test_class_folders_a_pool_and_nothing_else_of_the_file(mine):
     assert f"labelled: 6 image(s) of 2 class(es) in {mine}/train" in said
     assert any(line.startswith("left out: 1 image(s)") for line in said)
     assert '  ingest.pool: null -> "pool"' in said
+    told = [line.partition(" #")[2] for line in after if line not in before]
+    assert not [words for words in told if re.match(" (the demo's, emptied|or none)", words)]  # they fit any value
 
 
 def test_stories_that_nobody_has_asked_for_are_told_by_check(mine, capsys):
@@ -108,6 +111,7 @@ def test_coco_as_it_is_published(mine):
     assert (found.pool, found.pool_images, found.root) == ("unlabeled2017", None, "mine")
     assert load().detection.names is None
     assert load().detection.network.backbone == "resnet18"
+    assert load().fetch.dataset == "none"  # or the flows of boxes would download and compose the demo first
 
 
 def test_a_pool_needs_no_annotations_and_a_record_without_a_file_is_left_to_ingest(mine):
