@@ -1,6 +1,6 @@
 """What is not normal in the test images, pixel by pixel: students that know normal images alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from tasks.adapting import about
+from tasks.adapting import about, network_of
 from tasks.carry import carry_on, results
 from tasks.io import write_json
 from tasks.loops import OddRanks, UninformedStudents
@@ -21,7 +21,7 @@ from tutelage.data.batches import draw, on_device
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.metrics.classification import auroc
-from tutelage.models.backbone import create
+from tutelage.models.backbone import Backbone, create
 from tutelage.train import uninformed_students
 from tutelage.train.device import accelerator
 from tutelage.train.uninformed_students import Detector, save_anomalies
@@ -37,19 +37,22 @@ def find_anomalies(teaching: Teaching, learn: UninformedStudents, out: Path) -> 
     """Students of the teacher on images of the normal classes; they are calibrated on held-out ones. Test images get
     maps.parquet, and a score each: the largest value of its map, and the mean.
     """
-    normal = normal_places(teaching, learn)
+    teacher, normal = network_of(teaching.weights, teaching.table), normal_places(teaching, learn)
+    held, test = _normal_rows(teaching, "holdout", normal), rows_of(teaching.table, "test")
+    if not len(test):
+        raise BadInput("the split has no test image to map. Set ingest.test or split.test_fraction")
     scratch = teaching.scratch()
-    detector = _trained(teaching, learn, normal, scratch)
-    uninformed_students.calibrate(detector, _seen(teaching, _normal_rows(teaching, "holdout", normal)))
+    detector = _trained(teaching, learn, teacher, normal, scratch)
+    uninformed_students.calibrate(detector, _seen(teaching, _pieces(teaching, held)))
     names = classes_of(teaching.table)
     with results(out, scratch) as folder:
         save_anomalies(folder / "model.safetensors", detector, classes=names, method=about(learn))
-        scores = _write_maps(teaching, detector, folder / "maps.parquet")
-        labels = labels_of(teaching.table, rows_of(teaching.table, "test"))
+        scores = _write_maps(teaching, detector, test, folder / "maps.parquet")
+        labels = labels_of(teaching.table, test)
         content = {"images": len(labels), "normal": [names[n] for n in normal], "auroc": areas(scores, labels, normal)}
         content["classes"] = by_class(scores, labels, names)
         write_json(folder / "anomalies.json", content)
-        picture = _picture(teaching, detector, scores["largest"])
+        picture = _picture(teaching, detector, test[np.argsort(-scores["largest"], kind="stable")[:PICTURES]])
         (folder / "report.md").write_text(_markdown(content, picture))
     print(f"{teaching.name}: area under the ROC curve {content['auroc']} on {len(labels)} test images", flush=True)
     return out
@@ -74,44 +77,47 @@ def _normal_rows(teaching: Teaching, role: str, normal: list[int]) -> np.ndarray
     return found
 
 
-def _trained(teaching: Teaching, learn: UninformedStudents, normal: list[int], scratch: Path) -> Detector:
+def _trained(
+    teaching: Teaching, learn: UninformedStudents, teacher: Backbone, normal: list[int], scratch: Path
+) -> Detector:
     params, wanted = teaching.params, teaching.wanted
     rows, device = _normal_rows(teaching, "labelled", normal), accelerator(params.compute).device
     torch.manual_seed(params.seed)
     students = [create(teaching.network, len(classes_of(teaching.table))) for _ in range(learn.students)]
-    detector = Detector(teaching.teacher(), students, learn.layer).to(device)
-    uninformed_students.measure(detector, _seen(teaching, rows))
+    detector = Detector(teacher, students, learn.layer).to(device)
+    uninformed_students.measure(detector, _seen(teaching, _pieces(teaching, rows)))
     state = uninformed_students.begin(detector, lr=learn.lr, weight_decay=learn.weight_decay)
 
-    def shuffled() -> Iterator[torch.Tensor]:
+    def drawn() -> Iterator[np.ndarray]:
         for step in range(state.step, wanted.steps):
-            yield from _seen(teaching, rows[draw((params.seed,), len(rows), wanted.labelled_batch, step)])
+            yield rows[draw((params.seed,), len(rows), wanted.labelled_batch, step)]
 
     carry_on(
-        teaching.name, state, lambda: uninformed_students.fit(state, shuffled()), steps=wanted.steps,
+        teaching.name, state, lambda: uninformed_students.fit(state, _seen(teaching, drawn())), steps=wanted.steps,
         compute=params.compute, scratch=scratch,
     )  # fmt: skip
     return detector
 
 
-def _seen(teaching: Teaching, rows: np.ndarray) -> Iterator[torch.Tensor]:
-    """Plain images in 0..1, on the device, a batch at a time."""
+def _seen(teaching: Teaching, batches: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+    """Plain images in 0..1, on the device, of each batch of rows."""
     images = Images.open(teaching.table, teaching.network.image_size)
     device = accelerator(teaching.params.compute).device
-    for start in range(0, len(rows), teaching.params.evaluate.batch):
-        found = torch.from_numpy(images.many(rows[start : start + teaching.params.evaluate.batch]))
-        yield on_device(found.permute(0, 3, 1, 2), device)
+    for rows in batches:
+        yield on_device(torch.from_numpy(images.many(rows)).permute(0, 3, 1, 2), device)
 
 
-def _write_maps(teaching: Teaching, detector: Detector, path: Path) -> dict[str, np.ndarray]:
+def _pieces(teaching: Teaching, rows: np.ndarray) -> Iterator[np.ndarray]:
+    batch = teaching.params.evaluate.batch
+    return (rows[start : start + batch] for start in range(0, len(rows), batch))
+
+
+def _write_maps(teaching: Teaching, detector: Detector, rows: np.ndarray, path: Path) -> dict[str, np.ndarray]:
     """One row a test image: id, height, width and map, row by row. Returns the scores of all."""
-    rows = rows_of(teaching.table, "test")
     scores: dict[str, list[np.ndarray]] = {"largest": [], "mean": []}
-    if not len(rows):
-        raise BadInput("the split has no test image to map. Set ingest.test or split.test_fraction")
     ids, done = teaching.table["id"].take(pa.array(rows)).to_pylist(), 0
     with pq.ParquetWriter(path, MAPS, compression="zstd") as writer:
-        for images in _seen(teaching, rows):
+        for images in _seen(teaching, _pieces(teaching, rows)):
             maps = detector(images).cpu().numpy()
             flat = maps.reshape(len(maps), -1)
             scores["largest"].append(flat.max(axis=1))
@@ -139,11 +145,10 @@ def by_class(scores: dict[str, np.ndarray], labels: np.ndarray, names: list[str]
     }
 
 
-def _picture(teaching: Teaching, detector: Detector, scores: np.ndarray) -> str:
-    """The oddest test images, and below each its map: black where all is as usual, white from six deviations on."""
-    rows = rows_of(teaching.table, "test")[np.argsort(-scores, kind="stable")[:PICTURES]]
+def _picture(teaching: Teaching, detector: Detector, rows: np.ndarray) -> str:
+    """The images of `rows`, and below each its map: black where all is as usual, white from six deviations on."""
     images = Images.open(teaching.table, teaching.network.image_size).many(rows)
-    maps = torch.cat([detector(seen).cpu() for seen in _seen(teaching, rows)]).numpy()
+    maps = torch.cat([detector(seen).cpu() for seen in _seen(teaching, _pieces(teaching, rows))]).numpy()
     shades = (255 * (maps / 6).clip(0, 1)).astype(np.uint8)[..., None].repeat(3, axis=-1)
     return contact_sheet([*images, *shades], columns=len(rows))
 

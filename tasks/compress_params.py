@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from tasks.fits import check_alone
 from tasks.knobs import STRICT, Share, Train
-from tasks.lesson_params import parse_loop
+from tasks.lesson_params import check_begins, parse_loop
 from tasks.loops import Loop, OddRanks, UninformedStudents
 
 
@@ -52,6 +52,7 @@ class Compress:
     def __post_init__(self) -> None:
         check_alone({"teacher": self.teacher, "baseline": self.baseline})
         for n, link in self.chain.items():
+            check_begins(link.learn, "student.start", self.student.start)
             above = f"work/compress/students/{n - 1}"
             if n > 1 and link.teacher != above:
                 raise ValueError(f"chain.{n}.teacher is {link.teacher!r}, but the link before it makes {above}")

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tasks.knobs import STRICT, Count, parse_named
-from tasks.loops import LIKE, LOOPS, Loop
+from tasks.loops import LIKE, LOOPS, Loop, NASStudent, OracleGrowth, UninformedStudents
+from tutelage.types import BadInput
 
 
 def parse_loop(value: Any) -> Any:
@@ -19,6 +20,13 @@ def parse_loop(value: Any) -> Any:
     return parse_named(value, LOOPS, "loops")
 
 
+def check_begins(learn: Loop | None, entry: str, start: str) -> None:
+    """Raises BadInput where `learn` makes networks of its own, which cannot begin with their teacher's weights."""
+    if start == "teacher" and isinstance(learn, NASStudent | OracleGrowth | UninformedStudents):
+        name = next(name for name, kind in LOOPS.items() if kind is type(learn))
+        raise BadInput(f"{entry} is 'teacher', but {name} makes its networks itself: write {entry}: scratch")
+
+
 @dataclass(frozen=True, kw_only=True)
 class LessonParams:
     """One run of a loop of its own."""
@@ -29,3 +37,6 @@ class LessonParams:
     network: dict[str, Any] = field(default_factory=dict)  # fields of `network` that what is trained has otherwise
     start: Literal["teacher", "scratch"] = "scratch"  # weights that it begins with
     learn: Annotated[Loop, BeforeValidator(parse_loop)]
+
+    def __post_init__(self) -> None:
+        check_begins(self.learn, "start", self.start)

@@ -86,6 +86,22 @@ def gradients(nets):
     return {name: p.grad for name, p in named}
 
 
+@pytest.mark.parametrize("name", ["amtml_kd", "factor_transfer", "mobileid", "sskd"])
+def test_what_the_first_stage_makes_is_never_used_unmade(make_nets, batch, name):
+    """However short the stage is, it has one step."""
+    with pytest.raises(BadInput, match=r"first of .* is 0.0: it must be above 0"):
+        METHODS[name](first=0.0)
+    method = METHODS[name](first=1e-6)
+    nets = make_nets(method)
+    before = copy.deepcopy(nets.extra.state_dict())
+    optimizer = torch.optim.SGD(nets.extra.parameters(), lr=0.1)
+    total(method.loss(nets, batch)).backward()
+    optimizer.step()
+    method.after_step(nets, 1)
+    frozen = [key for key in before if any(part in key for part in ("frozen", "kept"))]
+    assert any(not torch.equal(before[key], nets.extra.state_dict()[key]) for key in frozen)
+
+
 @every_method
 def test_terms_are_finite_scalars_and_none_is_negative(method, make_nets, batch):
     terms = method.loss(make_nets(method), batch)

@@ -15,8 +15,8 @@ from tutelage.data import masks
 from tutelage.data.boxes import Found
 from tutelage.data.coco import read_coco
 from tutelage.data.coco_boxes import box_table, wrong_sizes
-from tutelage.data.coco_file import to_coco, write_coco, write_coco_found
-from tutelage.data.ingest import examine_all, manifest, settle
+from tutelage.data.coco_file import of_mask, write_coco, write_coco_found
+from tutelage.data.ingest import examine_all
 from tutelage.types import BadInput
 
 SIZES = {"labelled/a.png": (20, 10), "labelled/b.png": (16, 16)}
@@ -312,22 +312,19 @@ def test_whatever_is_written_a_box_lies_in_its_image(tmp_path_factory, bbox):
 def test_pycocotools_opens_what_we_write(root, capsys):
     mask = np.zeros((10, 20), bool)
     mask[3:5, 2:6] = True
-    second = {"id": 8, "image_id": 1, "category_id": 3, "bbox": [2, 3, 4, 2], "iscrowd": 1,
-              "segmentation": {"size": [10, 20], "counts": masks.encode(mask)}}  # fmt: skip
-    coco = read(root, BASE | {"annotations": [*BASE["annotations"], second]})
-    images = list(examine_all(coco.scan, max_pixels=1000, thumbnails=False))
-    table = manifest(settle(images, leaks="drop", near_duplicates=0).kept, [coco.scan])
-    write_coco(root / "out.json", to_coco(table, box_table(coco, SIZES), coco.classes))
+    second = {"id": 8, "image_id": 1, "category_id": 3} | of_mask(masks.encode(mask), 20, 10) | {"iscrowd": 1}
+    content = BASE | {"annotations": [*BASE["annotations"], second]}
+    write_coco(root / "out.json", content)
     opened = COCO(root / "out.json")
     assert [opened.imgs[number]["file_name"] for number in (1, 2)] == ["a.png", "b.png"]
-    assert [(cat["id"], cat["name"]) for cat in opened.loadCats(opened.getCatIds())] == [(1, "cat"), (2, "dog")]
+    assert [(cat["id"], cat["name"]) for cat in opened.loadCats(opened.getCatIds())] == [(5, "dog"), (3, "cat")]
     dog, cat = opened.loadAnns(opened.getAnnIds(imgIds=1))
-    assert (dog["category_id"], dog["bbox"], dog["area"], dog["iscrowd"]) == (2, [2, 3, 4, 5], 15, 0)
-    assert (cat["category_id"], cat["area"], cat["iscrowd"]) == (1, 8, 1)
+    assert (dog["category_id"], dog["bbox"], dog["area"], dog["iscrowd"]) == (5, [2, 3, 4, 5], 15, 0)
+    assert (cat["category_id"], cat["area"], cat["iscrowd"]) == (3, 8, 1)
     np.testing.assert_array_equal(opened.annToMask(cat), mask)
     assert opened.getAnnIds(imgIds=2) == []
-    again = read(root, (root / "out.json").read_text())
-    assert rows(again) == rows(coco)  # and so do we
+    ours = read(root, (root / "out.json").read_text())
+    assert rows(ours) == [DOG, ("a.png", 0, [2, 3, 6, 5], True, 8)]  # and so do we
 
 
 @pytest.mark.parametrize("empty", [False, True])

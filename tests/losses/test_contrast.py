@@ -28,6 +28,14 @@ def test_pairs_of_branches_have_constants_of_their_own():
         torch.testing.assert_close(memory_rows(own, tau=0.1), row)
 
 
+def test_small_temperatures_overflow_nothing():
+    """e^100 is no float32. Two others, all alike: as by hand, whatever tau is."""
+    similar = torch.ones(2, 1, 3, requires_grad=True)
+    rows = memory_rows(similar, tau=0.01)
+    torch.testing.assert_close(rows, torch.full((2, 1), 1.909543))
+    assert torch.autograd.grad(rows.sum(), similar)[0].isfinite().all()
+
+
 def test_falls_as_the_own_memory_is_more_alike():
     similar = torch.zeros(1, 5, requires_grad=True)
     memory_rows(similar, tau=0.1).sum().backward()

@@ -1,7 +1,9 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
 from tutelage.methods.factor_transfer import FactorTransfer
+from tutelage.types import BadInput
 
 
 def test_first_stage_teaches_the_paraphraser_alone(make_nets, batch):
@@ -56,3 +58,8 @@ def test_the_user_may_name_the_stages_and_the_rate(make_nets, batch):
     nets = make_nets(method)
     assert nets.extra.net.frozen(nets.teacher(batch.labeled.strong).features["stage1"]).shape[1] == 1
     assert method.loss(nets, batch)["paraphrase"] > 0  # maps of 4 x 4 and 8 x 8 positions
+
+
+def test_more_pairs_than_the_one_that_is_learned_are_refused():
+    with pytest.raises(BadInput, match=r"layers of FactorTransfer has 2 pairs.*one"):
+        FactorTransfer(layers=("stage1:stage1", "stage2:stage2"))

@@ -21,15 +21,6 @@ def test_variance_by_hand():
 def test_weights_of_regions():
     weights = trust.region_weight(torch.tensor([0.0, 0.3, 0.5, 1.0]))
     torch.testing.assert_close(weights, torch.tensor([0.25, 0.680361, 0.979543, 0.999989]), atol=1e-6, rtol=0)
-    factor = trust.background_weight(torch.tensor([0.7, 0.0, 1.0]))
-    torch.testing.assert_close(factor, torch.tensor([0.082964, 0.997733, 0.0]), atol=1e-6, rtol=0)
-
-
-def test_likeness_by_hand():
-    cosine = torch.tensor([[-0.9, 0.5], [0.2, 0.8]])
-    covered = torch.tensor([[0.5, 0.0], [0.0, 1.0]])
-    torch.testing.assert_close(trust.likeness(cosine, covered), torch.tensor([0.5, 0.2]))
-    assert trust.likeness(cosine[:, :0], covered[:, :0]).tolist() == [0, 0]
 
 
 def test_two_detectors_agree():

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_work import ROLES, SPEC, contents, make_split, new_network, save, small_params, train
+from small_work import CLASSES, ROLES, SPEC, contents, make_split, new_network, save, small_params, train
 
 import tasks.carry
 import tasks.lesson
@@ -27,7 +27,7 @@ from tutelage.data.manifest import read_split
 from tutelage.methods.quantized_distillation import QuantizedDistillation
 from tutelage.methods.supervised import Supervised
 from tutelage.metrics.classification import auroc
-from tutelage.models.files import load_model
+from tutelage.models.files import load_model, save_committee
 from tutelage.train.uninformed_students import load_anomalies
 from tutelage.train.vad_ordinal import load_ranker
 from tutelage.types import BadInput
@@ -185,6 +185,7 @@ def test_a_link_of_few_bits_ends_as_a_network_of_few_bits(world, tmp_path):
 def anomalies(world, tmp_path):
     split, teacher = world
     params = params_for("uninformed_students", steps=40, **ANOMALIES)
+    params = replace(params, evaluate=replace(params.evaluate, batch=4))  # fewer than a step learns from
     return params, lesson(split, teacher, params=params, out=tmp_path / "anomalies")
 
 
@@ -203,6 +204,7 @@ def test_maps_tell_images_of_other_classes_from_normal_ones(world, anomalies, tm
     assert told["auroc"]["largest"] > 0.9  # blue, against green and red
     assert told["classes"]["blue <sky>"]["mean"] < 1 < told["classes"]["green|grass"]["mean"]
     assert "Area under the ROC curve" in (out / "report.md").read_text()
+    assert (out / "curve.csv").read_text().splitlines()[-1].startswith("40,")
     assert load_anomalies(out / "model.safetensors").layer == "stage1:stage1"
     with pytest.raises(BadInput, match="a model for maps of anomalies, and one for classification is needed"):
         load_model(out / "model.safetensors")
@@ -222,6 +224,38 @@ def test_where_all_is_normal_nothing_is_measured(world, tmp_path):
     wrong = params_for("uninformed_students", **ANOMALIES | {"normal": ["blue"]})
     with pytest.raises(BadInput, match="normal names 'blue', which is no class"):
         lesson(split, teacher, params=wrong, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("roles", "members", "message"),
+    [
+        ({}, 2, "a committee of 2 networks, and one is needed here"),
+        ({"holdout": 0}, 1, "no holdout image is of a normal class"),
+        ({"test": 0}, 1, "no test image to map"),
+    ],
+)
+def test_what_has_no_anomalies_to_find_is_refused_before_it_is_trained(tmp_path, monkeypatch, roles, members, message):
+    monkeypatch.chdir(tmp_path)
+    split, teacher = make_split(tmp_path, ROLES | roles), save(tmp_path / "teacher", new_network(5))
+    if members > 1:
+        nets = [new_network(seed) for seed in range(members)]
+        save_committee(teacher / "model.safetensors", nets, classes=CLASSES, method="Supervised()")
+    with pytest.raises(BadInput, match=message):
+        lesson(split, teacher, params=params_for("uninformed_students", **ANOMALIES), out=tmp_path / "out")
+    assert not (tmp_path / ".tutelage").exists()
+
+
+@pytest.mark.parametrize(
+    "learn", [{"name": "nas_student"} | CANDIDATES, {"name": "oracle_search"}, {"name": "uninformed_students"}]
+)
+def test_what_makes_its_own_networks_begins_with_no_teachers_weights(learn):
+    made, compress = parse_loop(learn), small_params().compress
+    with pytest.raises(BadInput, match=rf"start is 'teacher', but {learn['name']} makes .*start: scratch"):
+        LessonParams(steps=2, labelled_batch=2, start="teacher", learn=made)
+    if learn["name"] != "uninformed_students":
+        link, student = Link(teacher="work/judge", network={}, learn=made), replace(compress.student, start="teacher")
+        with pytest.raises(BadInput, match=rf"student\.start is 'teacher', but {learn['name']}"):
+            replace(compress, student=student, chain={1: link}, last=1)
 
 
 def test_images_of_pool_and_test_are_ranked_without_labels(world, tmp_path, monkeypatch):

@@ -55,6 +55,21 @@ def test_budget_by_hand():
     assert spent(close, scale=0.0, delta=1e-5).basic == math.inf
 
 
+@pytest.mark.parametrize("scale", [0.001, 0.01, 0.05, 0.1, 1.0, 5.0, 20.0])
+@pytest.mark.parametrize("row", [[250, 0, 0], [50, 0, 0], [120, 119, 11], [5, 5, 5]])
+def test_the_price_is_a_number_however_little_noise_there_is(scale, row):
+    told = spent(np.tile(row, (10, 1)), scale=scale, delta=1e-5)
+    assert all(map(math.isfinite, told))
+    assert told.votes <= told.moments
+
+
+def test_little_noise_by_hand():
+    """50 votes ahead at gamma 20 another class wins with the chance 250.5 e^-1000, below any float: order 24, where it
+    counts e^960 times, is the last at which it counts for nothing."""
+    told = spent(np.array([[50, 0]]), scale=0.05, delta=1e-5)
+    assert told.votes == pytest.approx(math.log(1e5) / 24)
+
+
 @pytest.mark.parametrize(("field", "wrong"), [("scale", -1.0), ("queries", 0), ("delta", 1.0), ("delta", 0.0)])
 def test_numbers_out_of_range_are_refused(field, wrong):
     with pytest.raises(BadInput, match=f"{field} of PATE is {wrong}"):

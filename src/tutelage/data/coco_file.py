@@ -6,33 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from tutelage.data import masks
 from tutelage.data.boxes import Found
 
 _LISTS = ("images", "annotations", "categories")
-
-
-def to_coco(table: pa.Table, boxes: pa.Table, classes: Sequence[str]) -> dict[str, Any]:
-    """The images of a split (or manifest) with their objects, as pycocotools opens them.
-
-    `boxes` as `tutelage.data.scenes.BOXES`; a column `score` goes along where there is one. Boxes of other images are
-    left out. Images are numbered from 1 in the order of `table`, classes from 1; file names are relative to the
-    source's folder.
-    """
-    numbers = {name: number for number, name in enumerate(table["id"].to_pylist(), start=1)}
-    sizes = list(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
-    images = [
-        {"id": number, "file_name": name.partition("/")[2], "width": width, "height": height}
-        for (name, number), (width, height) in zip(numbers.items(), sizes, strict=True)
-    ]
-    rows = [row for row in boxes.to_pylist() if row["id"] in numbers]
-    annotations = [
-        _annotation(row, number, numbers[row["id"]], *sizes[numbers[row["id"]] - 1])
-        for number, row in enumerate(rows, start=1)
-    ]
-    return {"images": images, "annotations": annotations, "categories": categories(classes)}
 
 
 def categories(classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -96,18 +73,6 @@ def as_lines(content: dict[str, Any]) -> str:
             text = "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in part) + "\n]"
         parts.append(f"{json.dumps(name, ensure_ascii=False)}: {text}")
     return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def _annotation(row: dict[str, Any], number: int, image: int, width: int, height: int) -> dict[str, Any]:
-    annotation = {
-        "id": number, "image_id": image, "category_id": row["label"] + 1, "iscrowd": int(row["crowd"]),
-        "bbox": [row["x1"], row["y1"], row["x2"] - row["x1"], row["y2"] - row["y1"]], "area": row["area"],
-    }  # fmt: skip
-    if row["mask"]:
-        annotation["segmentation"] = {"size": [height, width], "counts": row["mask"]}
-    if "score" in row:
-        annotation["score"] = row["score"]
-    return annotation
 
 
 def of_mask(mask: str, width: int, height: int) -> dict[str, Any]:

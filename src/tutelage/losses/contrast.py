@@ -1,5 +1,7 @@
 """Telling the own image from others."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -18,9 +20,10 @@ def memory_rows(similar: Float[Tensor, "*pairs n k1"], *, tau: float) -> Float[T
     Yang, An, Xu, Multi-view Contrastive Learning for Online Knowledge Distillation, ICASSP 2021, eq. 11.
     https://arxiv.org/abs/2006.04093
     """
-    scores = similar / tau
-    noise = (similar.shape[-1] - 1) * scores.detach().exp().mean((-2, -1), keepdim=True)
-    sure = scores - noise.log()  # the logit of h
+    scores, (n, memories) = similar / tau, similar.shape[-2:]
+    part = math.log((memories - 1) / (max(1, n) * memories))  # of the sum is K mean
+    noise = scores.detach().flatten(-2).logsumexp(-1) + part  # e^s itself is no float for a small tau
+    sure = scores - noise[..., None, None]  # the logit of h
     return F.softplus(-sure[..., 0]) + F.softplus(sure[..., 1:]).sum(-1)
 
 

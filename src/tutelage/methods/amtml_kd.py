@@ -38,7 +38,7 @@ class AMTMLKD(Method):
 
     def __post_init__(self) -> None:
         weights = ("angle", "distance", "hint", "prior", "unsupervised")
-        check(self, shares=("first", "alpha"), weights=weights, positive=("temperature",))
+        check(self, shares=("first", "alpha"), weights=weights, positive=("first", "temperature"))
 
     def init(self, student: Network, teacher: Network, sizes: Sizes) -> nn.Module:
         return Paced(Hearing(student, members_of(teacher)), sizes.steps)
@@ -72,5 +72,5 @@ class AMTMLKD(Method):
         super().after_step(nets, step)
         assert isinstance(nets.extra, Paced)
         assert isinstance(nets.extra.net, Hearing)
-        if step <= self.first * nets.extra.clock.steps:
+        if step <= max(1, self.first * nets.extra.clock.steps):
             nets.extra.net.keep()

@@ -11,7 +11,7 @@ from tutelage.losses.targets import weighted_mean
 from tutelage.methods.method import Method, Paced, check, transfer_set
 from tutelage.models.factors import Factors
 from tutelage.models.pairs import stage_pairs
-from tutelage.types import Batch, Losses, Nets, Network, Sizes
+from tutelage.types import BadInput, Batch, Losses, Nets, Network, Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,11 @@ class FactorTransfer(Method):
     unsupervised: float = 1.0  # what a pool image counts for paraphraser and factor, a labelled one being 1
 
     def __post_init__(self) -> None:
-        check(self, shares=("first",), weights=("weight", "unsupervised"), positive=("rate",))
+        check(self, shares=("first",), weights=("weight", "unsupervised"), positive=("first", "rate"))
+        if len(self.layers) > 1:
+            raise BadInput(
+                f"layers of FactorTransfer has {len(self.layers)} pairs, and it learns one. Write the one pair"
+            )
 
     def init(self, student: Network, teacher: Network, sizes: Sizes) -> nn.Module:
         ours, theirs = stage_pairs(student, teacher, self.layers)[-1]
@@ -50,6 +54,6 @@ class FactorTransfer(Method):
     def after_step(self, nets: Nets, step: int) -> None:
         super().after_step(nets, step)
         assert isinstance(nets.extra, Paced)
-        if step <= self.first * nets.extra.clock.steps:
+        if step <= max(1, self.first * nets.extra.clock.steps):
             assert isinstance(nets.extra.net, Factors)
             nets.extra.net.freeze()

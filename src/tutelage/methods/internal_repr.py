@@ -20,12 +20,13 @@ from tutelage.types import BadInput, Batch, Losses, Nets, Network, Sizes
 class InternalRepr(Method):
     """Attend as the teacher does and see in the class token what it sees, block by block from below; then classify.
 
-    The formula was checked in a secondary source only, the weights not at all. The paper's tokens are words.
+    The formula was checked in a secondary source only, the weights not at all. The paper's tokens are words,
+    and it counts epochs.
     """
 
     tokens = True
     schedule: Literal["stacked", "progressive", "all"] = "stacked"  # earlier blocks go on (SID), or not (PID)
-    first: float = 0.5  # share of the run for the blocks, an equal part each at most; the paper counts epochs
+    first: float = 0.5  # share of the run for the blocks; each ends by its equal part's end, the next has what is left
     threshold: float = 0.0  # a block whose loss falls below it makes way for the next one early; 0: none does
     internal: float = 1.0  # of a block's attention and class token
     soft: float = 1.0  # of the soft labels

@@ -38,7 +38,7 @@ class SSKD(Method):
     def __post_init__(self) -> None:
         weights = ("label", "soft", "turned", "similar", "unsupervised")
         shares = ("first", "turned_ratio", "similar_ratio")
-        check(self, shares=shares, weights=weights, positive=("temperature", "similar_temperature"))
+        check(self, shares=shares, weights=weights, positive=("first", "temperature", "similar_temperature"))
 
     def init(self, student: Network, teacher: Network, sizes: Sizes) -> nn.Module:
         return Paced(Pretext(student, teacher), sizes.steps)
@@ -75,5 +75,5 @@ class SSKD(Method):
         super().after_step(nets, step)
         assert isinstance(nets.extra, Paced)
         assert isinstance(nets.extra.net, Pretext)
-        if step <= self.first * nets.extra.clock.steps:
+        if step <= max(1, self.first * nets.extra.clock.steps):
             nets.extra.net.freeze()

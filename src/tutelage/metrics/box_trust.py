@@ -34,23 +34,6 @@ def region_weight(overlaps: Float[Tensor, "*k"]) -> Float[Tensor, "*k"]:
     return 0.25 + 0.75 * torch.exp(-50 * torch.exp(-15 * overlaps))
 
 
-def background_weight(alike: Float[Tensor, "*k"]) -> Float[Tensor, "*k"]:
-    """A further factor of a region without a pseudo-box: exp(-50 exp(-10 (1 - d))). Same source.
-
-    d (0..1) says how much the region is like one with a box: see `likeness`. Such a region may be a missed object.
-    """
-    return torch.exp(-50 * torch.exp(-10 * (1 - alike)))
-
-
-def likeness(cosine: Float[Tensor, "n p"], covered: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
-    """d of n background regions: the largest |cosine| to the embedding of any of p regions with a box, times the share
-    of the background region that this one does not cover; 0 where there is none. Same source.
-    """
-    if cosine.shape[1] == 0:
-        return cosine.new_zeros(len(cosine))
-    return (cosine.abs() * (1 - covered)).amax(1)
-
-
 def agreed(one: Found, two: Found, *, iou: float = 0.5, nms: float = 0.3) -> Found:
     """The boxes of an image that two detectors find, of each pair the surer one.
 

@@ -16,8 +16,8 @@ from tutelage.losses.adversarial import Form, verdict_loss
 from tutelage.methods.method import check
 from tutelage.models.average import average_into
 from tutelage.models.critics import map_critic, vector_critic
-from tutelage.train.adversarial import Pair, Still, descend, known_cross_entropy, train_critic
-from tutelage.train.lessons import Resumable
+from tutelage.train.adversarial import Pair, Still, known_cross_entropy, train_critic
+from tutelage.train.lessons import Resumable, descend
 from tutelage.train.loop import Step, schedule, set_rate, sgd
 from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, Losses, Network

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tutelage.data.batches import on_device
 from tutelage.losses.adversarial import Form, critic_loss
 from tutelage.multi_types import Annotated, MultiBatch
-from tutelage.train.lessons import move
+from tutelage.train.lessons import descend
 from tutelage.train.settings import Optimiser
-from tutelage.types import IGNORE, Batch, Losses, Outputs
+from tutelage.types import IGNORE, Batch, Outputs
 
 IGNORED = -100  # a label that is not counted
 
@@ -80,18 +80,7 @@ def train_critic(
 ) -> Float[Tensor, ""]:  # fmt: skip
     """One step of a critic alone, whoever made `real` and `other`. Returns its loss; Diverged if not finite."""
     loss = critic_loss(critic(real.detach()), critic(other.detach()), form=form)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    move(optimizer, {"critic": loss}, settings, step=step)
-    return loss.detach()
-
-
-def descend(optimizer: torch.optim.Optimizer, terms: Losses, settings: Optimiser, *, step: int) -> Losses:
-    """One step down the sum of `terms`, which come back detached. Diverged where one is not finite."""
-    optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
-    move(optimizer, terms, settings, step=step)
-    return {name: term.detach() for name, term in terms.items()}
+    return descend(optimizer, {"critic": loss}, settings, step=step)["critic"]
 
 
 class Still:

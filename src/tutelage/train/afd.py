@@ -21,8 +21,8 @@ from tutelage.methods.method import check
 from tutelage.models.average import average_into
 from tutelage.models.critics import feature_critic
 from tutelage.models.peers import Peers, logits_of
-from tutelage.train.adversarial import Still, descend
-from tutelage.train.lessons import Resumable
+from tutelage.train.adversarial import Still
+from tutelage.train.lessons import Resumable, descend
 from tutelage.train.loop import Step, schedule, set_rate, sgd
 from tutelage.train.settings import Optimiser
 from tutelage.types import Batch, Losses, Network, Outputs

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tutelage.data.batches import on_device
 from tutelage.losses.cross_task import calibrated, corrected, finer_ranking, soft_binary
 from tutelage.methods.method import check
-from tutelage.train.lessons import Resumable, move
+from tutelage.train.lessons import Resumable, descend
 from tutelage.train.loop import Step, schedule, set_rate, sgd
 from tutelage.train.settings import Optimiser
 from tutelage.types import Losses, Network
@@ -119,8 +119,6 @@ def fit(
             for name, one, own, other in (("first", said[0], first, second), ("second", said[1], second, first))
             for part, term in method.loss(one, own, other).items()
         }
-        run.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        move(run.optimizer, terms, settings, step=run.step + 1)
+        terms = descend(run.optimizer, terms, settings, step=run.step + 1)
         run.step += 1
-        yield Step(run.step, {name: term.detach() for name, term in terms.items()})
+        yield Step(run.step, terms)

@@ -19,9 +19,9 @@ from tutelage.losses.adversarial import critic_accuracy, verdict_loss
 from tutelage.methods.method import check
 from tutelage.models.average import average_into
 from tutelage.models.critics import map_critic, vector_critic
-from tutelage.train.adversarial import Pair, Still, descend, main_logits, train_critic
+from tutelage.train.adversarial import Pair, Still, main_logits, train_critic
 from tutelage.train.cyclegan import CycleGAN
-from tutelage.train.lessons import Resumable
+from tutelage.train.lessons import Resumable, descend
 from tutelage.train.loop import Step
 from tutelage.train.settings import Optimiser
 from tutelage.types import Batch

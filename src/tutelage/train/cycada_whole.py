@@ -14,10 +14,10 @@ from torch import nn
 from tutelage.methods.method import check
 from tutelage.models.average import average_into
 from tutelage.train import cycada, cyclegan
-from tutelage.train.adversarial import Pair, descend, known_cross_entropy, main_logits, translated_pairs
+from tutelage.train.adversarial import Pair, known_cross_entropy, main_logits, translated_pairs
 from tutelage.train.cycada import IMAGES, CyCADA
 from tutelage.train.cyclegan import CycleGAN
-from tutelage.train.lessons import Resumable
+from tutelage.train.lessons import Resumable, descend
 from tutelage.train.loop import Step, schedule, set_rate, sgd
 from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput

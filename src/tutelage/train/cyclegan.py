@@ -18,8 +18,8 @@ from tutelage.methods.method import check
 from tutelage.models.average import Frozen
 from tutelage.models.critics import patch_critic
 from tutelage.models.translators import History, Translator
-from tutelage.train.adversarial import Pair, Still, descend, main_logits, train_critic
-from tutelage.train.lessons import Resumable
+from tutelage.train.adversarial import Pair, Still, main_logits, train_critic
+from tutelage.train.lessons import Resumable, descend
 from tutelage.train.loop import Step, set_rate
 from tutelage.train.settings import Optimiser
 from tutelage.types import Losses

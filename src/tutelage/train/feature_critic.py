@@ -28,8 +28,8 @@ from tutelage.models.average import Frozen
 from tutelage.models.backbone import Backbone
 from tutelage.models.critics import vector_critic
 from tutelage.models.pairs import Adapters, stage_pairs
-from tutelage.train.adversarial import Still, descend, train_critic
-from tutelage.train.lessons import Resumable
+from tutelage.train.adversarial import Still, train_critic
+from tutelage.train.lessons import Resumable, descend
 from tutelage.train.loop import Step, schedule, set_rate, sgd
 from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, Batch, Labeled, Losses, Network, Outputs

@@ -22,8 +22,7 @@ from tutelage.data.batches import on_device
 from tutelage.losses.adversarial import label_game
 from tutelage.methods.method import check
 from tutelage.models.average import Frozen
-from tutelage.train.adversarial import descend
-from tutelage.train.lessons import Resumable
+from tutelage.train.lessons import Resumable, descend
 from tutelage.train.loop import Step, schedule, set_rate, sgd
 from tutelage.train.settings import Optimiser
 from tutelage.types import Batch, Labeled, Losses, Network

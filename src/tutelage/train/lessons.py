@@ -52,6 +52,14 @@ def move(optimizer: torch.optim.Optimizer, terms: Losses, settings: Optimiser, *
     optimizer.step()
 
 
+def descend(optimizer: torch.optim.Optimizer, terms: Losses, settings: Optimiser, *, step: int) -> Losses:
+    """One step down the sum of `terms`, which come back detached. Diverged where one is not finite."""
+    optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(terms.values())).sum().backward()
+    move(optimizer, terms, settings, step=step)
+    return {name: term.detach() for name, term in terms.items()}
+
+
 def check_finite(terms: Losses, *, step: int) -> None:
     """Raises Diverged where a term is not finite."""
     if not bool(torch.stack([term.detach() for term in terms.values()]).isfinite().all()):

@@ -17,7 +17,7 @@ from torch.func import functional_call
 from tutelage.losses.distillation import Reduction, kl_rows
 from tutelage.methods.method import check
 from tutelage.models.average import Frozen
-from tutelage.train.lessons import Lesson, Resumable, move, ready
+from tutelage.train.lessons import Lesson, Resumable, descend, move, ready
 from tutelage.train.loop import Step, schedule, set_rate, sgd
 from tutelage.train.settings import Optimiser
 from tutelage.types import Losses, Network
@@ -100,12 +100,10 @@ def fit(method: MetaDistil, run: Run, lessons: Iterable[Lesson], settings: Optim
         with torch.no_grad():
             told = run.teacher(lesson.train.strong).logits
         said = run.student(lesson.train.strong).logits
-        learned = method.lesson(said, told, lesson.train.labels, teacher_learns=False)
-        run.student_optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(learned.values())).sum().backward()
-        move(run.student_optimizer, learned, settings, step=run.step + 1)
+        wrong = method.lesson(said, told, lesson.train.labels, teacher_learns=False)
+        learned = descend(run.student_optimizer, wrong, settings, step=run.step + 1)
         run.step += 1
-        yield Step(run.step, {name: term.detach() for name, term in {**learned, **terms}.items()})
+        yield Step(run.step, {**learned, **terms})
 
 
 def meta_gradient(

@@ -18,7 +18,7 @@ from tutelage.losses.heatmaps import gaussian_maps, map_mse, spatial_kl
 from tutelage.losses.ramps import sigmoid_ramp
 from tutelage.methods.method import check
 from tutelage.models.poses import Ensemble, PoseNet
-from tutelage.train.lessons import Resumable, move
+from tutelage.train.lessons import Resumable, descend
 from tutelage.train.loop import Step, schedule, set_rate
 from tutelage.train.settings import Optimiser
 from tutelage.types import Losses
@@ -92,8 +92,6 @@ def fit(method: OKDHP, run: Run, batches: Iterable[Posed], settings: Optimiser, 
         run.student.train()
         run.extra.train()
         terms = losses(method, run, Posed(*(on_device(x, device) for x in batch)), progress=run.step / steps)
-        run.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        move(run.optimizer, terms, settings, step=run.step + 1)
+        terms = descend(run.optimizer, terms, settings, step=run.step + 1)
         run.step += 1
-        yield Step(run.step, {name: term.detach() for name, term in terms.items()})
+        yield Step(run.step, terms)

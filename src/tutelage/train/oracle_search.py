@@ -27,7 +27,7 @@ from tutelage.models.backbone import Backbone
 from tutelage.models.committee import each_said
 from tutelage.models.grown import OPERATIONS, Architecture, Layer, grow
 from tutelage.models.tails import stages
-from tutelage.train.lessons import Lesson, Resumable, move, ready
+from tutelage.train.lessons import Lesson, Resumable, descend, ready
 from tutelage.train.loop import Step, schedule, set_rate, sgd
 from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, Network, Outputs
@@ -176,18 +176,15 @@ def fit(
         told = each_said(frozen(images))
         method = settings.method
         rows = oracle_rows(said, told, labels, share=method.share, temperature=method.temperature)
-        run.student_optimizer.zero_grad(set_to_none=True)  # what was not picked gets no gradient, and stays
-        rows.mean().backward()
-        move(run.student_optimizer, {"oracle": rows.mean()}, optimiser, step=run.step + 1)
+        # What was not picked gets no gradient, and stays.
+        learned = descend(run.student_optimizer, {"oracle": rows.mean()}, optimiser, step=run.step + 1)
         drawn = run.controller.draw()
         run.student.architecture = drawn.architecture
         earned = reward(settings, run.student, lesson)
         loss = run.controller.loss(drawn, earned, decay=settings.baseline, entropy=settings.entropy)
-        run.controller_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        move(run.controller_optimizer, {"controller": loss}, optimiser, step=run.step + 1)
+        descend(run.controller_optimizer, {"controller": loss}, optimiser, step=run.step + 1)
         run.step += 1
-        yield Step(run.step, {"oracle": rows.mean().detach(), "reward": earned})
+        yield Step(run.step, learned | {"reward": earned})
 
 
 @torch.no_grad()

@@ -73,15 +73,15 @@ def spent(counts: Int[np.ndarray, "n c"], *, scale: float, delta: float) -> Spen
 
 
 def _surprise(row: Int[np.ndarray, " c"], gamma: float) -> float:
-    """Bound on the chance that noise makes another class win (lemma 4)."""
+    """Logarithm of a bound on the chance that noise makes another class win (lemma 4), which may be below any float."""
     behind = gamma * (row.max() - np.delete(row, row.argmax()))
-    return float(((2 + behind) / (4 * np.exp(behind))).sum())
+    return float(np.logaddexp.reduce(np.log((2 + behind) / 4) - behind))
 
 
-def _moments(chance: float, gamma: float, orders: Int[np.ndarray, " l"]) -> Float[np.ndarray, " l"]:
+def _moments(log_chance: float, gamma: float, orders: Int[np.ndarray, " l"]) -> Float[np.ndarray, " l"]:
     """Theorem 3; infinite where it says nothing."""
-    if chance >= math.expm1(2 * gamma) / math.expm1(4 * gamma):
+    if log_chance >= -np.logaddexp(0, 2 * gamma):  # (e^2g - 1) / (e^4g - 1) is 1 / (1 + e^2g)
         return np.full(len(orders), np.inf)
-    lost = (1 - chance) * ((1 - chance) / (1 - math.exp(2 * gamma) * chance)) ** orders
-    bound: np.ndarray = np.log(lost + chance * np.exp(2 * gamma * orders))
+    right, wrong = math.log1p(-math.exp(log_chance)), math.log1p(-math.exp(2 * gamma + log_chance))
+    bound: np.ndarray = np.logaddexp((orders + 1) * right - orders * wrong, log_chance + 2 * gamma * orders)
     return bound

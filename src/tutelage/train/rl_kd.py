@@ -21,7 +21,7 @@ from tutelage.losses.targets import mean_or_zero
 from tutelage.methods.method import check
 from tutelage.models.average import Frozen
 from tutelage.models.committee import each_said, members_of
-from tutelage.train.lessons import Lesson, Resumable, move, ready
+from tutelage.train.lessons import Lesson, Resumable, descend, ready
 from tutelage.train.loop import Step, schedule, set_rate, sgd
 from tutelage.train.settings import Optimiser
 from tutelage.types import Losses, Network, Outputs
@@ -127,7 +127,7 @@ def fit(method: RLKD, run: Run, lessons: Iterable[Lesson], settings: Optimiser, 
         if not first:
             terms |= _rule(method, run, lesson, each_said(told), (logits, heard), settings)
         run.step += 1
-        yield Step(run.step, {name: term.detach() for name, term in terms.items()})
+        yield Step(run.step, terms)
 
 
 def _teach(
@@ -136,10 +136,7 @@ def _teach(
     said = run.student.train()(lesson.train.strong).logits
     hard, soft = method.rows(said, teachers, lesson.train.labels, heard)
     terms = {"task": mean_or_zero(hard), "distillation": mean_or_zero(soft)}
-    run.student_optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
-    move(run.student_optimizer, terms, settings, step=run.step + 1)
-    return terms
+    return descend(run.student_optimizer, terms, settings, step=run.step + 1)
 
 
 def _rule(
@@ -148,10 +145,8 @@ def _rule(
     logits, heard = picked
     earned = rewards(method, run.student, lesson, teachers, heard)
     loss = reinforce(logits, heard, run.policy.advantage(earned, decay=method.baseline))
-    run.policy_optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    move(run.policy_optimizer, {"policy": loss}, settings, step=run.step + 1)
-    return {"policy": loss, "reward": earned.mean(), "heard": heard.mean()}
+    learned = descend(run.policy_optimizer, {"policy": loss}, settings, step=run.step + 1)
+    return learned | {"reward": earned.mean(), "heard": heard.mean()}
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from tutelage.losses.sequences import ctc, domain_frame_kl, string_nll, word_dis
 from tutelage.methods.method import check
 from tutelage.metrics.strings import similarity
 from tutelage.models.readers import Reader, ReaderSpec
-from tutelage.train.lessons import Resumable, move
+from tutelage.train.lessons import Resumable, descend
 from tutelage.train.loop import Step, schedule, set_rate
 from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, Losses
@@ -145,11 +145,9 @@ def fit(
         set_rate(run.optimizer, settings.lr * schedule(run.step, steps, settings.warmup_steps))
         run.student.train()
         terms = method.loss(run.student, teachers, seen)
-        run.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        move(run.optimizer, terms, settings, step=run.step + 1)
+        terms = descend(run.optimizer, terms, settings, step=run.step + 1)
         run.step += 1
-        yield Step(run.step, {name: term.detach() for name, term in terms.items()})
+        yield Step(run.step, terms)
 
 
 def fits(method: Works, student: ReaderSpec, teachers: Sequence[ReaderSpec]) -> None:

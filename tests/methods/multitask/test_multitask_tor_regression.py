@@ -22,3 +22,19 @@ def test_the_second_head_learns_what_the_teacher_says_of_every_image():
     second = nets.extra({"p2": nets.student(batch.labeled.images).pyramid["p2"]}, 4)
     off = (second[:, 0] - torch.tensor([5.0, 7.0])[:, None, None]).abs().mean()
     torch.testing.assert_close(method.loss(nets, batch)["second_head"], 3 * off)
+
+
+def test_what_the_teacher_says_of_blind_pixels_is_not_learned():
+    method = TORRegression()
+    nets, batch = saying_depth(method, [1.0, 2.0], [5.0, 7.0], [0.0, 0.0])
+    truth, images = batch.labeled.truth, batch.labeled.images.clone()
+    weight = truth.depth.weight.clone()
+    weight[:, :2] = 0
+    blind = batch._replace(
+        labeled=batch.labeled._replace(images=images, truth=truth._replace(depth=truth.depth._replace(weight=weight)))
+    )
+    expected = method.loss(nets, blind)
+    images[:, 1, :2] = 99.0
+    found = method.loss(nets, blind)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)

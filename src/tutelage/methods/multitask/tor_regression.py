@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tutelage.losses.maps import absolute_rows
-from tutelage.losses.regression import outlier_rejection
+from tutelage.losses.regression import outlier_rejection, row_means
 from tutelage.losses.targets import weighted_mean
 from tutelage.methods.method import check
 from tutelage.methods.multitask.method import MultiMethod
@@ -41,7 +40,8 @@ class TORRegression(MultiMethod):
         said = compared(nets, batch)
         second = nets.extra(said.pyramids[0], batch.labeled.images.shape[-1]).float()[said.rows].flatten(1)
         labelled = outlier_rejection(said.student, said.teacher, said.labels, said.weight, threshold=self.threshold)
+        apart = row_means((second - said.teacher.detach()).abs(), said.weight)
         return {
             "depth": weighted_mean(labelled, said.seen),
-            "second_head": self.weight * weighted_mean(absolute_rows(second, said.teacher), said.seen),
+            "second_head": self.weight * weighted_mean(apart, said.seen),
         }
