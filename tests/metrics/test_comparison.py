@@ -118,8 +118,14 @@ def test_about_ninety_five_of_a_hundred_intervals_hold_the_truth():
 
 def test_a_perfect_baseline_leaves_finite_numbers():
     found = compare([1, 1, 1, 0], [1, 1, 1, 1])
-    assert found.reduction.estimate == 0
+    assert found.reduction.estimate == -1
     assert all(math.isfinite(x) for x in found.reduction)
+
+
+def test_no_error_on_either_side_is_no_gain():
+    assert compare([1] * 20, [1] * 20).reduction == (0, 0, 0)
+    one_error = np.arange(10_000) > 0
+    assert compare(np.ones(10_000), one_error).reduction.low == 0
 
 
 def test_equal_seeds_give_equal_intervals_and_order_of_images_does_not_matter():

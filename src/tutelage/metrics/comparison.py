@@ -44,7 +44,8 @@ def paired_bootstrap(
 
     Images are drawn with replacement, for both classifiers and all their seeds together; a rate is the mean over
     seeds. So an interval says what other images of this kind might have shown of these trained models.
-    A draw in which the baseline makes no error counts it as one error of one seed, so that a reduction is finite.
+    A draw in which the baseline makes no error is divided by one error of one seed: a reduction stays finite, and is 0
+    where the candidate makes none either.
     Images that resemble each other are drawn together by their `units`, or an interval would be too narrow.
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13 (percentile interval). Davison and Hinkley,
     Bootstrap Methods and their Application, 1997, sec. 3.8 (units).
@@ -168,7 +169,8 @@ def _difference(errors: Int[np.ndarray, "r 3"], seeds: Int[np.ndarray, " 2"]) ->
 
 
 def _reduction(errors: Int[np.ndarray, "r 3"], seeds: Int[np.ndarray, " 2"]) -> np.ndarray:
-    reduction: np.ndarray = 1 - (errors[:, 0] / seeds[0]) / (np.maximum(errors[:, 1], 1) / seeds[1])
+    some = np.maximum(errors[:, 1], 1)
+    reduction: np.ndarray = errors[:, 1] / some - (errors[:, 0] / seeds[0]) / (some / seeds[1])
     return reduction
 
 
