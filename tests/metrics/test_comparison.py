@@ -150,6 +150,16 @@ def test_accuracy_interval_is_the_binomial_one():
     np.testing.assert_allclose(found[1:], [0.8 - half, 0.8 + half], atol=3e-4)
 
 
+def test_twenty_of_twenty_right_are_no_proof_of_perfection():
+    """Where images do not differ no draw does; the exact interval of Clopper and Pearson is still one."""
+    right, settings = np.ones((3, 20), bool), {"resamples": 500, "seed": 0}
+    least = 0.025 ** (1 / 20)  # about 0.83
+    assert accuracy_interval(right, **settings) == pytest.approx((1, least, 1))
+    assert accuracy_interval(~right, **settings) == pytest.approx((0, 0, 1 - least))
+    videos = np.repeat(np.arange(4), 5)
+    assert accuracy_interval(right, units=videos, **settings) == pytest.approx((1, 0.025 ** (1 / 4), 1))
+
+
 @pytest.mark.parametrize(
     ("lost", "gained", "chance"),
     [(0, 0, 1.0), (0, 5, 1.0), (1, 0, 0.5), (3, 0, 1 / 8), (5, 0, 1 / 32), (4, 1, 6 / 32), (3, 3, 42 / 64)],

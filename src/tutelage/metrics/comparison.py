@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 from scipy.special import bdtrc
 
+from tutelage.metrics.calibration import precision_bound
 from tutelage.metrics.classification import f1_score
 from tutelage.types import BadInput
 
@@ -66,7 +67,14 @@ def paired_bootstrap(
 def accuracy_interval(
     correct: Bool[np.ndarray, "_ n"], *, resamples: int, seed: int, confidence: float = 0.95, units: Units | None = None
 ) -> Interval:
-    """Percentile interval of the mean accuracy over seeds; images are drawn for all of them together, by `units`."""
+    """Percentile interval of the mean accuracy over seeds; images are drawn for all of them together, by `units`.
+
+    Where all answers are right, or all wrong, every draw is the same: there it is Clopper and Pearson's, of the units.
+    """
+    if correct.all() or not correct.any():
+        number = correct.shape[1] if units is None else int(units.max()) + 1
+        least = precision_bound(number, number, (1 + confidence) / 2)
+        return Interval(1.0, least, 1.0) if correct.all() else Interval(0.0, 0.0, 1 - least)
     right = correct.sum(axis=0)
     measured, drawn = _resampled_sums([right, np.full_like(right, len(correct))], resamples, seed, units)
     return interval(measured[:, 0] / measured[:, 1], drawn[:, 0] / drawn[:, 1], confidence)
