@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutelage.metrics import comparison
 from tutelage.metrics.comparison import (
     accuracy_interval,
     changes,
@@ -141,6 +142,15 @@ def test_ten_thousand_images_and_resamples_take_no_time():
     start = time.process_time()
     compare(rng.random((3, 10_000)) < 0.8, rng.random((3, 10_000)) < 0.7, resamples=10_000)
     assert time.process_time() - start < 2
+
+
+def test_draws_come_in_blocks_and_are_the_same(monkeypatch):
+    rng = np.random.default_rng(4)
+    settings = {"units": np.repeat(np.arange(40), 5), "resamples": 301}
+    answers = rng.random(200) < 0.8, rng.random(200) < 0.7
+    at_once = compare(*answers, **settings)
+    monkeypatch.setattr(comparison, "CELLS", 100)
+    assert compare(*answers, **settings) == at_once
 
 
 def test_accuracy_interval_is_the_binomial_one():

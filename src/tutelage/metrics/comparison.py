@@ -14,6 +14,7 @@ from tutelage.metrics.calibration import precision_bound
 from tutelage.metrics.classification import f1_score
 from tutelage.types import BadInput
 
+CELLS = 4_000_000  # numbers that a block of resamples may hold at once
 Units = Int[np.ndarray, " n"]  # of each image what it is drawn with, counted from 0: frames of a video share theirs
 
 
@@ -166,8 +167,10 @@ def _resampled_sums(
         rows, values = values, np.zeros((int(units.max()) + 1, len(columns)), np.int64)
         np.add.at(values, units, rows)
     kinds, count = np.unique(values, axis=0, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(values), count / len(values), size=resamples)
-    return values.sum(axis=0)[None], drawn @ kinds
+    rng, number, chances = np.random.default_rng(seed), len(values), count / len(values)
+    blocks = np.diff([*range(0, resamples, max(1, CELLS // len(kinds))), resamples])
+    drawn = [rng.multinomial(number, chances, size=size) @ kinds for size in blocks]
+    return values.sum(axis=0)[None], np.concatenate(drawn)
 
 
 def _difference(errors: Int[np.ndarray, "r 3"], seeds: Int[np.ndarray, " 2"]) -> np.ndarray:
