@@ -19,6 +19,7 @@ from tutelage.types import BadInput
 
 SHOWN = 20  # problems that are told at once
 BESIDE = "asked"  # the folder beside a CSV that copies go to
+LONGEST = 255  # bytes of a file's name
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,13 @@ class Addition:
 def own_name(name: str, digest: str, suffix: str) -> str:
     """A path for the image `name` of the pool among the labelled ones: its own, so that `split.groups` finds in it what
     it found before, with a part of its hash, so that it is nobody else's. No part is hidden, and a dot is the suffix's.
+    The end of a name that would be too long is cut.
     """
     folder, _, file = name.partition("/")[2].rpartition("/")
-    stem = posixpath.splitext(file)[0].replace(".", "_")
+    end = f"-{digest[:12]}{suffix}"
+    stem = posixpath.splitext(file)[0].replace(".", "_").encode()[: LONGEST - len(end)].decode(errors="ignore")
     parts = [part.lstrip(".") or "_" for part in folder.split("/") if part]
-    return "/".join([*parts, f"{stem}-{digest[:12]}{suffix}"])
+    return "/".join([*parts, stem + end])
 
 
 def refused(problems: Sequence[str]) -> BadInput:

@@ -166,7 +166,7 @@ class JudgeBoxes:
     margin: Share = 0.0  # AP that the lower end of the interval against production may lack; 0.01 is one point
     class_margin: Share = 0.1  # AP50 that a class may lose
     latency_ratio: Annotated[float, Field(gt=0)] = 1.5
-    resamples: Count = 1000
+    resamples: Count = 1000  # 200 a class show how far chance reaches; the judge's time grows with them
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     border: dict[str, Any] | None = None
     beside: dict[str, bytes] = {}
     if wanted.in_distribution is not None:
-        border, inside, beside = _border(Familiar.of(table, network, images, params), rows, probe)
+        border, inside, beside = _border(Familiar.of(table, network, images, params), rows[alone], probe)
         probe = probe[inside]
     said, shares = read(probe), _class_shares(table, len(card.classes)) if labelling.align else None
     (unseen, factors), (least, _) = (_balanced(said, t, shares) for t in (temperature, cautious))

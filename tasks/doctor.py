@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
@@ -70,7 +71,7 @@ def examine(
         shown = "\n".join(f"  {reworded(line, words)}" for line in [*problems, *told_too])
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
     lines = [
-        *_thin(counts, params),
+        *_thin(counts, _count(_evidence(table, params)), params),
         *_alike(counts),
         *_idle(manifest, counts, table, told["refused"]),
         *_copies(told),
@@ -90,9 +91,19 @@ def examine(
 
 def _promise(table: pa.Table, params: Params) -> Iterator[str]:
     """A share that the hold-out is too small for, which `calibrate` would say after the training."""
-    keep, held = params.calibrate.in_distribution, table["role"].to_pylist().count("holdout")
-    if keep is not None and (problem := too_few(held, keep)):
-        yield problem
+    keep = params.calibrate.in_distribution
+    if keep is not None and (problem := too_few(len(_evidence(table, params)), keep)):
+        yield problem + _counted(params)
+
+
+def _evidence(table: pa.Table, params: Params) -> pa.Table:
+    """The hold-out as `calibrate` counts it: one image of each group."""
+    held = table.filter(pc.field("role") == "holdout")
+    return held.take(groups.one_of_each(held["id"].to_pylist(), params.split.groups, seed=params.seed))
+
+
+def _counted(params: Params) -> str:
+    return ". By split.groups one image of each group counts" if params.split.groups else ""
 
 
 def _stale(manifest: pa.Table, table: pa.Table, params: Params) -> Iterator[str]:
@@ -176,14 +187,14 @@ def _refused(refused: list[dict[str, str]], counts: Callable[[dict[str, str]], b
         )
 
 
-def _thin(counts: Roles, params: Params) -> Iterator[str]:
+def _thin(counts: Roles, evidence: Roles, params: Params) -> Iterator[str]:
     budget, wanted = params.split.labels_per_class, params.calibrate
     given = {name: roles["labelled"] + roles["holdout"] for name, roles in counts.items()}
     short = [f"{name} ({number})" for name, number in given.items() if budget and number < budget]
     if short:
         yield f"Fewer labelled images than split.labels_per_class ({budget}): {_listed(short)}"
     enough = samples_needed(wanted.target_precision, wanted.confidence)
-    small = [f"{name} ({roles['holdout']})" for name, roles in counts.items() if roles["holdout"] < enough]
+    small = [f"{name} ({roles['holdout']})" for name, roles in evidence.items() if roles["holdout"] < enough]
     if not any(roles["holdout"] for roles in counts.values()):
         yield (
             "No labelled image is held out: no threshold can be proven, and the guard cannot compare a student with "
@@ -193,6 +204,7 @@ def _thin(counts: Roles, params: Params) -> Iterator[str]:
         yield (
             f"The hold-out is too small for thresholds per class; it takes {enough} images of a class to show a "
             f"precision of {wanted.target_precision:g}, so these pool their evidence: {_listed(small)}"
+            f"{_counted(params)}"
         )
     untested = [name for name, roles in counts.items() if not roles["test"]]
     if untested:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutelage.metrics import comparison
 from tutelage.metrics.comparison import (
     accuracy_interval,
     changes,
@@ -118,8 +119,14 @@ def test_about_ninety_five_of_a_hundred_intervals_hold_the_truth():
 
 def test_a_perfect_baseline_leaves_finite_numbers():
     found = compare([1, 1, 1, 0], [1, 1, 1, 1])
-    assert found.reduction.estimate == 0
+    assert found.reduction.estimate == -1
     assert all(math.isfinite(x) for x in found.reduction)
+
+
+def test_no_error_on_either_side_is_no_gain():
+    assert compare([1] * 20, [1] * 20).reduction == (0, 0, 0)
+    one_error = np.arange(10_000) > 0
+    assert compare(np.ones(10_000), one_error).reduction.low == 0
 
 
 def test_equal_seeds_give_equal_intervals_and_order_of_images_does_not_matter():
@@ -137,11 +144,30 @@ def test_ten_thousand_images_and_resamples_take_no_time():
     assert time.process_time() - start < 2
 
 
+def test_draws_come_in_blocks_and_are_the_same(monkeypatch):
+    rng = np.random.default_rng(4)
+    settings = {"units": np.repeat(np.arange(40), 5), "resamples": 301}
+    answers = rng.random(200) < 0.8, rng.random(200) < 0.7
+    at_once = compare(*answers, **settings)
+    monkeypatch.setattr(comparison, "CELLS", 100)
+    assert compare(*answers, **settings) == at_once
+
+
 def test_accuracy_interval_is_the_binomial_one():
     found = accuracy_interval(np.arange(10_000)[None] < 8000, resamples=20_000, seed=0)
     assert found.estimate == 0.8
     half = 1.96 * math.sqrt(0.8 * 0.2 / 10_000)
     np.testing.assert_allclose(found[1:], [0.8 - half, 0.8 + half], atol=3e-4)
+
+
+def test_twenty_of_twenty_right_are_no_proof_of_perfection():
+    """Where images do not differ no draw does; the exact interval of Clopper and Pearson is still one."""
+    right, settings = np.ones((3, 20), bool), {"resamples": 500, "seed": 0}
+    least = 0.025 ** (1 / 20)  # about 0.83
+    assert accuracy_interval(right, **settings) == pytest.approx((1, least, 1))
+    assert accuracy_interval(~right, **settings) == pytest.approx((0, 0, 1 - least))
+    videos = np.repeat(np.arange(4), 5)
+    assert accuracy_interval(right, units=videos, **settings) == pytest.approx((1, 0.025 ** (1 / 4), 1))
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,19 @@ def test_an_answered_image_is_labelled_in_the_next_split_and_no_longer_of_the_po
     assert {name.split("/")[2] for name in new} == {name.split("/")[1] for name in ids[:2]}  # the video it is of
 
 
+def test_an_image_with_the_longest_of_names_is_taken_in(tmp_path):
+    """Of 249 bytes, and of eighty letters of three: a part of the hash no longer fits behind either."""
+    root = class_folders(tmp_path / "mine")
+    for place, stem in enumerate(("x" * 245, "\u732b" * 80)):
+        save(root / f"pool/{stem}.jpg", 5000 + place)
+    world = World(root).ask()
+    world.fill("cat", "cat")
+    assert world.answer()[0] == f"2 image(s) added to {root}/train: cat 2"
+    added = [path.name for path in (root / "train/cat").glob("*.jpg")]
+    assert sorted(name[:2] for name in added) == ["xx", "\u732b" * 2]
+    assert all(252 < len(name.encode()) <= 255 for name in added)
+
+
 def test_the_same_answers_again_add_nothing(world):
     world.fill("cat", "dog")
     world.answer()

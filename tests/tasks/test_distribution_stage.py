@@ -124,6 +124,18 @@ def test_a_hold_out_that_cannot_promise_is_refused(tmp_path, held, said):
     assert not (tmp_path / "rules").exists()
 
 
+def test_images_of_a_group_draw_the_border_as_one(here, tmp_path):
+    def border(groups, keep):
+        params = params_of(keep)
+        params = replace(params, split=replace(params.split, groups=groups))
+        out = calibrate(*here, params=params, out=tmp_path / str(groups))
+        return json.loads((out / "calibration.json").read_text())["out_of_distribution"]
+
+    assert [border(groups, 0.7)["holdout"] for groups in (None, "holdout-([0-9]{2})")] == [30, 3]  # frames of ten
+    with pytest.raises(BadInput, match=r"takes 9 hold-out images .* there are 3"):
+        border("holdout-([0-9]+)[0-9]", 0.9)
+
+
 def test_an_empty_pool_is_no_obstacle(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     split = make_split(tmp_path, ROLES | {"pool": 0})

@@ -68,6 +68,24 @@ def test_a_share_that_the_hold_out_cannot_promise_is_told_before_the_training(ro
     )
 
 
+def test_frames_of_a_film_promise_no_more_than_one_image(root):
+    """Ten frames of each of two films are held out: one by one they would do for both."""
+    for film, name in enumerate(("cat", "cat", "dog", "dog")):
+        for frame in range(10):
+            save(root / f"films/{name}/{film}-{frame}.png", 100 + 10 * film + frame)
+    wanted = {"labelled": "films", "split": {"groups": "([0-9]+)-", "holdout": 0.5}}
+    asked = replace(params().calibrate, in_distribution=0.95, target_precision=0.8)
+    judge = replace(params(test="test", **wanted), calibrate=asked)
+    told = problems(root, judge=judge, **wanted)
+    assert "takes 19 hold-out images to promise, and there are 2." in told
+    assert "By split.groups one image of each group counts" in told
+    report = examine(root, judge=replace(judge, calibrate=replace(asked, in_distribution=None)), **wanted)
+    assert report["images"]["holdout"] == 20
+    thin = next(note for note in report["notes"] if note.startswith("The hold-out is too small"))
+    assert "it takes 11 images of a class" in thin
+    assert thin.endswith("cat (1), dog (1). By split.groups one image of each group counts")
+
+
 def test_a_pool_whose_files_were_all_refused(root):
     (root / "pool").mkdir()
     (root / "pool/cut.png").write_bytes((root / "train/cat/00.png").read_bytes()[:60])

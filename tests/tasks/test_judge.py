@@ -96,8 +96,10 @@ def test_a_losing_candidate_leaves_the_supervised_model_and_says_so(world, tmp_p
     assert "So the supervised baseline is kept." in report
 
 
-def test_a_gain_that_may_be_luck_is_not_enough(world, tmp_path):
-    verdict, _ = run(world, tmp_path, candidate=range(5, 24), baseline=range(20))  # 19 errors against 20
+@pytest.mark.parametrize(("candidate", "baseline"), [(range(5, 24), range(20)), ((), (0,)), ((), ())])
+def test_a_gain_that_may_be_luck_is_not_enough(world, tmp_path, candidate, baseline):
+    """19 errors against 20, none against one, none against none."""
+    verdict, _ = run(world, tmp_path, candidate=candidate, baseline=baseline)
     assert not verdict["promote"]
     assert "it may be luck" in " ".join(verdict["reasons"])
 

@@ -186,22 +186,23 @@ def _without_near(ranked: list[Examined], leaks: str, bits: int, settled: Settle
     hashes = np.array([image.dhash for image in ranked], np.uint64)
     flat = np.frombuffer(b"".join(image.thumbnail for image in ranked), np.uint8)
     index = NearIndex(hashes, flat.reshape(-1, THUMBNAIL_BYTES), bits)
-    alive = np.ones(len(ranked), bool)
+    alive, contradicted = np.ones(len(ranked), bool), np.zeros(len(ranked), bool)
     for place, image in enumerate(ranked):
-        near = {int(number): ranked[number] for number in index.earlier(place, alive)}
-        against = [number for number, other in near.items() if _conflict(image, other)]
-        spare_of = next((other for other in near.values() if _same_side(image, other)), None)
-        tests = [other for other in near.values() if not _same_side(image, other)]
+        near = index.earlier(place, alive)  # with those that are contradicted: they contradict further copies too
+        against = [number for number in near if _conflict(image, ranked[number])]
+        others = [ranked[number] for number in near if not contradicted[number]]
+        spare_of = next((other for other in others if _same_side(image, other)), None)
+        tests = [other for other in others if not _same_side(image, other)]
         if against:
-            settled.refused.append(_contradicted(image, near[against[0]]))
-            settled.refused += [_contradicted(near[number], image) for number in against]
-            alive[[place, *against]] = False
+            settled.refused.append(_contradicted(image, ranked[against[0]]))
+            settled.refused += [_contradicted(ranked[number], image) for number in against if not contradicted[number]]
+            contradicted[[place, *against]] = True
         elif spare_of is not None:
             settled.dropped.append(_spare(image, spare_of))
             alive[place] = False
         elif tests and all(test.pixels != image.pixels for test in tests):  # equal pixels are a leak listed already
             alive[place] = _leak_stays(image, tests[0], leaks, settled)
-    yield from (image for image, lives in zip(ranked, alive, strict=True) if lives)
+    yield from (ranked[place] for place in np.flatnonzero(alive & ~contradicted))
 
 
 def _leak_stays(image: Examined, test: Examined, leaks: str, settled: Settled) -> bool:

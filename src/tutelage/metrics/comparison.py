@@ -10,9 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 from scipy.special import bdtrc
 
+from tutelage.metrics.calibration import precision_bound
 from tutelage.metrics.classification import f1_score
 from tutelage.types import BadInput
 
+CELLS = 4_000_000  # numbers that a block of resamples may hold at once
 Units = Int[np.ndarray, " n"]  # of each image what it is drawn with, counted from 0: frames of a video share theirs
 
 
@@ -44,7 +46,8 @@ def paired_bootstrap(
 
     Images are drawn with replacement, for both classifiers and all their seeds together; a rate is the mean over
     seeds. So an interval says what other images of this kind might have shown of these trained models.
-    A draw in which the baseline makes no error counts it as one error of one seed, so that a reduction is finite.
+    A draw in which the baseline makes no error is divided by one error of one seed: a reduction stays finite, and is 0
+    where the candidate makes none either.
     Images that resemble each other are drawn together by their `units`, or an interval would be too narrow.
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13 (percentile interval). Davison and Hinkley,
     Bootstrap Methods and their Application, 1997, sec. 3.8 (units).
@@ -65,7 +68,14 @@ def paired_bootstrap(
 def accuracy_interval(
     correct: Bool[np.ndarray, "_ n"], *, resamples: int, seed: int, confidence: float = 0.95, units: Units | None = None
 ) -> Interval:
-    """Percentile interval of the mean accuracy over seeds; images are drawn for all of them together, by `units`."""
+    """Percentile interval of the mean accuracy over seeds; images are drawn for all of them together, by `units`.
+
+    Where all answers are right, or all wrong, every draw is the same: there it is Clopper and Pearson's, of the units.
+    """
+    if correct.all() or not correct.any():
+        number = correct.shape[1] if units is None else int(units.max()) + 1
+        least = precision_bound(number, number, (1 + confidence) / 2)
+        return Interval(1.0, least, 1.0) if correct.all() else Interval(0.0, 0.0, 1 - least)
     right = correct.sum(axis=0)
     measured, drawn = _resampled_sums([right, np.full_like(right, len(correct))], resamples, seed, units)
     return interval(measured[:, 0] / measured[:, 1], drawn[:, 0] / drawn[:, 1], confidence)
@@ -157,8 +167,10 @@ def _resampled_sums(
         rows, values = values, np.zeros((int(units.max()) + 1, len(columns)), np.int64)
         np.add.at(values, units, rows)
     kinds, count = np.unique(values, axis=0, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(values), count / len(values), size=resamples)
-    return values.sum(axis=0)[None], drawn @ kinds
+    rng, number, chances = np.random.default_rng(seed), len(values), count / len(values)
+    blocks = np.diff([*range(0, resamples, max(1, CELLS // len(kinds))), resamples])
+    drawn = [rng.multinomial(number, chances, size=size) @ kinds for size in blocks]
+    return values.sum(axis=0)[None], np.concatenate(drawn)
 
 
 def _difference(errors: Int[np.ndarray, "r 3"], seeds: Int[np.ndarray, " 2"]) -> np.ndarray:
@@ -168,7 +180,8 @@ def _difference(errors: Int[np.ndarray, "r 3"], seeds: Int[np.ndarray, " 2"]) ->
 
 
 def _reduction(errors: Int[np.ndarray, "r 3"], seeds: Int[np.ndarray, " 2"]) -> np.ndarray:
-    reduction: np.ndarray = 1 - (errors[:, 0] / seeds[0]) / (np.maximum(errors[:, 1], 1) / seeds[1])
+    some = np.maximum(errors[:, 1], 1)
+    reduction: np.ndarray = errors[:, 1] / some - (errors[:, 0] / seeds[0]) / (some / seeds[1])
     return reduction
 
 
