@@ -14,7 +14,7 @@ from tasks.params import load
 from tutelage.types import BadInput
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-# What reads params and files, words and progress: none decides what a run finds, and a changed word trains nothing anew.
+# What reads params and files, words and progress: none decides what a run finds, and a changed word trains nothing.
 ASIDE = {"io", "params", "progress", "knobs", "text", "wording", "finished", "closed_pipe", "written", "mistakes"}
 # Columns of a table that stays empty; what no link of compression draws.
 NEVER = {("multi_split", "SHARES"), ("anomalies", "_picture"), ("odd_ranks", "_picture")}
