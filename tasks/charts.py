@@ -54,9 +54,9 @@ class Gained:
 
 
 @styled
-def reliability_chart(lines: Mapping[str, Sequence[Mapping[str, Any]]], *, side: float = 3.0) -> Figure:
+def reliability_chart(lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Accuracy over confidence, one line a name. A calibrated classifier lies on the diagonal."""
-    figure, axes = _axes(side, side)
+    figure, axes = _axes(3.0, 3.0)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
     for (name, bins), colour in zip(lines.items(), (BLUE, ORANGE, GREEN), strict=False):
         seen = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
@@ -72,9 +72,9 @@ def reliability_chart(lines: Mapping[str, Sequence[Mapping[str, Any]]], *, side:
 
 
 @styled
-def confusion_chart(matrix: np.ndarray, names: Sequence[str], *, side: float = 4.4) -> Figure:
+def confusion_chart(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Truth in rows, answers in columns, each row shaded by its shares."""
-    figure, axes = _axes(side, side)
+    figure, axes = _axes(4.4, 4.4)
     axes.grid(False)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -2,13 +2,11 @@
 
 import json
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from tasks.io import bad_input
 from tasks.written import read
@@ -82,8 +80,8 @@ def check_written(folder: Path, params: Any) -> None:
     """Raises BadInput where params.yaml of `folder`, which `params` came from, leaves out what `unwritten` names."""
     if not (folder / "dvc.yaml").exists():
         return
-    definitions = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
-    lacking = unwritten(definitions, yaml.safe_load((folder / "params.yaml").read_text()))
+    definitions = read((folder / "dvc.yaml").read_text())["stages"]
+    lacking = unwritten(definitions, read((folder / "params.yaml").read_text()))
     lines = [
         f"  {path}: write its default, {_default(path, params)} (stages {', '.join(names)})"
         for path, names in lacking.items()
@@ -95,23 +93,31 @@ def check_written(folder: Path, params: Any) -> None:
 def check_roots(folder: Path, params: Any) -> None:
     """Raises BadInput where images that params.yaml of `folder` names would be deleted. Those that a stage makes may
     be."""
+    every = _stages_if_any(folder)
     for section in ("", "detection.", "adapt.", "adapt_scenes."):
         name = f"{section}ingest.root"
         root = attrgetter(name)(params)
         held = {path.name for path in (folder / root).iterdir()} if (folder / root).is_dir() else set()
         own = params.fetch.dataset == "none" and not held <= {"README.md"}  # nothing else is fetched then
-        check_root(folder, root, name, made=[stage for stage in DEMO if stage != "fetch" or not own])
+        _check_root(folder, root, name, every, made=[stage for stage in DEMO if stage != "fetch" or not own])
 
 
-def check_root(folder: Path, root: Path | str, name: str, made: Container[str] = ()) -> None:
+def check_root(folder: Path, root: Path, name: str) -> None:
     """Raises BadInput where `root`, which is called `name`, is, holds or lies in what a stage of `folder` writes.
 
-    It may lie in what the stages `made` write. DVC removes what a stage writes before the stage runs.
+    DVC removes what a stage writes before the stage runs.
     """
-    if not (folder / "dvc.yaml").exists():
-        return
+    _check_root(folder, root, name, _stages_if_any(folder))
+
+
+def _stages_if_any(folder: Path) -> list[Stage]:
+    return stages(folder) if (folder / "dvc.yaml").exists() else []
+
+
+def _check_root(folder: Path, root: Path | str, name: str, every: Iterable[Stage], made: Container[str] = ()) -> None:
+    """`check_root` of stages of `folder`; `root` may lie in what those called `made` write."""
     real = (folder / root).resolve()
-    for stage in stages(folder):
+    for stage in every:
         for out in stage.writes:
             written = (folder / out).resolve()
             inside = real.is_relative_to(written)

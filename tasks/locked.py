@@ -18,6 +18,7 @@ from tasks.promote import RUN, STORY, git, sha256_of
 from tasks.written import read
 
 CODE = ("src/", "tasks/")  # what a stage reads there is no data
+COMMITS = 200  # with a new dvc.lock that are looked through at most
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,11 @@ def of(commit: str) -> Book | None:
     return None if lock is None else _book(lock, *(text or "" for text in texts), where=f"of commit {commit[:12]}")
 
 
-def later(commit: str | None, *, most: int = 200) -> Iterator[Book]:
+def later(commit: str | None) -> Iterator[Book]:
     """Of `commit` and of those after it with a new dvc.lock, first to last; where it is None, of all, newest first."""
     order = ["HEAD"] if commit is None else ["--reverse", "--ancestry-path", f"{commit}..HEAD"]
     found = (git(Path(), "rev-list", *order, "--", "dvc.lock") or "").split()
-    for each in [*([commit] if commit else []), *found[:most]]:
+    for each in [*([commit] if commit else []), *found[:COMMITS]]:
         if (book := of(each)) is not None:
             yield book
 

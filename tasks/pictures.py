@@ -52,9 +52,9 @@ def svg(drawn: "Figure", title: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
 
 
-def png(drawn: "Figure", dots_per_inch: int = 72) -> str:
+def png(drawn: "Figure") -> str:
     """A small PNG as a data URI, for Markdown."""
-    buffer = io.BytesIO(png_bytes(drawn, dots_per_inch))
+    buffer = io.BytesIO(png_bytes(drawn, dots_per_inch=72))
     # Few colours are enough for a chart and a third of the bytes.
     with Image.open(buffer) as image:
         return _uri(image.convert("RGB").quantize(64, dither=Image.Dither.NONE), "PNG")

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import cv2
@@ -14,9 +16,42 @@ import yaml
 import tasks.params
 from tasks.__main__ import main
 from tasks.params import Params, load
+from tasks.written import read
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("circle", "cross", "square")
+# Sections of params.yaml that hold further sections, of which a recipe has some.
+SYSTEMS = {"compress", "adapt", "adapt_scenes", "detection", "multitask", "strings", "keypoints"}
+
+
+@cache
+def known() -> Params:
+    """The repository's params: checking them takes as long as a small stage."""
+    return load(ROOT / "params.yaml")
+
+
+def content() -> dict[str, Any]:
+    """The same as they are written, to change."""
+    found: dict[str, Any] = read((ROOT / "params.yaml").read_text())
+    return found
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """The sections of docs/recipes/NAME.yaml."""
+    found: dict[str, Any] = read((ROOT / f"docs/recipes/{name}.yaml").read_text())
+    return found
+
+
+def merged(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """params.yaml with a recipe's sections in place of its own; in a system's section, with the recipe's entries."""
+    own = content()
+    return own | {name: own[name] | new if name in SYSTEMS else new for name, new in sections.items()}
+
+
+def write(path: Path, entries: Mapping[str, Any]) -> Path:
+    """A file of YAML."""
+    path.write_text(yaml.dump(entries, Dumper=yaml.CSafeDumper))  # ten times as fast as PyYAML's own
+    return path
 
 
 def draw(kind: str, rng: np.random.Generator) -> np.ndarray:
@@ -47,7 +82,7 @@ def make(root: Path, **changes: object) -> Path:
     """Images and params.yaml in `root`. `changes` are dotted names with __ for the dot."""
     fill(root / "images" / "train", 40, 0)
     fill(root / "images" / "test", 10, 1)
-    content = yaml.load((ROOT / "params.yaml").read_text(), Loader=yaml.CSafeLoader)
+    entries = content()
     settings = {
         "fetch__dataset": "none", "ingest__root": "images", "split__labels_per_class": 12, "network__width": 4,
         "network__image_size": 16, "views__crop_padding": 1, "optimiser__warmup_steps": 2, "compute__threads": 1,
@@ -66,11 +101,11 @@ def make(root: Path, **changes: object) -> Path:
     }  # fmt: skip
     for name, value in (settings | changes).items():
         *sections, last = name.split("__")
-        inner = content
+        inner = entries
         for section in sections:
             inner = inner[section]
         inner[last] = value
-    (root / "params.yaml").write_text(yaml.dump(content, Dumper=yaml.CSafeDumper))
+    write(root / "params.yaml", entries)
     return root
 
 

@@ -3,21 +3,19 @@
 import ast
 from collections import defaultdict
 from functools import cache
+from pathlib import Path
 
 import pytest
-import yaml
-from project import ROOT
+from project import ROOT, content, merged, recipe, write
 
 from tasks.graph import check_written, unwritten
 from tasks.params import load
+from tasks.written import read
 from tutelage.types import BadInput
 
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-# What reads params and files, words and progress, and how a run is continued: none decides what a run finds.
-ASIDE = {
-    "io", "params", "progress", "knobs", "text", "wording", "carry", "finished", "loops", "closed_pipe", "written",
-    "mistakes",
-}  # fmt: skip
+STAGES = read((ROOT / "dvc.yaml").read_text())["stages"]
+# What reads params and files, words and progress: none decides what a run finds, and a changed word trains nothing.
+ASIDE = {"io", "params", "progress", "knobs", "text", "wording", "finished", "closed_pipe", "written", "mistakes"}
 # Columns of a table that stays empty; what no link of compression draws.
 NEVER = {("multi_split", "SHARES"), ("anomalies", "_picture"), ("odd_ranks", "_picture")}
 
@@ -70,10 +68,11 @@ def reached(verb):
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_depends_on_the_tasks_that_it_makes_use_of(name):
+def test_a_stage_depends_on_the_tasks_that_it_makes_use_of_and_on_no_others(name):
     stage = STAGES[name].get("do", STAGES[name])
     wanted = reached(stage["cmd"].split("-m tasks ")[1].split()[0])
-    assert sorted({f"tasks/{part}.py" for part in wanted} - {*stage["deps"]}) == []
+    listed = {Path(each).stem for each in stage["deps"] if each.startswith("tasks/") and each.endswith(".py")}
+    assert sorted(listed) == sorted(wanted)
 
 
 def test_what_is_used_through_others_is_found_and_what_is_beside_it_is_not():
@@ -88,27 +87,18 @@ def test_a_root_with_a_blank_in_its_name_stays_one_word() -> None:
         assert "root}" not in written.get("do", written)["cmd"].replace('root}"', ""), name
 
 
-def merged(recipe):
-    """params.yaml with a recipe's sections in place of its own; one that changes `detection` keeps its other parts."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for name, section in (yaml.safe_load((ROOT / f"docs/recipes/{recipe}.yaml").read_text()) if recipe else {}).items():
-        params[name] = params[name] | section if name == "detection" else section
-    return params
-
-
-@pytest.mark.parametrize("recipe", [None, "long", "few_labels", "bccd", "dug_multiphase"])
-def test_params_that_stages_depend_on_are_there(recipe):
+@pytest.mark.parametrize("name", [None, "long", "few_labels", "bccd", "dug_multiphase"])
+def test_params_that_stages_depend_on_are_there(name):
     """DVC refuses a stage that names what params.yaml lacks, and it may be the last of many hours."""
-    assert unwritten(STAGES, merged(recipe)) == {}
+    assert unwritten(STAGES, merged(recipe(name) if name else {})) == {}
 
 
 def test_what_is_left_to_its_default_is_told_before_dvc_refuses_it(tmp_path):
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
-    written = merged(None)
-    del written["pseudo_label"]["views"], written["detection"]["label"]["batch"]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(written))
+    lacking = content()
+    del lacking["pseudo_label"]["views"], lacking["detection"]["label"]["batch"]
     with pytest.raises(BadInput) as caught:
-        check_written(tmp_path, load(tmp_path / "params.yaml"))
+        check_written(tmp_path, load(write(tmp_path / "params.yaml", lacking)))
     assert len(str(caught.value).splitlines()) == 3
     assert "  pseudo_label.views: write its default, 1 (stages calibrate, adapt_calibrate)" in str(caught.value)
     check_written(tmp_path / "elsewhere", None)  # without a dvc.yaml DVC refuses nothing

@@ -5,10 +5,11 @@ import inspect
 import re
 
 import pytest
-import yaml
+from project import ROOT, content, known, merged, recipe, write
 
 from tasks.fair import uneven
 from tasks.params import load
+from tasks.written import read
 from tutelage.catalogue import render
 from tutelage.methods import METHODS
 from tutelage.methods.detection import DETECTION_METHODS
@@ -23,8 +24,12 @@ MODULES = {"loop": "tutelage.train", "analysis": "tutelage.analysis"}  # where e
 RUNNING = {name: system.runs for name, system in SYSTEMS.items() if system.runs}
 
 
-def recipes(pytestconfig):
-    return {path.stem: path for path in (pytestconfig.rootpath / "docs/recipes").glob("*.yaml")}
+RECIPES = {path.stem: path.read_text() for path in (ROOT / "docs/recipes").glob("*.yaml")}
+
+
+def checked(folder, sections):
+    """The params with a recipe's sections. Refuses what is no parameter."""
+    return load(write(folder / "params.yaml", merged(sections)))
 
 
 def test_all_systems_of_the_survey_are_there():
@@ -57,7 +62,7 @@ def test_what_is_said_to_run_exists(pytestconfig, name, runs):
         assert target == name
         assert target in TABLES[kind]
     elif kind == "stages":
-        assert target in recipes(pytestconfig)
+        assert target in RECIPES
     else:
         module = importlib.import_module(f"{MODULES[kind]}.{target}")
         assert re.search(r"https://(arxiv\.org/abs|doi\.org)/", module.__doc__), "cite the paper"
@@ -73,58 +78,45 @@ def test_a_system_that_has_a_method_says_so():
     assert seeing == {name for name, runs in RUNNING.items() if f"detection:{name}" in runs.split("+")}
 
 
-def test_recipes_are_sections_of_params(pytestconfig, tmp_path):
-    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
-    assert {"ban", "noisy_student", "takd"} <= set(recipes(pytestconfig))
-    for name, path in recipes(pytestconfig).items():
-        recipe = yaml.safe_load(path.read_text())
-        assert set(recipe) <= set(known), name
-        if {"compress", "multitask", "adapt", "adapt_scenes", "strings", "keypoints"} & set(recipe):
+def test_recipes_are_sections_of_params(tmp_path):
+    assert {"ban", "noisy_student", "takd"} <= set(RECIPES)
+    for name, text in RECIPES.items():
+        written, plain = recipe(name), content()
+        assert set(written) <= set(plain), name
+        if {"compress", "multitask", "adapt", "adapt_scenes", "strings", "keypoints"} & set(written):
             continue
-        own, all_of = (content.get("detection", content) if "detection" in recipe else content
-                       for content in (recipe, known))  # fmt: skip
-        merged = known | ({"detection": all_of | own} if "detection" in recipe else own)
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(merged))
-        params = load(tmp_path / "params.yaml")  # refuses what is no parameter
+        params = checked(tmp_path, written)
         assert uneven(params) == uneven(params.detection) == [], name
-        if "detection" not in recipe:
+        own = written.get("detection", written)
+        if "detection" not in written:
             for section in set(own) - {"rounds", "last"}:
-                assert set(own[section]) <= set(all_of[section]), f"{name}.{section}"
+                assert set(own[section]) <= set(plain[section]), f"{name}.{section}"
             method = dict(own["student"]["method"])
             TABLES["method"][method.pop("name")](**method)
         rounds = range(1, len(own["rounds"]) + 1)
-        above = "work/detection" if "detection" in recipe else "work"
+        above = "work/detection" if "detection" in written else "work"
         teachers = [f"{above}/teacher", *(f"{above}/rounds/{n}/guard" for n in rounds)]
         assert [own["rounds"][str(n)]["teacher"] for n in rounds] == teachers[:-1]
         assert own["last"] == len(own["rounds"])
-        assert "https://arxiv.org/abs/" in path.read_text()
+        assert "https://arxiv.org/abs/" in text
 
 
-def test_turns_of_domains_are_params(pytestconfig, tmp_path):
-    content = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
-    content["adapt"] |= yaml.safe_load(recipes(pytestconfig)["tscl"].read_text())["adapt"]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    found = load(tmp_path / "params.yaml").adapt
+def test_turns_of_domains_are_params(tmp_path):
+    found = checked(tmp_path, recipe("tscl")).adapt
     assert {name for name, item in found.candidates.items() if item.turns} == {"tscl", "tscl_adamatch"}
     assert len(found.ingest.source) == 2
 
 
-def test_a_chain_over_a_student_friendly_teacher_is_params(pytestconfig, tmp_path):
-    text = recipes(pytestconfig)["sftn"].read_text()
-    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
-    known["compress"] |= yaml.safe_load(text)["compress"]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
-    found = load(tmp_path / "params.yaml")
+def test_a_chain_over_a_student_friendly_teacher_is_params(tmp_path):
+    found = checked(tmp_path, recipe("sftn"))
     first, last = found.compress.chain.values()
     assert isinstance(first.learn, SFTN)
     assert first.learn.student == found.resized(last.network, "")
     assert (first.network, last.learn) == (found.compress.network, None)
-    links = re.sub(r"\n#\s+(?=networks)", " ", text)
-    others = [yaml.safe_load(line[1:])["1"] for line in links.splitlines() if line.startswith('#   "1": ')]
+    links = re.sub(r"\n#\s+(?=networks)", " ", RECIPES["sftn"])
+    others = [read(line[1:])["1"] for line in links.splitlines() if line.startswith('#   "1": ')]
     for link in others:
-        known["compress"] |= {"chain": {"1": link}, "last": 1}
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
-        load(tmp_path / "params.yaml")
+        checked(tmp_path, {"compress": recipe("sftn")["compress"] | {"chain": {"1": link}, "last": 1}})
     assert [link["learn"]["name"] for link in others] == ["metadistil", "nas_student", "oracle_search"]
 
 
@@ -132,38 +124,24 @@ def test_a_chain_over_a_student_friendly_teacher_is_params(pytestconfig, tmp_pat
     ("name", "learners"),
     [("adversarial", ["FeatureCritic"] * 3 + ["KDGAN", "FeatureCritic"]), ("multi_teacher_avg", ["RLKD", "NoneType"])],
 )
-def test_links_that_recipes_offer_are_params(pytestconfig, tmp_path, name, learners):
-    text = recipes(pytestconfig)[name].read_text()
-    recipe = yaml.safe_load(text)
-    offered = [yaml.safe_load(line[1:]) for line in text.splitlines() if line.startswith('#   "1": ')]
-    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
-    found = []
-    for chain in (*offered, recipe["compress"]["chain"]):
-        known["compress"] |= recipe["compress"] | {"chain": chain}
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
-        found.append(type(load(tmp_path / "params.yaml").compress.chain[1].learn).__name__)
-    assert found == learners
+def test_links_that_recipes_offer_are_params(tmp_path, name, learners):
+    offered = [read(line[1:]) for line in RECIPES[name].splitlines() if line.startswith('#   "1": ')]
+    own = recipe(name)["compress"]
+    found = [checked(tmp_path, {"compress": own | {"chain": chain}}).compress for chain in (*offered, own["chain"])]
+    assert [type(each.chain[1].learn).__name__ for each in found] == learners
 
 
 @pytest.mark.parametrize(("name", "teachers"), [("multi_teacher_avg", 3), ("pate", 10)])
-def test_several_teachers_are_params(pytestconfig, tmp_path, name, teachers):
-    recipe = yaml.safe_load(recipes(pytestconfig)[name].read_text())
-    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
-    known |= recipe | {"compress": known["compress"] | recipe["compress"]}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
-    found = load(tmp_path / "params.yaml")
+def test_several_teachers_are_params(tmp_path, name, teachers):
+    found = checked(tmp_path, recipe(name))
     assert len(found.committee.every()) == teachers
     assert found.committee.disjoint == (name == "pate")
     assert found.compress.chain[1].teacher == "work/committee"
 
 
-def test_more_ways_to_adapt_pixels_are_params(pytestconfig, tmp_path):
-    text = recipes(pytestconfig)["adapt_scenes"].read_text()
-    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
-    own = yaml.safe_load(text.replace("\n  # ", "\n  "))["adapt_scenes"]  # with the data of one's own
-    known["adapt_scenes"] |= own
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
-    found = load(tmp_path / "params.yaml").adapt_scenes
+def test_more_ways_to_adapt_pixels_are_params(tmp_path):
+    own = read(RECIPES["adapt_scenes"].replace("\n  # ", "\n  "))  # with the data of one's own
+    found = checked(tmp_path, own).adapt_scenes
     assert found.ingest.root == "nuclei"
     names = {"adabn", "mean_teacher", "fda", "class_mix", "mic", "adaptsegnet", "adaptsegnet_2", "bdl", "cycada"}
     assert names == set(found.candidates)
@@ -174,34 +152,28 @@ def test_more_ways_to_adapt_pixels_are_params(pytestconfig, tmp_path):
     assert spent == {found.baseline.steps} == {found.oracle.steps}
 
 
-def test_the_phases_of_dug_are_params(pytestconfig, tmp_path):
-    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
-    known["detection"] |= yaml.safe_load(recipes(pytestconfig)["dug_multiphase"].read_text())["detection"]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
-    found = load(tmp_path / "params.yaml").detection
+def test_the_phases_of_dug_are_params(tmp_path):
+    found = checked(tmp_path, recipe("dug_multiphase")).detection
     assert [(one.easiest, one.boxes) for one in found.rounds.values()] == [(0.5, "teacher"), (1.0, "agreed")]
     assert found.fuse.weights == (0.9, 1.0, 1.4)
     assert found.baseline.steps == found.teacher.steps + len(found.rounds) * found.student.steps
 
 
-def test_turns_of_tasks_are_params(pytestconfig, tmp_path):
-    text = recipes(pytestconfig)["turns"].read_text()
-    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
-    assert load(pytestconfig.rootpath / "params.yaml").multitask.student.turns is None
-    known["multitask"] |= yaml.safe_load(text)["multitask"]
-    (bandit,) = [yaml.safe_load(line[1:])["turns"] for line in text.splitlines() if line.startswith("#   turns: ")]
-    for turns in (known["multitask"]["student"]["turns"], bandit):
-        known["multitask"]["student"]["turns"] = turns
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
-        found = load(tmp_path / "params.yaml").multitask.student.turns
+def test_turns_of_tasks_are_params(tmp_path):
+    assert known().multitask.student.turns is None
+    own = recipe("turns")["multitask"]
+    lines = RECIPES["turns"].splitlines()
+    (bandit,) = [read(line[1:])["turns"] for line in lines if line.startswith("#   turns: ")]
+    for turns in (own["student"]["turns"], bandit):
+        wanted = own | {"student": own["student"] | {"turns": turns}}
+        found = checked(tmp_path, {"multitask": wanted}).multitask.student.turns
         assert type(found.learn) is {"multilingual_nmt": MultilingualNMT, "tscl": TSCL}[turns["learn"]["name"]]
 
 
-def test_assistants_shrink(pytestconfig):
-    recipe = yaml.safe_load(recipes(pytestconfig)["takd"].read_text())
-    widths = [recipe["rounds"][n]["network"]["width"] for n in sorted(recipe["rounds"])]
-    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
-    assert [known["network"]["width"], *widths] == sorted({known["network"]["width"], *widths}, reverse=True)
+def test_assistants_shrink():
+    rounds = recipe("takd")["rounds"]
+    widths = [known().network.width, *(rounds[n]["network"]["width"] for n in sorted(rounds))]
+    assert widths == sorted(set(widths), reverse=True)
 
 
 def test_the_catalogue_is_not_stale(pytestconfig):

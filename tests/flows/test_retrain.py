@@ -237,6 +237,12 @@ def test_a_promotion_that_dvc_cannot_keep_is_taken_back(shop: Toy, monkeypatch: 
     assert {path.name: path.read_bytes() for path in production.iterdir()} == before
 
 
+@flow
+def next_night(root: Path) -> None:
+    with checkout(root) as reproduce:
+        shared.keep_champion(reproduce, other.DETECTOR)
+
+
 def test_a_detector_goes_into_a_place_of_its_own(shop: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     command = "cp -r found work/detection/judge"
     shop.stages(
@@ -244,20 +250,30 @@ def test_a_detector_goes_into_a_place_of_its_own(shop: Toy, monkeypatch: pytest.
         box_judge={"cmd": command, "deps": ["found", "registry/detector/champion"], "outs": ["work/detection/judge"]},
     )
     monkeypatch.setattr(other, "find", lambda reproduce: reproduce("box_judge"))
+    asked: list[str] = []
+    monkeypatch.setattr(shared, "approved", lambda verdict: not asked.append(verdict["winner"]))  # somebody says yes
     candidate(shop.root / "found", 1)
-    state = other.retrain_detector(return_state=True)
-    assert (state.name, state.message) == ("Promoted", "So it is.")
+    state = other.retrain_detector(ask=True, return_state=True)
+    assert (state.name, state.message, asked) == ("Promoted", "So it is.", ["candidate"])
     assert not (shop.root / "registry/production/model.safetensors").exists()
     promoted = (shop.root / "registry/detector/production/model.safetensors").read_bytes()
     assert promoted == (shop.root / "found/model.safetensors").read_bytes()
 
-    candidate(shop.root / "found", 2)
-    monkeypatch.setattr(shared, "approved", lambda _: False)  # what somebody answers
-    state = other.retrain_detector(ask=True, return_state=True)
-    assert state.name == "Kept"
+    next_night(shop.root)
     assert (shop.root / "registry/detector/champion/model.safetensors").read_bytes() == promoted
-    assert "registry/detector/production/model.safetensors.dvc" in load(shop.root), ".gitignore"
-    assert shop.dvc("status", "--json").strip() == "{}"
+    files = {f"registry/detector/{place}/model.safetensors.dvc" for place in PLACES}
+    assert files <= load(shop.root).keys(), ".gitignore"
+
+
+def test_who_says_no_keeps_what_is_in_production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shared, "approved", lambda _: False)
+    for name in ("go_live", "store"):
+        monkeypatch.setattr(shared, name, lambda *_, name=name: done.append(name))
+    candidate(Path(story.CLASSIFIER.judged), 1)
+    state = shared.conclude(Recorder(), story.CLASSIFIER, [], ask=True)  # type: ignore[arg-type]
+    assert (state.name, state.message, done) == ("Kept", "A person said no. So it is.", ["store"])
 
 
 def test_a_round_of_adaptation_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:

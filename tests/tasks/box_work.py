@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from project import ROOT
+from project import known
 from scene_work import coco_set
 
 from tasks.box_calibrate import box_calibrate
@@ -10,7 +10,6 @@ from tasks.box_crops import box_crops
 from tasks.box_label import box_label
 from tasks.box_names import box_names
 from tasks.detector import detector
-from tasks.params import load
 from tasks.scenes_ingest import scenes_ingest
 from tasks.scenes_split import scenes_split
 
@@ -50,7 +49,7 @@ def small(params, **changes):
 
 def prepare(root, **changes):
     """The split and a teacher, in the working directory `root`: params and the folder."""
-    params = small(load(ROOT / "params.yaml"), **changes)
+    params = small(known(), **changes)
     for name, number, start in (("labelled", 8, 0), ("pool", 7, 20), ("test", 4, 40)):
         coco_set(root / "images", name, number, start=start)
     folder = root / "work/detection"

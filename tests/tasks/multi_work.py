@@ -6,13 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from box_work import small
-from project import ROOT
+from project import known
 from scene_work import coco_set, write
 
 from tasks.multi_label import multi_label
 from tasks.multi_split import multi_split
 from tasks.multi_teacher import multi_teacher
-from tasks.params import load
 from tasks.scenes_ingest import scenes_ingest
 from tasks.scenes_split import scenes_split
 from tutelage.models.detectors import DetectorSpec
@@ -25,7 +24,7 @@ SPLIT, SHARES = Path("work/detection/split"), FOLDER / "shares"
 
 def params_of(tasks=TASKS):
     """Everything a teacher says is believed, so that no test hangs on what 3 steps teach."""
-    params = small(load(ROOT / "params.yaml"))
+    params = small(known())
     found = params.multitask
     detector = DetectorSpec(
         width=8, channels=8, head_convs=1, image_size=32, levels=(4, 8), score_floor=0.0, max_detections=5

@@ -2,15 +2,13 @@
 
 import io
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
+from project import known
 
-from tasks.params import load
-
-PARAMS = load(Path(__file__).parents[2] / "params.yaml")
+PARAMS = known()
 
 
 def params(*, seed=0, split=None, **ingest):

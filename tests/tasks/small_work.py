@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import torch
+from project import known
 
 from tasks.answers import Answers, write_answers
 from tasks.evaluate import measure
 from tasks.guard import guard
 from tasks.io import write_json
 from tasks.judge import judge
-from tasks.params import Params, Round, load
+from tasks.params import Params, Round
 from tutelage.data.manifest import SPLIT, TRUTH, describe, read_split, write_split
 from tutelage.data.pseudo_labels import FOREIGN, write_manifest, write_shards
 from tutelage.models.backbone import Backbone, NetworkSpec, create
@@ -32,7 +33,7 @@ ROLES = {"labelled": 12, "holdout": 30, "pool": 60, "test": 90}
 def small_params(rounds: int = 2) -> Params:
     chain = {n: Round(teacher="work/teacher" if n == 1 else f"work/rounds/{n - 1}/guard") for n in range(1, rounds + 1)}
     return replace(
-        load(Path(__file__).parents[2] / "params.yaml"),
+        known(),
         compute=Compute(threads=1, workers=0, precision="fp32", device="cpu"),
         network=SPEC,
         rounds=chain,

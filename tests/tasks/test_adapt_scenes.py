@@ -12,7 +12,7 @@ import pytest
 import torch
 from fresh import killed
 from multi_work import params_of, scenes
-from project import ROOT
+from project import known
 from scene_work import coco_set
 
 import tasks.adapt_scenes_student as student_stage
@@ -26,7 +26,6 @@ from tasks.adapt_scenes_student import adapt_scenes_student
 from tasks.adapt_scenes_train import adapt_scenes_train
 from tasks.io import read_json
 from tasks.multi_truth import Unlabelled
-from tasks.params import load
 from tasks.scene_loops import Said
 from tutelage.data.manifest import read_split
 from tutelage.methods.multitask.mic import MIC
@@ -296,7 +295,7 @@ def test_refusals_name_the_section_that_was_read(params):
 
 
 def test_the_committed_params_can_be_read_as_scenes():
-    own = as_scenes(load(ROOT / "params.yaml"))
+    own = as_scenes(known())
     assert own.multitask.tasks == ["segmentation"]
     assert own.detection.ingest.pool == "target/pool.json"
 

@@ -8,14 +8,13 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
-import yaml
 from interrupted import interrupted
-from project import ROOT, fill, make, run
+from project import fill, known, make, run, write
 
 import tasks.adapt_choose as choosing
 from tasks.adapt_report import _gains, _markdown
 from tasks.answers import Answers
-from tasks.params import load
+from tasks.written import read
 from tutelage.data.manifest import read_split, write_split
 from tutelage.models.files import load_model
 
@@ -72,7 +71,7 @@ def project(root: Path) -> Path:
     for number, path in enumerate(sorted((root / "domains/scratch").rglob("*.png"))):
         shutil.move(path, root / f"domains/target/{number:03d}.png")
     shutil.rmtree(root / "domains/scratch")
-    content = yaml.safe_load((root / "params.yaml").read_text())
+    content = read((root / "params.yaml").read_text())
     content["compute"]["checkpoint_seconds"] = 1000
     content["pseudo_label"]["views"] = 2
     adapt = content["adapt"]
@@ -89,7 +88,7 @@ def project(root: Path) -> Path:
     content["guard"] |= {"max_class_divergence": 1.0, "max_flips": 1.0}
     adapt["choose"]["margin"] = 1.0  # nobody is refused: three steps teach nothing
     adapt["features"] = {"steps": 3, "batch": 8, "cycada": {"lr": 1e-3}}
-    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    write(root / "params.yaml", content)
     return root
 
 
@@ -122,8 +121,8 @@ def said_of(right: int) -> Answers:
     return Answers([f"test/{n}" for n in range(8)], (np.arange(8) >= right).astype(np.int64), np.eye(2)[[0] * 8])
 
 
-def test_the_gain_is_read_against_more_steps_of_the_source_too(pytestconfig):
-    wanted = load(pytestconfig.rootpath / "params.yaml")
+def test_the_gain_is_read_against_more_steps_of_the_source_too():
+    wanted = known()
     said = {"source": said_of(2), "source_longer": said_of(4), "mic": said_of(3), "round 3": said_of(7)}
     content = {"accuracy": {name: float(each.right.mean()) for name, each in said.items()}, "rank_correlation": {}}
     content |= {"rounds": [], "turns": {}, "chosen": "mic"} | _gains(said, "mic", wanted)
@@ -160,7 +159,7 @@ def test_it_ends_with_a_choice_and_a_row_for_each(done):
 
 
 def test_a_folder_of_a_candidate_that_params_no_longer_name_is_not_chosen_from(tmp_path, monkeypatch):
-    params = load(ROOT / "params.yaml")
+    params = known()
     for name in (*params.adapt.candidates, "cycada", "forgotten", "fda.part"):
         (tmp_path / name).mkdir()
     asked = []

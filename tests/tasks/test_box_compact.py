@@ -1,6 +1,8 @@
 """From a detector to a narrower one, and whether it may take over."""
 
 import dataclasses
+import shutil
+from functools import cache
 
 import pytest
 from box_work import labelled, prepare
@@ -46,24 +48,36 @@ def models(folder):
     return {"teacher": folder / "teacher", **{name: folder / "compact" / name for name in ("student", "baseline")}}
 
 
+@pytest.fixture(scope="module")
+def tested(work, tmp_path_factory):
+    """The test of a model that finds the given share of the test images' objects, written once."""
+    params, folder, _ = work
+    table, root = read_split(folder / "split"), tmp_path_factory.mktemp("tested")
+    test = marked(folder / "split", table, "test")
+
+    @cache
+    def written(name, share):
+        card = load_detector(models(folder)[name] / "model.safetensors")[1]
+        found = [seen(one, place < share * len(test.given)) for place, one in enumerate(test.given)]
+        about = {"parameters": card.parameters, "model": card.sha256}
+        out = root / f"{name}-{share}"
+        write_test(name, (test, found), classes_of(table), params=params, about=about, out=out)
+        return out
+
+    return written
+
+
 @pytest.fixture
-def judged(work, tmp_path, monkeypatch):
+def judged(work, tested, tmp_path, monkeypatch):
     """A verdict where teacher and student find the given share of the test images' objects, `ratio` the time."""
     params, folder, _ = work
-    split, table = folder / "split", read_split(folder / "split")
-    test = marked(split, table, "test")
 
     def judge(teacher=1.0, student=1.0, ratio=0.5, **rules):
         monkeypatch.setattr(latency, "measure", lambda *_: ratio)
         for name, share in (("teacher", teacher), ("student", student), ("baseline", 0.0)):
-            card = load_detector(models(folder)[name] / "model.safetensors")[1]
-            found = [seen(one, place < share * len(test.given)) for place, one in enumerate(test.given)]
-            write_test(
-                name, (test, found), classes_of(table), params=params,
-                about={"parameters": card.parameters, "model": card.sha256}, out=tmp_path / "evaluation" / name,
-            )  # fmt: skip
+            shutil.copytree(tested(name, share), tmp_path / "evaluation" / name, dirs_exist_ok=True)
         out = box_compact_judge(
-            split, folder / "teacher", folder / "compact/student", tmp_path / "evaluation",
+            folder / "split", folder / "teacher", folder / "compact/student", tmp_path / "evaluation",
             params=with_rules(params, **{"smaller": 1.5, **rules}), out=tmp_path / "judge",
         )  # fmt: skip
         verdict = read_json(out / "verdict.json")

@@ -7,12 +7,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from box_work import small
-from project import ROOT
+from project import known
 from pycocotools.coco import COCO
 from scene_work import coco_set
 
 from tasks.box_export import box_export
-from tasks.params import load
 from tasks.scenes_ingest import scenes_ingest
 from tasks.scenes_split import scenes_split
 from tutelage.data import pseudo_boxes as store
@@ -28,7 +27,7 @@ KEPT = [[True, False], [False, False], [True, True], []]  # of the boxes of each
 def work(tmp_path, monkeypatch):
     """A split whose pool has four images, and pseudo-boxes of it."""
     monkeypatch.chdir(tmp_path)
-    params = small(load(ROOT / "params.yaml"))
+    params = small(known())
     coco_set(tmp_path / "images", "labelled", 8)
     coco_set(tmp_path / "images", "pool", len(KEPT), start=20)
     ingested = scenes_ingest(tmp_path / "images", params=of(params, test=None), out=tmp_path / "ingest")

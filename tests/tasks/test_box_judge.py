@@ -21,15 +21,25 @@ from tutelage.models.files import load_detector, save_detector
 from tutelage.types import BadInput
 
 
-@pytest.fixture
-def rivals(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory):
     """A teacher that is the candidate, a baseline, and what both find in the test."""
-    monkeypatch.chdir(tmp_path)
-    params, folder = prepare(tmp_path)
-    detector(folder / "split", params=params, out=folder / "baseline")
-    for name, model in (("candidate", "teacher"), ("baseline", "baseline")):
-        box_evaluate(folder / "split", folder / model, params=params, out=folder / "evaluation" / name)
+    root = tmp_path_factory.mktemp("tested")
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(root)
+        params, folder = prepare(root)
+        detector(folder / "split", params=params, out=folder / "baseline")
+        for name, model in (("candidate", "teacher"), ("baseline", "baseline")):
+            box_evaluate(folder / "split", folder / model, params=params, out=folder / "evaluation" / name)
     return params, folder
+
+
+@pytest.fixture
+def rivals(tested, tmp_path, monkeypatch):
+    """A copy of them, in the current folder."""
+    params, folder = tested
+    monkeypatch.chdir(tmp_path)
+    return params, shutil.copytree(folder, tmp_path / "work/detection")
 
 
 def judged(params, folder, in_production=None, candidate="teacher"):

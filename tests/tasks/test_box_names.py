@@ -1,6 +1,7 @@
 """Objects cut out of scenes, and the names that a classifier of them gives to the pool's boxes."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,11 +21,24 @@ from tutelage.models.files import load_model
 from tutelage.types import BadInput
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A teacher and the boxes that it finds in the pool."""
+    root = tmp_path_factory.mktemp("begun")
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(root)
+        params, folder = prepare(root)
+        labelled(params, folder, folder / "rounds/1/labels")
+    return params, folder
+
+
 @pytest.fixture
-def work(tmp_path, monkeypatch):
+def work(begun, tmp_path, monkeypatch):
+    """A copy of them, in the current folder."""
+    params, folder = begun
     monkeypatch.chdir(tmp_path)
-    params, folder = prepare(tmp_path)
-    return params, folder, labelled(params, folder, folder / "rounds/1/labels")
+    copy = shutil.copytree(folder, tmp_path / "work/detection")
+    return params, copy, copy / "rounds/1/labels"
 
 
 def with_names(params, names):

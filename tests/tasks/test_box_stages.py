@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from box_work import labelled, named, prepare, small
 from fresh import fresh, killed
-from project import ROOT
+from project import known
 from scene_work import coco_set, write
 
 import tasks.box_answers as box_answers
@@ -28,7 +28,6 @@ from tasks.box_report import box_report
 from tasks.box_student import box_student
 from tasks.detector import detector
 from tasks.io import read_json
-from tasks.params import load
 from tasks.scenes_ingest import scenes_ingest
 from tasks.scenes_split import scenes_split
 from tutelage.data.scene_batches import SceneSource
@@ -235,7 +234,7 @@ def test_objects_are_counted_in_all_labelled_images_not_only_in_those_held_out(w
 def test_boxes_are_counted_without_a_holdout_but_no_precision_is_promised(tmp_path, monkeypatch):
     """Where few images have boxes, the teacher may have them all."""
     monkeypatch.chdir(tmp_path)
-    found = load(ROOT / "params.yaml").detection
+    found = known().detection
     params, folder = prepare(tmp_path, split=found.split, calibrate=found.calibrate)
     (folder / "teacher/learned_from.json").write_text('["labelled", "holdout"]')  # of a hold-out without an image
     wanted = dataclasses.replace(found.calibrate, rule="precision")
@@ -263,7 +262,7 @@ def test_an_image_with_400_objects_and_one_with_none_both_train(tmp_path, monkey
     write(tmp_path / "images", "labelled", content)
     for name, start in (("pool", 20), ("test", 40)):
         coco_set(tmp_path / "images", name, 2, start=start)
-    params = small(load(ROOT / "params.yaml"))
+    params = small(known())
     found = params.detection
     detection = dataclasses.replace(
         found, network=dataclasses.replace(found.network, kind=kind),

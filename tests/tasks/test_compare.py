@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from project import PREPARE, ROUND, TEACHER, make, run
+from project import PREPARE, ROUND, TEACHER, make, run, write
 from small_work import make_split, new_network, plant_labels, save, small_params
 
 import tasks.trial
 from tasks import compare as module
 from tasks.compare import compare, row, run_one, tabulate
 from tasks.trial import PLAIN, Trial, arena, entrants, finished, path_of
+from tasks.written import read
 from tutelage.methods import METHODS
 from tutelage.models.files import load_model
 from tutelage.types import BadInput, Diverged
@@ -114,10 +114,12 @@ def test_what_is_finished_is_kept_and_a_cut_off_comparison_goes_on(world, tmp_pa
     ],
 )
 def test_a_changed_setting_makes_stale_what_it_changes(world, tmp_path, counted, change, again):
-    params = settings(seeds=[0], steps=1)
-    compare(*world, params=params, out=tmp_path / "out")
-    counted.clear()
-    compare(*world, params=change(params), out=tmp_path / "out")
+    before = settings(seeds=[0], steps=1)
+    for params in (before, change(before)):
+        counted.clear()
+        place = arena(*world, params)
+        for name in entrants(params):
+            run_one(place, name, tmp_path / "out")
     assert counted == again
 
 
@@ -257,9 +259,9 @@ def test_a_table_before_plain_training_is_refused(world, tmp_path):
 
 def test_through_the_command_line_without_dvc(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(make(tmp_path))
-    content = yaml.safe_load(Path("params.yaml").read_text())
+    content = read(Path("params.yaml").read_text())
     content["compare"] |= {"methods": ["kd", {"name": "kd", "temperature": 2}], "steps": 2}
-    Path("params.yaml").write_text(yaml.safe_dump(content))
+    write(Path("params.yaml"), content)
     assert run(*PREPARE, TEACHER, *ROUND[:2]) == [0] * 6
     assert run("compare work/split work/teacher work/rounds/1/labels work/compare") == [0]
     assert set(rows_of(Path("work/compare"))) == {PLAIN, "kd", "kd, temperature 2"}

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
-from project import COMPRESS, PREPARE, make, run
+from project import COMPRESS, PREPARE, make, run, write
 
 from tasks.training import NOTE
+from tasks.written import read
 from tutelage.models.files import load_model
 
 
@@ -64,12 +64,12 @@ def test_a_folder_that_says_no_role_is_refused(project, monkeypatch, capsys, com
 
 def test_an_assistant_stands_between_teacher_and_student(tmp_path, monkeypatch):
     monkeypatch.chdir(make(tmp_path, compress__last=2))
-    content = yaml.safe_load(Path("params.yaml").read_text())
+    content = read(Path("params.yaml").read_text())
     content["compress"]["chain"] = {
         "1": {"teacher": "work/compress/teacher", "network": {"width": 8}},
         "2": {"teacher": "work/compress/students/1", "network": {"width": 4}},
     }
-    Path("params.yaml").write_text(yaml.safe_dump(content))
+    write(Path("params.yaml"), content)
     assert (
         run(*PREPARE, *COMPRESS[:3], "compact work/split work/compress/students/1 work/compress/students/2") == [0] * 7
     )

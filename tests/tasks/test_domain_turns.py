@@ -9,9 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import yaml
 from interrupted import interrupted
-from project import fill, make
+from project import fill, make, write
 
 from tasks import domain_turns as stage
 from tasks.adapt_ingest import adapt_ingest
@@ -20,6 +19,7 @@ from tasks.adapt_split import adapt_split
 from tasks.adapt_student import adapt_student
 from tasks.io import read_json
 from tasks.params import load
+from tasks.written import read
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_manifest, read_split
 from tutelage.models.backbone import create
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
         fill(root / "data" / name, each, seed)
     for path in (root / "data/night").rglob("*.png"):
         cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
-    content = yaml.safe_load((root / "params.yaml").read_text())
+    content = read((root / "params.yaml").read_text())
     content["compute"]["checkpoint_seconds"] = 0
     sources = {"by day": "day", "by night": "night"}
     content["adapt"] |= {
@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
         "steps": 6, "labelled_batch": 4, "pool_batch": 2, "learn": {"name": "fixmatch"},
         "turns": {"every": 2, "learn": {"name": "tscl"}},
     }  # fmt: skip
-    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    write(root / "params.yaml", content)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         params = load()

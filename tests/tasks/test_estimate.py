@@ -242,14 +242,16 @@ def test_a_student_is_taught_by_the_network_of_the_round_before(place):
     assert second.measure().tried  # kd refuses to begin without a teacher
 
 
-def way():
-    return get_start_method()  # itself it would be sent with what it knows here
+def process():
+    """Which one this is, and how those start that make batches for it."""
+    return os.getpid(), get_start_method()  # itself it would be sent with what it knows here
 
 
 def test_a_process_of_its_own_whose_death_is_told():
-    work = Work(kind="a large network", unit="step", amount=1, first=1, kept=0, measure=partial(os.getpid), knobs=())
-    assert apart(work) != os.getpid()
-    assert apart(replace(work, measure=way)) == way()  # that processes which make batches start in
+    work = Work(kind="a large network", unit="step", amount=1, first=1, kept=0, measure=process, knobs=())
+    number, way = apart(work)
+    assert number != os.getpid()
+    assert way == get_start_method()
     with pytest.raises(BadInput, match="a large network: the process was killed"):
         apart(replace(work, measure=partial(os._exit, 9)))
 

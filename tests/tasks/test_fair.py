@@ -1,13 +1,12 @@
 import dataclasses
 
 import pytest
-from project import ROOT
+from project import ROOT, known
 
 import tasks.__main__ as command
 from tasks.fair import uneven, uneven_choice, uneven_scenes
-from tasks.params import load
 
-PARAMS = load(ROOT / "params.yaml")
+PARAMS = known()
 
 
 def longer(name, steps):

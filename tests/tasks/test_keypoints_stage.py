@@ -4,8 +4,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import yaml
 from interrupted import interrupted
+from project import merged, recipe, write
 from small_work import contents, make_split, small_params
 
 from tasks.io import read_json
@@ -97,9 +97,5 @@ def test_a_users_key_points_are_learned_and_tested(tmp_path, monkeypatch):
     assert (out / "alone.csv").read_text() == (out / "student.csv").read_text()
 
 
-def test_the_recipe_is_params(pytestconfig, tmp_path):
-    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
-    recipe = yaml.safe_load((pytestconfig.rootpath / "docs/recipes/okdhp.yaml").read_text())
-    known["keypoints"] |= recipe["keypoints"]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
-    assert load(tmp_path / "params.yaml").keypoints.learn == OKDHP()
+def test_the_recipe_is_params(tmp_path):
+    assert load(write(tmp_path / "params.yaml", merged(recipe("okdhp")))).keypoints.learn == OKDHP()

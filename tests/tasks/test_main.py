@@ -5,11 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
+from io import BytesIO, TextIOWrapper
 
 import psutil
 import pytest
 from own_images import save
+
+from tasks.__main__ import main
 
 STAGE = "from tasks.__main__ import _die_with_flow; _die_with_flow(); print('works')"
 
@@ -35,7 +38,7 @@ def test_a_stage_is_as_nice_as_its_flow_wants(pytestconfig):
     begun = "import atexit, os, runpy; atexit.register(lambda: print(os.nice(0))); "
     begun += "runpy.run_module('tasks', run_name='__main__')"
     env = os.environ | {"TUTELAGE_NICE": "3"}
-    command = [sys.executable, "-c", begun, "check"]
+    command = [sys.executable, "-c", begun, "lineage", "--help"]
     said = subprocess.check_output(command, cwd=pytestconfig.rootpath, env=env, text=True)
     assert said.splitlines()[-1] == str(os.nice(0) + 3)
 
@@ -70,17 +73,15 @@ def test_params_and_stages_load_without_what_takes_seconds_to_import(pytestconfi
     assert found.stdout == "set()\nset()\n", found.stderr
 
 
-def test_a_name_that_is_not_utf8_is_shown_and_ends_nothing(tmp_path, pytestconfig):
+def test_a_name_that_is_not_utf8_is_shown_and_ends_nothing(tmp_path, pytestconfig, monkeypatch):
     shutil.copy(pytestconfig.rootpath / "params.yaml", tmp_path)
     for place, name in enumerate(("cat", "dog")):
         save(tmp_path / "mine/train" / name / f"{place}.png", place)
     os.rename(tmp_path / "mine/train/dog/1.png", os.fsencode(tmp_path / "mine") + b"/caf\xe9.png")
     save(tmp_path / "mine/train/dog/1.png", 2)
-    env = os.environ | {
-        "PYTHONIOENCODING": "utf-8:strict",
-        "PYTHONPATH": f"{pytestconfig.rootpath}:{pytestconfig.rootpath}/src",
-    }
-    command = [sys.executable, "-m", "tasks", "init", "mine"]
-    found = subprocess.run(command, cwd=tmp_path, env=env, text=True, capture_output=True)
-    assert found.returncode == 0, found.stderr
-    assert r"left out: 1 image(s) such as mine/caf\udce9.png" in found.stdout
+    monkeypatch.chdir(tmp_path)
+    told = TextIOWrapper(BytesIO(), "utf-8", "strict")
+    with redirect_stdout(told):
+        assert main(["init", "mine"]) == 0
+    told.seek(0)
+    assert r"left out: 1 image(s) such as mine/caf\udce9.png" in told.read()

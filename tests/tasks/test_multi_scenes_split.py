@@ -4,12 +4,11 @@ import dataclasses
 
 import pytest
 from box_work import small
-from project import ROOT
+from project import known
 from scene_work import coco_set
 
 from tasks.box_params import ScenesSplit
 from tasks.multi_scenes_split import multi_scenes_split
-from tasks.params import load
 from tasks.scenes_ingest import scenes_ingest
 from tasks.scenes_split import scenes_split
 from tutelage.data.manifest import read_split
@@ -20,7 +19,7 @@ from tutelage.types import BadInput
 def scenes(tmp_path, monkeypatch):
     """Eight labelled scenes, of which boxes have three: params and what was ingested."""
     monkeypatch.chdir(tmp_path)
-    params = small(load(ROOT / "params.yaml"), split=ScenesSplit(images=3, holdout=0.25))
+    params = small(known(), split=ScenesSplit(images=3, holdout=0.25))
     for name, number, start in (("labelled", 8, 0), ("pool", 7, 20), ("test", 4, 40)):
         coco_set(tmp_path / "images", name, number, start=start)
     return params, scenes_ingest(tmp_path / "images", params=params, out=tmp_path / "ingest")
@@ -30,7 +29,7 @@ def with_split(params, **wanted):
     return dataclasses.replace(params, multitask=dataclasses.replace(params.multitask, split=ScenesSplit(**wanted)))
 
 
-def known(folder):
+def shown(folder):
     roles = read_split(folder)["role"].to_pylist()
     return roles.count("labelled") + roles.count("holdout")
 
@@ -39,7 +38,7 @@ def test_as_many_scenes_are_labelled_as_multitask_says(scenes, tmp_path):
     params, ingested = scenes
     boxes = scenes_split(ingested, params=params, out=tmp_path / "boxes")
     several = multi_scenes_split(ingested, params=with_split(params, holdout=0.25), out=tmp_path / "several")
-    assert (known(boxes), known(several)) == (3, 8)
+    assert (shown(boxes), shown(several)) == (3, 8)
     same = multi_scenes_split(ingested, params=with_split(params, images=3, holdout=0.25), out=tmp_path / "same")
     assert (same / "split.parquet").read_bytes() == (boxes / "split.parquet").read_bytes()
 

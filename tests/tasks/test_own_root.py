@@ -2,11 +2,13 @@
 
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from own_images import save
 
 from tasks.__main__ import main
+from tasks.graph import stages
 from tasks.init import init
 from tutelage.types import BadInput
 
@@ -74,3 +76,9 @@ def test_who_fetches_nothing_and_has_images_for_boxes_alone_may_leave_ingest_as_
     Path("data/fetched").mkdir(parents=True)
     Path("data/fetched/README.md").touch()
     assert main(["check"]) == 0
+
+
+def test_check_reads_the_dag_once_for_all_roots(checkout):
+    with patch("tasks.graph.stages", wraps=stages) as reading:
+        assert main(["check"]) == 0
+    assert reading.call_count == 1

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-import yaml
+from project import content, write
 
 from tasks.params import load
 from tasks.written import read
@@ -12,21 +12,19 @@ TURNS = {"every": 100, "learn": {"name": "tscl"}}
 
 
 @pytest.fixture
-def change(tmp_path, pytestconfig):
+def change(tmp_path):
     """params.yaml with one entry changed, by its dotted name; None removes it."""
 
-    def write(name, value):
-        content = read((pytestconfig.rootpath / "params.yaml").read_text())
+    def changed(name, value):
+        entries = content()
         *sections, last = name.split(".")
-        inner = content
+        inner = entries
         for section in sections:
             inner = inner[section]
         inner.pop(last) if value is None else inner.__setitem__(last, value)
-        path = tmp_path / "params.yaml"
-        path.write_text(yaml.safe_dump(content))
-        return path
+        return write(tmp_path / "params.yaml", entries)
 
-    return write
+    return changed
 
 
 def test_keys_of_which_dvc_would_make_no_stage_are_refused(change):
@@ -55,9 +53,9 @@ def test_a_width_that_would_change_nothing_is_refused_where_a_network_is_made_of
 
 def test_a_round_that_would_have_its_teachers_width_is_refused_at_once(change):
     path = change("network", PHOTOS)
-    content = yaml.safe_load(path.read_text())
-    content["rounds"]["1"]["network"] = {"width": 48}
-    path.write_text(yaml.safe_dump(content))
+    entries = read(path.read_text())
+    entries["rounds"]["1"]["network"] = {"width": 48}
+    write(path, entries)
     with pytest.raises(BadInput, match=r"rounds\.1\.network writes width 48, but resnet18 has a width of its own"):
         load(path)
 
@@ -263,10 +261,10 @@ def test_ways_to_adapt_are_taken_by_name(change, name):
 
 def test_a_loss_of_depth_without_a_scale_is_taken_where_no_depth_is_learned(change):
     path = change("multitask.teacher.method", {"name": "must", "depth_loss": "affine"})
-    content = yaml.safe_load(path.read_text())
-    content["multitask"] |= {"tasks": ["detection"], "start": None}
-    content["multitask"]["student"]["hears"] = None
-    path.write_text(yaml.safe_dump(content))
+    entries = read(path.read_text())
+    entries["multitask"] |= {"tasks": ["detection"], "start": None}
+    entries["multitask"]["student"]["hears"] = None
+    write(path, entries)
     assert load(path).multitask.teacher.method.depth_loss == "affine"
 
 
@@ -277,9 +275,9 @@ def test_a_drift_may_have_no_answer(change):
 def test_looking_in_all_ways_needs_more_than_one(change):
     path = change("detection.label", {"orientations": True})
     assert len(load(path).detection.ways) == 2
-    content = yaml.safe_load(path.read_text())
-    content["detection"]["views"]["flip"] = False
-    path.write_text(yaml.safe_dump(content))
+    entries = read(path.read_text())
+    entries["detection"]["views"]["flip"] = False
+    write(path, entries)
     with pytest.raises(BadInput, match=r"label\.orientations is true, but views allow one way only"):
         load(path)
 
@@ -377,7 +375,7 @@ def test_a_number_without_a_dot_is_a_number_and_digits_may_be_a_name(change):
     """PyYAML reads 3e-2 as text, as YAML 1.1 has it; a folder of digits, in quotes, stays text."""
     path = change("optimiser.lr", 7)
     path.write_text(path.read_text().replace("lr: 7", "lr: 3e-2"))
-    assert yaml.safe_load(path.read_text())["optimiser"]["lr"] == "3e-2"
+    assert read(path.read_text())["optimiser"]["lr"] == "3e-2"
     assert load(path).optimiser.lr == 0.03
     assert load(change("ingest.root", "2024")).ingest.root == "2024"
     assert load(change("detection.compress.network", {"config": ""})).detection.compress.network == {"config": ""}

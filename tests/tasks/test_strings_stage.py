@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 import pytest
-import yaml
 from interrupted import interrupted
+from project import merged, recipe, write
 from small_work import CLASSES, contents, make_split, small_params
 
 import tasks.strings
@@ -88,10 +88,7 @@ def test_readers_that_do_not_fit_are_refused_before_anything_is_trained():
 
 
 @pytest.mark.parametrize("name", WORKS)
-def test_recipes_of_strings_are_params(pytestconfig, tmp_path, name):
-    known = yaml.safe_load((pytestconfig.rootpath / "params.yaml").read_text())
-    known["strings"] |= yaml.safe_load((pytestconfig.rootpath / f"docs/recipes/{name}.yaml").read_text())["strings"]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(known))
-    found = load(tmp_path / "params.yaml").strings
+def test_recipes_of_strings_are_params(tmp_path, name):
+    found = load(write(tmp_path / "params.yaml", merged(recipe(name)))).strings
     assert isinstance(found.learn, AccentCTC if name == "multi_accent_ctc" else SequenceKD)
     assert (found.student.kind == "parallel") == (name == "nat_kd")

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from fresh import killed
-from project import PREPARE, ROUND, TEACHER, make, run
+from project import PREPARE, ROUND, TEACHER, make, run, write
 
 import tasks.finished
 import tasks.training
 from tasks.locked import md5_of_folder
 from tasks.progress import Progress
+from tasks.written import read
 from tutelage.data.manifest import read_split
 from tutelage.train import checkpoint
 
@@ -57,11 +57,11 @@ def taught(begun, tmp_path, monkeypatch):
 
 def change(**values):
     """Write dotted names (__ for the dot) into the current params.yaml."""
-    content = yaml.safe_load(Path("params.yaml").read_text())
+    content = read(Path("params.yaml").read_text())
     for name, value in values.items():
         section, key = name.split("__")
         content[section][key] = value
-    Path("params.yaml").write_text(yaml.safe_dump(content))
+    write(Path("params.yaml"), content)
 
 
 def killed_at(update, command):
@@ -102,7 +102,7 @@ def test_killed_in_training_and_continued_is_bit_equal(project):
 def recorded(stage):
     """As DVC does in dvc.lock, when it has the lock that it waits for."""
     outs = [{"path": f"work/{stage}", "md5": md5_of_folder(Path("work") / stage)}]
-    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {stage: {"cmd": "python -m tasks", "outs": outs}}}))
+    write(Path("dvc.lock"), {"stages": {stage: {"cmd": "python -m tasks", "outs": outs}}})
 
 
 def test_what_dvc_has_not_recorded_yet_is_written_again_without_training(project, monkeypatch, capsys):

@@ -16,7 +16,7 @@ from tutelage.train.settings import Compute, Optimiser
 from tutelage.types import Sizes
 
 pytestmark = pytest.mark.slow
-STEPS, BLANK = 3, 2  # so many steps, of which the second process has no box of the pool in the first ones
+STEPS, BLANK = 2, 1  # so many steps, of which the second process has no box of the pool in the first ones
 KINDS = ("fcos", "retinanet", "faster_rcnn")
 METHODS = {name: cls() for name, cls in DETECTION_METHODS.items()} | {
     "stac-online": DETECTION_METHODS["stac"](online=True),

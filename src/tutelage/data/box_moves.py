@@ -60,9 +60,9 @@ def chosen(boxes: Boxes, keep: Tensor) -> Boxes:
     return Boxes(*(field[keep] for field in boxes))
 
 
-def no_boxes(device: torch.device | None = None) -> Boxes:
+def no_boxes() -> Boxes:
     """An image without objects."""
-    none = torch.zeros(0, device=device)
+    none = torch.zeros(0)
     return Boxes(none.reshape(0, 4), none.long(), none, none)
 
 
