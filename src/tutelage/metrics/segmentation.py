@@ -64,8 +64,8 @@ def boundary_f(
         for label in range(classes):
             wanted, given = ((each == label) & judged for each in (truth, said))
             if (wanted | given).any():
-                outlines = (_outline(each | ~judged) & judged for each in (wanted, given))
-                total[label] += 1.0 if (wanted == given).all() else _f(*outlines, tolerance)
+                ours, theirs = (_outline(each | ~judged) & judged for each in (wanted, given))
+                total[label] += 1.0 if (wanted == given).all() else _f(ours, theirs, tolerance)
                 images[label] += 1
     return np.where(images > 0, total / np.maximum(images, 1), np.nan)
 
