@@ -246,6 +246,31 @@ def test_sides_take_turns_at_going_first_and_are_timed_by_the_unit(monkeypatch):
     assert overhead.ratio(ours, theirs, turns=3) == 4.0  # ours does 2 / 3 of a unit a second, theirs 1 / 6
 
 
+@pytest.mark.parametrize(("labelled", "ends"), [(0.91, 0), (0.89, 1)])
+def test_a_limit_that_is_not_met_fails_the_command_after_all_are_told(monkeypatch, capsys, labelled, ends):
+    monkeypatch.setattr("sys.argv", ["overhead"])
+    for name, found in (("training", 0.99), ("labelling", labelled), ("memory", 1.0)):
+        monkeypatch.setattr(overhead, name, lambda found=found: found)
+    assert overhead.main() == ends
+    said = capsys.readouterr().out
+    assert said.count("NOT MET") == ends
+    assert "memory of labelling" in said
+
+
+def test_both_sides_of_labelling_run_on_the_same_device(monkeypatch):
+    asked, told_by, pool = [], overhead.told_by, overhead._pool
+
+    def told(network, images, rules, compute):
+        asked.append(compute)
+        return told_by(network, images, rules, compute)
+
+    monkeypatch.setattr(overhead, "told_by", told)
+    monkeypatch.setattr(overhead, "_pool", lambda folder, _: pool(folder, 40))
+    monkeypatch.setattr(overhead, "ratio", lambda ours, bare, turns: (ours(), bare()))
+    assert overhead.labelling() == (40, 40)
+    assert asked == [overhead.COMPUTE]
+
+
 TOY = '''
 """A loss, and one that nobody tests."""
 
