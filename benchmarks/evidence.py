@@ -127,9 +127,11 @@ def params(setting: Setting) -> dict[str, Any]:
 
 
 def strong_only(folder: Path, content: dict[str, Any]) -> None:
-    """The second baseline, outside the DAG: labelled images in strong views alone."""
+    """The second baseline, outside the DAG: labelled images in strong views alone. It stays while the first does."""
     out = folder / "strong_only"
-    if (out / "work/evaluation/metrics.json").exists():
+    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    first, made = yaml.safe_dump([stages[name] for name in ("baseline", "reference@baseline")]), out / "first.yaml"
+    if made.exists() and made.read_text() == first:
         return
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
@@ -143,6 +145,7 @@ def strong_only(folder: Path, content: dict[str, Any]) -> None:
     )
     for command in commands:
         python(out, "-m", "tasks", *command.split(), quiet=True)
+    made.write_text(first)
 
 
 def summarise(settings: list[Setting]) -> dict[str, Any]:
@@ -172,7 +175,8 @@ def summarise(settings: list[Setting]) -> dict[str, Any]:
 def pseudo_labels(setting: Setting) -> list[dict[str, Any]]:
     """Per round: share of the pool kept, precision of it, and precision per class on the hidden labels."""
     truth, rounds = read_truth(setting.folder / "work/split"), []
-    for folder in sorted((setting.folder / "work/rounds").iterdir()):
+    for number in sorted(map(int, yaml.safe_load((setting.folder / "params.yaml").read_text())["rounds"])):
+        folder = setting.folder / f"work/rounds/{number}"
         table = read_table(folder / "labels", ["id", "label", "kept"])
         label, kept = table["label"].to_numpy(), table["kept"].to_numpy()
         hidden = np.array([truth[name] for name in table["id"].to_pylist()])
@@ -189,7 +193,7 @@ def pseudo_labels(setting: Setting) -> list[dict[str, Any]]:
             c["precision"] is not None and c["precision"] >= rules["target_precision"] for c in per_class.values()
         )
         rounds.append({
-            "round": int(folder.name), "kept": float(kept.mean()), "precision": precise, "classes_on_target": met,
+            "round": number, "kept": float(kept.mean()), "precision": precise, "classes_on_target": met,
             "classes_kept": sum(c["kept"] > 0 for c in per_class.values()), "per_class": per_class,
         })  # fmt: skip
     return rounds

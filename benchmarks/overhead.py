@@ -1,7 +1,8 @@
 """What the pipeline costs over the bare work, as ratios in one run:  python -m benchmarks.overhead [--flow]
 
-Each ratio takes turns between the two sides, so that a noisy machine slows both. `--flow` adds the flow against the
-bare stage commands, on the demo's params in two fresh folders (about ten minutes).
+Both sides of training and of labelling take turns on the CPU, so that a noisy machine slows both; those of memory and
+of the flow run once, one after the other. `--flow` adds the flow against the bare stage commands, on the demo's params
+in two fresh folders (about ten minutes). A limit that is not met makes it end with 1.
 """
 
 import argparse
@@ -54,17 +55,21 @@ def main() -> int:
     if asked.memory_of:
         print(peak_memory(asked.memory_of))
         return 0
-    report("training steps/s over a bare loop", training(), at_least=0.95)
-    report("labelling images/s over a bare forward pass", labelling(), at_least=0.90)
-    report("memory of labelling 100,000 over 10,000 images", memory(), at_most=1.10)
+    met = [
+        report("training steps/s over a bare loop", training(), at_least=0.95),
+        report("labelling images/s over a bare forward pass", labelling(), at_least=0.90),
+        report("memory of labelling 100,000 over 10,000 images", memory(), at_most=1.10),
+    ]
     if asked.flow:
-        report("flow's wall time over the stage commands' sum", flow(), at_most=1.10)
-    return 0
+        met.append(report("flow's wall time over the stage commands' sum", flow(), at_most=1.10))
+    return 0 if all(met) else 1
 
 
-def report(name: str, ratio: float, *, at_least: float = 0.0, at_most: float = float("inf")) -> None:
-    wanted = f">= {at_least}" if at_least else f"<= {at_most}"
-    print(f"{name}: {ratio:.3f} ({wanted}: {'met' if at_least <= ratio <= at_most else 'NOT MET'})", flush=True)
+def report(name: str, ratio: float, *, at_least: float = 0.0, at_most: float = float("inf")) -> bool:
+    """Whether the limit is met, which is told."""
+    wanted, met = f">= {at_least}" if at_least else f"<= {at_most}", at_least <= ratio <= at_most
+    print(f"{name}: {ratio:.3f} ({wanted}: {'met' if met else 'NOT MET'})", flush=True)
+    return met
 
 
 def ratio(ours: Callable[[], int], bare: Callable[[], int], turns: int = 7) -> float:
@@ -118,11 +123,11 @@ def labelling() -> float:
         rules = Rules(teacher=card.sha256, limits=(LIMIT,) * 10)
 
         def ours() -> int:
-            say = told_by(network, images, rules, params.compute)
+            say = told_by(network, images, rules, COMPUTE)
             made = shards(table["id"], rows, say, rules, params.pseudo_label, done=folder, number=1)
             return sum(shard.num_rows for _, shard in made)
 
-        low = precision(params.compute, cpu=True) == "bf16"
+        low = precision(COMPUTE, cpu=True) == "bf16"
 
         def bare() -> int:
             pixels = torch.from_numpy(images.many(rows)).permute(0, 3, 1, 2)

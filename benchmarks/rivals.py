@@ -6,6 +6,7 @@ detectron2 is imported where it is used: without it only the others run.
 import argparse
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,10 @@ class Scene:
 
 
 def detectron2_trainer(net: Detector, scene: Scene, engine: Accelerator, asked: argparse.Namespace) -> Work:
-    """detectron2's own training loop on its own network, fed what its own mapper would make."""
+    """detectron2's own training loop on its own network, fed what its own mapper would make, in our precision.
+
+    Its trainer for bf16 wants a GPU.
+    """
     from detectron2.engine import AMPTrainer, SimpleTrainer
     from detectron2.structures import Boxes as Rows
     from detectron2.structures import Instances
@@ -55,7 +59,7 @@ def detectron2_trainer(net: Detector, scene: Scene, engine: Accelerator, asked: 
     trainer.iter = 0
 
     def work() -> int:
-        with EventStorage() as trainer.storage:
+        with EventStorage() as trainer.storage, nullcontext() if low else engine.autocast():
             for _ in range(asked.steps):
                 trainer.run_step()
         return int(asked.steps)

@@ -11,5 +11,4 @@ def adapt_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) ->
     """As `calibrate`, on the source's hold-out. The target looks otherwise on purpose, so nothing of it is called out
     of distribution."""
     everything = replace(params.calibrate, in_distribution=None)
-    single = replace(params.split, groups=None)  # adapt_split draws images one by one
-    return calibrate(split, teacher, params=replace(params, calibrate=everything, split=single), out=out)
+    return calibrate(split, teacher, params=replace(params, calibrate=everything), out=out)

@@ -16,6 +16,9 @@ WORDS = {
     "ingest.test, or add labelled images: of a class with one image, or one group, none is set aside": (
         "adapt.ingest.test"
     ),
+    "or give no test of your own: it is then drawn by groups": "or give those of the target other names",
+    "Raise split.test_fraction, or give a test": "Give a test (adapt.ingest.test)",
+    "Mend or remove it": "Let it find something here too, or remove it",
     "dvc repro split": "dvc repro adapt_split",
     "--force ingest": "--force adapt_ingest",
 }
@@ -25,7 +28,7 @@ def adapt_doctor(ingested: Path, split: Path, *, params: Params, out: Path) -> P
     """As `doctor`: a class without a labelled image of the source, names that differ, an image in two roles; and a
     target or a hold-out without images is a problem too.
     """
-    wanted = Split(labels_per_class=None, holdout=params.adapt.holdout)
+    wanted = Split(labels_per_class=None, holdout=params.adapt.holdout, groups=params.split.groups)
     return examine(ingested, split, params=replace(params, split=wanted), out=out, more=_missing, words=WORDS)
 
 

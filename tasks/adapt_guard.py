@@ -10,5 +10,4 @@ from tasks.params import Params
 def adapt_guard(split: Path, teacher: Path, labels: Path, student: Path, *, params: Params, out: Path) -> Path:
     """As `guard`, on the source's hold-out and the target: what a student may lose there is `adapt.choose.margin`."""
     limits = replace(params.guard, max_drop=params.adapt.choose.margin)
-    single = replace(params.split, groups=None)  # adapt_split draws images one by one
-    return guard(split, teacher, labels, student, params=replace(params, guard=limits, split=single), out=out)
+    return guard(split, teacher, labels, student, params=replace(params, guard=limits), out=out)

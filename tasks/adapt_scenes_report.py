@@ -10,7 +10,7 @@ import pyarrow as pa
 from tasks.adapt_scenes import as_scenes, truth_of
 from tasks.fair import uneven_scenes
 from tasks.io import whole, write_json
-from tasks.multi_evaluate import SCORES, measure
+from tasks.multi_evaluate import SCORES, decided, measure
 from tasks.multi_label import say
 from tasks.multi_truth import Truth
 from tasks.params import Params
@@ -82,7 +82,7 @@ def _measured(folder: Path, table: pa.Table, truth: Truth, rows: np.ndarray, par
             f"{folder} answers {net.tasks} at {card.image_size} pixels, adapt_scenes.network {wanted} at {truth.size}. "
             "Train it again"
         )
-    said = list(say(table, rows, (net, card), params, params.multitask.evaluate.batch))
+    said = decided(say(table, rows, (net, card), params, params.multitask.evaluate.batch))
     (task,) = net.tasks
     return measure(task, truth, rows, said, card.classes, params.multitask.evaluate)
 

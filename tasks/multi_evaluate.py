@@ -1,11 +1,12 @@
 """The test of a network with one head or several."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from tasks.box_answers import marked
 from tasks.io import whole, write_json
@@ -16,6 +17,7 @@ from tasks.multi_training import truth_of
 from tasks.multi_truth import Truth
 from tasks.params import Params
 from tasks.text import table as markdown
+from tutelage.data.boxes import Found
 from tutelage.data.manifest import read_split
 from tutelage.metrics.coco import score
 from tutelage.metrics.depth import errors, mean_errors
@@ -25,6 +27,15 @@ from tutelage.train.answers import Said
 from tutelage.types import BadInput, Task
 
 SCORES: dict[Task, str] = {"classification": "accuracy", "detection": "ap", "segmentation": "miou", "depth": "delta"}
+
+
+class Answer(NamedTuple):
+    """As `Said`, but of each pixel its class alone: probabilities of all images at once would fill the memory."""
+
+    classification: Float[np.ndarray, " c"] | None
+    detection: Found | None
+    segmentation: Int[np.ndarray, "s s"] | None
+    depth: Float[np.ndarray, "s s"] | None
 
 
 def multi_evaluate(split: Path, shares: Path, model: Path, *, params: Params, out: Path) -> Path:
@@ -38,7 +49,7 @@ def multi_evaluate(split: Path, shares: Path, model: Path, *, params: Params, ou
     if card.image_size != wanted.network.detector.image_size:
         raise BadInput(f"{model} sees {card.image_size} pixels, multitask.network another size. Train it again")
     test, truth = marked(split, table, "test"), truth_of(split, shares, table, params)
-    said = list(say(table, test.rows, (net, card), params, wanted.evaluate.batch))
+    said = decided(say(table, test.rows, (net, card), params, wanted.evaluate.batch))
     tasks = [task for task in net.tasks if task in wanted.tasks]
     measured = {task: measure(task, truth, test.rows, said, card.classes, wanted.evaluate) for task in tasks}
     metrics = {
@@ -56,8 +67,19 @@ def multi_evaluate(split: Path, shares: Path, model: Path, *, params: Params, ou
     return out
 
 
+def decided(said: Iterable[Said]) -> list[Answer]:
+    """What `measure` needs to know of each image."""
+    return [
+        Answer(
+            one.classification, one.detection,
+            None if one.segmentation is None else one.segmentation.argmax(0).astype(np.int16), one.depth,
+        )
+        for one in said
+    ]  # fmt: skip
+
+
 def measure(
-    task: Task, truth: Truth, rows: np.ndarray, said: Sequence[Said], classes: list[str], wanted: EvaluateMulti
+    task: Task, truth: Truth, rows: np.ndarray, said: Sequence[Answer], classes: list[str], wanted: EvaluateMulti
 ) -> dict[str, Any]:
     """The score of a task (SCORES) and what else is measured."""
     match task:
@@ -78,10 +100,13 @@ def measure(
             return mean_errors(each)._asdict()
 
 
-def _segmented(truth: Truth, rows: np.ndarray, said: Sequence[Said], classes: list[str]) -> dict[str, Any]:
+def _segmented(truth: Truth, rows: np.ndarray, said: Sequence[Answer], classes: list[str]) -> dict[str, Any]:
     """mIoU, mean boundary F and the IoU of each class, null for a class that nobody has."""
     names = ["background", *classes]
-    pairs = [(truth.segments(int(row)), _some(one.segmentation).argmax(0)) for row, one in zip(rows, said, strict=True)]
+    pairs = [
+        (truth.segments(int(row)).astype(np.int16), _some(one.segmentation))
+        for row, one in zip(rows, said, strict=True)
+    ]
     matrix = np.sum([count(*pair, len(names)) for pair in pairs], axis=0)
     each, outline = overlaps(matrix), boundary_f(pairs, len(names))
     return {

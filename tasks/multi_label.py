@@ -1,7 +1,7 @@
 """The pool, as one specialist sees it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -67,18 +67,20 @@ def _shards(
     wanted = params.multitask.label
     for place, rows in missing(pool, wanted.shard_size, done=done):
         ids = table["id"].take(pa.array(rows)).to_pylist()
-        said = list(say(table, rows, model, params, wanted.batch))
-        _tell(said, wanted)
-        yield place, shard(ids, said, maker, wanted)
+        yield place, shard(ids, _watched(say(table, rows, model, params, wanted.batch), wanted), maker, wanted)
 
 
-def _tell(said: list[Said], wanted: LabelMulti) -> None:
-    """What of a shard's depth is lost."""
-    depths = [each.depth for each in said if each.depth is not None]
-    lost = np.mean([too_far(depth, wanted.unit) for depth in depths]) if depths else 0.0
-    if lost:
+def _watched(said: Iterable[Said], wanted: LabelMulti) -> Iterator[Said]:
+    """A shard's answers one by one, and at their end a word on what of their depth is lost."""
+    lost = []
+    for each in said:
+        if each.depth is not None:
+            lost.append(too_far(each.depth, wanted.unit).mean())
+        yield each
+    if any(lost):
+        share = percent(float(np.mean(lost)), 2)
         print(
-            f"multi_label: {percent(float(lost), 2)} of the pixels are farther than {TOP / wanted.unit:g}, which "
+            f"multi_label: {share} of the pixels are farther than {TOP / wanted.unit:g}, which "
             f"multitask.label.unit {wanted.unit:g} cannot keep: no depth is told there. Lower it",
             flush=True,
         )

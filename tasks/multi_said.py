@@ -1,6 +1,6 @@
 """What teachers said of the pool: rows for the stores of each task, and what a student is told of them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,8 +35,8 @@ class Maker(NamedTuple):
     classes: list[str]
 
 
-def shard(ids: Sequence[str], said: Sequence[Said], maker: Maker, wanted: LabelMulti) -> pa.Table:
-    """The rows of a shard of that task's store."""
+def shard(ids: Sequence[str], said: Iterable[Said], maker: Maker, wanted: LabelMulti) -> pa.Table:
+    """The rows of a shard of that task's store, of one answer after the other: those for pixels are large."""
     match maker.task:
         case "classification":
             rows = [_present(*each, maker.teacher) for each in zip(ids, said, strict=True)]
@@ -45,10 +45,10 @@ def shard(ids: Sequence[str], said: Sequence[Said], maker: Maker, wanted: LabelM
             verdicts = [_judged(_some(each.detection), wanted) for each in said]
             return pseudo_boxes.to_table(ids, verdicts, teacher=maker.teacher, number=0)
         case "segmentation":
-            named = [_named(_some(each.segmentation), wanted.pixel_confidence) for each in said]
+            named = (_named(_some(each.segmentation), wanted.pixel_confidence) for each in said)
             return pseudo_dense.to_table(ids, named, "segmentation", teacher=maker.teacher, number=0)
         case "depth":
-            far = [_far(_some(each.depth), wanted.unit) for each in said]
+            far = (_far(_some(each.depth), wanted.unit) for each in said)
             return pseudo_dense.to_table(ids, far, "depth", teacher=maker.teacher, number=0, unit=wanted.unit)
 
 

@@ -95,9 +95,7 @@ def drawn(figure: Figure, title: str) -> Markup:
 def _round(record: RoundRecord, previous: RoundRecord | None, pool: Pool, number: int) -> RoundView:
     name = f"round {record.number}"
     bins = {f"{when} calibration": record.calibration[f"reliability_{when}"] for when in ("before", "after")}
-    shown = sorted(record.classes, key=lambda c: 2.0 if c.precision is None else c.precision)[:MANY]
-    shown = [c for c in record.classes if c in shown]
-    labels = None
+    shown, labels = _weakest(record.classes), None
     if record.labels.num_rows:
         chart = labels_chart(
             [c.name for c in shown], [c.precision for c in shown], [c.kept for c in shown],
@@ -108,6 +106,19 @@ def _round(record: RoundRecord, previous: RoundRecord | None, pool: Pool, number
     before = previous.labels["label"].to_numpy() if previous else None
     found = strips(pool, record.labels, record.opinions, before, number) if record.labels.num_rows else []
     return RoundView(record, calibration, labels, shown, found)
+
+
+def _weakest(classes: list[ClassLabels]) -> list[ClassLabels]:
+    """Those of lowest precision, or of which the least is promised where no truth is known, in their order."""
+    known = any(c.precision is not None for c in classes)
+
+    def worth(one: ClassLabels) -> float:
+        if not known:
+            return float(one.rule["lower_bound"])
+        return 2.0 if one.precision is None else one.precision
+
+    weakest = sorted(classes, key=worth)[:MANY]
+    return [c for c in classes if c in weakest]
 
 
 def _rounds(story: Story) -> Figure:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import yaml
@@ -43,6 +44,48 @@ def test_a_recipe_of_evidence_takes_the_place_of_sections_and_the_oracle_is_trai
 )
 def test_a_recipe_is_for_all_budgets_or_for_one(asked, found):
     assert [evidence._recipe(asked, labels) for labels in (400, 100)] == [one and Path(one) for one in found]
+
+
+def test_the_second_baseline_is_trained_again_where_the_first_one_was_made_otherwise(tmp_path, monkeypatch):
+    ran = []
+
+    def ends(folder, *command, quiet):
+        ran.append(command[2])
+        (folder / command[-1]).mkdir(parents=True)
+
+    monkeypatch.setattr(evidence, "python", ends)
+
+    def asked(steps, bins):
+        lock = {
+            "baseline": {"params": {"steps": steps}},
+            "reference@baseline": {"params": {"bins": bins}},
+            "teacher": ran,
+        }
+        (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": lock}))
+        ran.clear()
+        evidence.strong_only(tmp_path, {"baseline": {"steps": steps}})
+        return list(ran)
+
+    both = ["baseline", "evaluate"]
+    assert [asked(3, 15), asked(3, 15), asked(4, 15), asked(4, 10), asked(4, 10)] == [both, [], both, both, []]
+    assert yaml.safe_load((tmp_path / "strong_only/params.yaml").read_text())["baseline"]["steps"] == 4
+
+
+def test_rounds_of_evidence_are_those_of_the_params_in_the_order_of_their_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence, "FOLDER", tmp_path)
+    setting = evidence.Setting(100, 0)
+    split, pool = setting.folder / "work/split", ["a", "b"]
+    split.mkdir(parents=True)
+    (setting.folder / "params.yaml").write_text("rounds: {'10': {}, '2': {}}")
+    monkeypatch.setattr(evidence, "read_truth", lambda folder: {"a": 0, "b": 1})
+    monkeypatch.setattr(
+        evidence, "read_table", lambda *_: pa.table({"id": pool, "label": [0, 0], "kept": [True, True]})
+    )
+    for number in (2, 7, 10):  # 7 is of params that somebody has changed since
+        folder = setting.folder / f"work/rounds/{number}/calibration"
+        folder.mkdir(parents=True)
+        (folder / "calibration.json").write_text('{"target_precision": 0.9, "classes": [{"name": "cat"}]}')
+    assert [(found["round"], found["precision"]) for found in evidence.pseudo_labels(setting)] == [(2, 0.5), (10, 0.5)]
 
 
 def test_ways_to_adapt_are_compared_by_their_means_over_seeds():
@@ -201,6 +244,31 @@ def test_sides_take_turns_at_going_first_and_are_timed_by_the_unit(monkeypatch):
     first = ["ours", "theirs"]
     assert order == first + first + first[::-1] + first  # the first turn is a warm-up
     assert overhead.ratio(ours, theirs, turns=3) == 4.0  # ours does 2 / 3 of a unit a second, theirs 1 / 6
+
+
+@pytest.mark.parametrize(("labelled", "ends"), [(0.91, 0), (0.89, 1)])
+def test_a_limit_that_is_not_met_fails_the_command_after_all_are_told(monkeypatch, capsys, labelled, ends):
+    monkeypatch.setattr("sys.argv", ["overhead"])
+    for name, found in (("training", 0.99), ("labelling", labelled), ("memory", 1.0)):
+        monkeypatch.setattr(overhead, name, lambda found=found: found)
+    assert overhead.main() == ends
+    said = capsys.readouterr().out
+    assert said.count("NOT MET") == ends
+    assert "memory of labelling" in said
+
+
+def test_both_sides_of_labelling_run_on_the_same_device(monkeypatch):
+    asked, told_by, pool = [], overhead.told_by, overhead._pool
+
+    def told(network, images, rules, compute):
+        asked.append(compute)
+        return told_by(network, images, rules, compute)
+
+    monkeypatch.setattr(overhead, "told_by", told)
+    monkeypatch.setattr(overhead, "_pool", lambda folder, _: pool(folder, 40))
+    monkeypatch.setattr(overhead, "ratio", lambda ours, bare, turns: (ours(), bare()))
+    assert overhead.labelling() == (40, 40)
+    assert asked == [overhead.COMPUTE]
 
 
 TOY = '''

@@ -57,6 +57,13 @@ def test_a_class_missed_or_made_up_scores_zero_and_one_that_is_nowhere_has_no_sc
     assert boundary_f([(square(5), square(5)), (square(5), empty)], 2)[1] == 0.5
 
 
+def test_a_picture_that_is_wrong_all_over_scores_zero_though_nothing_has_an_outline():
+    floor, wall = np.zeros((8, 8), int), np.ones((8, 8), int)
+    assert boundary_f([(floor, wall)], 2).tolist() == [0, 0]
+    floor[3:5], floor[5:] = -1, 1  # two parts that touch nowhere
+    assert boundary_f([(floor, 1 - floor.clip(0))], 2).tolist() == [0, 0]
+
+
 def test_the_edge_of_the_picture_and_ignored_pixels_are_no_outline():
     whole = np.ones((8, 8), int)
     assert boundary_f([(whole, whole)], 2)[1] == 1

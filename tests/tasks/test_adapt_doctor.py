@@ -10,6 +10,7 @@ from own_images import class_folders, params, save
 from tasks.adapt_doctor import adapt_doctor
 from tasks.adapt_ingest import adapt_ingest
 from tasks.adapt_split import adapt_split
+from tutelage.data.manifest import read_split
 from tutelage.types import BadInput
 
 
@@ -23,8 +24,8 @@ def root(tmp_path):
     return root
 
 
-def examine(root, holdout=0.25):
-    known = params()
+def examine(root, holdout=0.25, **split):
+    known = params(split=split)
     folders = replace(known.adapt.ingest, root=str(root), source="source", target="target", test="test")
     known = replace(known, adapt=replace(known.adapt, ingest=folders, holdout=holdout))
     ingested = adapt_ingest(root, params=known, out=root.parent / "ingest")
@@ -74,6 +75,34 @@ def test_an_image_of_the_source_in_the_target_is_left_out_and_noted(root):
     report = json.loads((examine(root) / "report.json").read_text())
     assert "1 spare copies of images were dropped" in report["notes"]
     assert report["images"]["pool"] == 4
+
+
+def films(root, film=1):
+    """Two frames of each film in source/, and one picture of a film in test/."""
+    for kind in ("cat", "dog"):
+        for path in sorted((root / "source" / kind).iterdir()):
+            number = int(path.stem)
+            path.rename(path.with_name(f"{kind}film{number // 2}_{number % 2}.png"))
+    save(root / f"test/cat/catfilm{film}_9.png", 77)
+
+
+def test_no_film_of_the_source_is_torn(root):
+    films(root, film=9)
+    report = json.loads((examine(root, groups="[a-z]+film[0-9]+") / "report.json").read_text())
+    assert report["images"] == {"labelled": 12, "holdout": 4, "pool": 4, "test": 7}
+    rows = read_split(root.parent / "split").to_pylist()
+    taught, held = (
+        {row["id"].rpartition("_")[0] for row in rows if row["role"] == role} for role in ("labelled", "holdout")
+    )
+    assert (len(taught), len(held), taught & held) == (6, 2, set())
+
+
+def test_a_film_of_the_source_in_the_test_and_a_pattern_that_finds_none_are_told_with_a_way_out(root):
+    films(root)
+    assert "Move each group to one side, or give those of the target other names" in problems(
+        root, groups="[a-z]+film[0-9]+"
+    )
+    assert "Let it find something here too, or remove it" in problems(root, groups="patient")
 
 
 def test_a_target_without_images(root):

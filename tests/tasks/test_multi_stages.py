@@ -392,10 +392,10 @@ def test_depth_that_a_store_cannot_keep_is_told_and_an_image_of_nothing_else_is_
     assert known.segmentation is not None
     assert read_json(FOLDER / "labels/depth/manifest.json")["kept"] == 0
     depth[:8] = 65.0
-    labelling._tell([Said(None, None, None, depth), Said(classes, None, None, None)], params.multitask.label)
+    list(labelling._watched([Said(None, None, None, depth), Said(classes, None, None, None)], params.multitask.label))
     told = capsys.readouterr().out
     assert "75.00 % of the pixels are farther than 65.535, which multitask.label.unit 1000 cannot keep" in told
-    labelling._tell([Said(None, None, None, np.minimum(depth, 65.0))], params.multitask.label)
+    list(labelling._watched([Said(None, None, None, np.minimum(depth, 65.0))], params.multitask.label))
     assert not capsys.readouterr().out
 
 

@@ -7,7 +7,7 @@ a depth `unit` times the depth (0 is blind, as is what would be above 65535). `t
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -49,7 +49,7 @@ class Said(NamedTuple):
 
 
 def to_table(
-    ids: Sequence[str], said: Sequence[Said], task: DenseTask, *, teacher: str, number: int, unit: float = 1.0
+    ids: Sequence[str], said: Iterable[Said], task: DenseTask, *, teacher: str, number: int, unit: float = 1.0
 ) -> pa.Table:
     """The rows of a shard: every image has one, kept or not. `unit` is 1000 for depth in metres kept to millimetres.
 

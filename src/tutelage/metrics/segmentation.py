@@ -62,9 +62,10 @@ def boundary_f(
     for truth, said in pairs:
         judged = truth >= 0
         for label in range(classes):
-            wanted, given = (_outline((each == label) | ~judged) & judged for each in (truth, said))
-            if ((truth == label) | ((said == label) & judged)).any():
-                total[label] += _f(wanted, given, tolerance)
+            wanted, given = ((each == label) & judged for each in (truth, said))
+            if (wanted | given).any():
+                ours, theirs = (_outline(each | ~judged) & judged for each in (wanted, given))
+                total[label] += 1.0 if (wanted == given).all() else _f(ours, theirs, tolerance)
                 images[label] += 1
     return np.where(images > 0, total / np.maximum(images, 1), np.nan)
 
@@ -77,7 +78,7 @@ def _outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
 def _f(wanted: Bool[np.ndarray, "h w"], given: Bool[np.ndarray, "h w"], tolerance: float) -> float:
     if not wanted.any() or not given.any():
-        return float(wanted.any() == given.any())  # neither has an outline: both fill the picture, or what is judged
+        return 0.0
     near = [ndimage.distance_transform_edt(~each) <= tolerance for each in (wanted, given)]
     precision, recall = float(near[0][given].mean()), float(near[1][wanted].mean())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
