@@ -93,7 +93,7 @@ class CalibrateBoxes:
     # many boxes an image as in the labelled set (DUG); `tau`, and of an image without a box so sure its surest (STAC)
     target_precision: Open = 0.8  # at IoU 0.5
     confidence: Open = 0.9  # of the Clopper-Pearson lower bound
-    floor: Share = 0.3  # no threshold below it
+    floor: Share = 0.3  # of the rules precision and mixture: no threshold below it
     cap: Share = 0.95  # threshold without evidence; one proven, or above a mistake of the hold-out, may be higher
     tau: Share = 0.9  # of the rule stac
     probe: Annotated[int, Field(ge=0)] = 500  # pool images that the expected yield is read from
