@@ -99,7 +99,10 @@ def _limits(
             return [{"threshold": wanted.tau, "evidence": "or the surest of its image"} for _ in classes]
         case "mixture":
             mixed = mixture_thresholds(unseen, classes, fallback=wanted.cap)
-            return [{"threshold": one.threshold, "evidence": one.note or "two components"} for one in mixed]
+            return [
+                {"threshold": max(one.threshold, wanted.floor), "evidence": one.note or "two components"}
+                for one in mixed
+            ]
 
 
 def _expected(unseen: list[Found], place: int, limit: float | None, rule: str) -> float:

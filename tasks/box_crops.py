@@ -61,7 +61,7 @@ def _marked(split: Path, table: pa.Table, roles: tuple[str, ...], wanted: Names,
         owed += empty
         while owed >= 1:
             owed -= 1
-            square = empty_square(given[row].places, image.shape[1], image.shape[0], float(rng.choice(sides)), rng)
+            square = empty_square(given[row], image.shape[1], image.shape[0], float(rng.choice(sides)), rng)
             if square is not None:
                 yield Crop(f"{name}#-{int(owed) + 1}", role, nothing, _cut(image, square, wanted))
 

@@ -93,7 +93,7 @@ class CalibrateBoxes:
     # many boxes an image as in the labelled set (DUG); `tau`, and of an image without a box so sure its surest (STAC)
     target_precision: Open = 0.8  # at IoU 0.5
     confidence: Open = 0.9  # of the Clopper-Pearson lower bound
-    floor: Share = 0.3  # no threshold below it
+    floor: Share = 0.3  # of the rules precision and mixture: no threshold below it
     cap: Share = 0.95  # threshold without evidence; one proven, or above a mistake of the hold-out, may be higher
     tau: Share = 0.9  # of the rule stac
     probe: Annotated[int, Field(ge=0)] = 500  # pool images that the expected yield is read from
@@ -255,6 +255,7 @@ class Detection:
             )
         check_changes(self.network, self.compress.network, "compress.network")
         self._check_most()
+        self._check_mosaics()
 
     def _check_most(self) -> None:
         """More boxes than a detector answers cannot be counted."""
@@ -266,6 +267,17 @@ class Detection:
                 raise ValueError(
                     f"evaluate.max_detections is {wanted}, but {section} answers {most} at most. Write "
                     f"{section}.max_detections: {wanted}, or lower the other"
+                )
+
+    def _check_mosaics(self) -> None:
+        """The quarters of a mosaic are images at half their size."""
+        taught = [("student", self.student, one.network) for one in self.rounds.values()]
+        for section, run, changes in [*taught, ("compress.student", self.compress.student, self.compress.network)]:
+            mix, size = getattr(run.method, "mix", "none"), changes.get("image_size", self.network.image_size)
+            if mix in ("mosaic", "both") and size % 2:
+                raise ValueError(
+                    f"{section}.method.mix is {mix!r}, which halves images, but its network's image_size is {size}: "
+                    "write an even one, or mix: mixup"
                 )
 
     def _check_rounds(self) -> None:

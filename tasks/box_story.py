@@ -16,6 +16,7 @@ from tasks.params import Params
 from tasks.story import read_curve
 from tutelage.data.boxes import Found, Given, overlap
 from tutelage.data.manifest import read_split
+from tutelage.metrics.box_matching import match
 from tutelage.metrics.coco import widest
 from tutelage.metrics.comparison import Interval
 
@@ -57,7 +58,7 @@ class BoxClass:
     name: str
     rule: dict[str, Any]  # its entry in calibration.json
     kept: int
-    checked: int  # of them, in images whose hidden truth is known
+    checked: int  # of them, in images whose hidden truth is known; not those on crowds
     right: int  # of the checked: on an object of their class
 
     @property
@@ -141,6 +142,7 @@ def count_boxes(store: pa.Table, rules: list[dict[str, Any]], truth: dict[int, G
     for row, said in enumerate(kept_boxes(store)):
         np.add.at(kept, said.labels, 1)
         if row in truth:
+            said = Found(*(column[~match(truth[row], said).ignored] for column in said))
             near = overlap(said.places, truth[row].places) * (said.labels[:, None] == truth[row].labels[None])
             np.add.at(checked, said.labels, 1)
             np.add.at(right, said.labels[near.max(axis=1, initial=0.0) >= 0.5], 1)

@@ -54,6 +54,7 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     notes = [
         *_idle(roles, counts, calibrated),
         *_empty(table, boxes),
+        *_single(boxes, roles, wanted.groups),
         *_tiny(table, boxes, network.image_size),
         *_many(boxes, roles, network.max_detections),
         *_turned(told["turned"]),
@@ -164,6 +165,16 @@ def _empty(table: pa.Table, boxes: pa.Table) -> Iterator[str]:
     crowds = int(np.count_nonzero(boxes["crowd"].to_numpy()))
     if crowds:
         yield f"{crowds} objects are crowds: neither trained on nor counted as missed"
+
+
+def _single(boxes: pa.Table, roles: dict[str, str], pattern: str | None) -> Iterator[str]:
+    columns = zip(boxes["id"].to_pylist(), boxes["crowd"].to_pylist(), strict=True)
+    units = {groups.unit_of(name, pattern) for name, crowd in columns if roles[name] == "test" and not crowd}
+    if len(units) == 1:
+        yield (
+            f"All objects of the test are in one unit ({units.pop()}): what two detectors differ by there says nothing "
+            "of other images. Test on more images that show objects"
+        )
 
 
 def _tiny(table: pa.Table, boxes: pa.Table, size: int) -> Iterator[str]:

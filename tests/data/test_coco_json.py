@@ -1,6 +1,7 @@
 """A COCO JSON from anywhere: every sick record is mended or refused with a sentence that names it."""
 
 import copy
+import itertools
 import json
 
 import numpy as np
@@ -288,6 +289,19 @@ def test_two_files_of_one_id_are_both_out_even_where_one_is_missing(root, files)
     assert [found.id for found in coco.scan.found] == ["labelled/c.png"]
     told = {refusal.id: refusal.detail for refusal in coco.scan.refused}
     assert all("same id" in told[f"labelled/{name}"] for name in files if name != "gone.png")
+
+
+@pytest.mark.parametrize("listed", list(itertools.permutations([(2, "a.png"), (2, "b.png"), (1, "a.png")])))
+def test_a_file_of_an_unclear_id_stays_out_under_its_other_id_too(root, listed):
+    """In whatever order they come: it had come back, without the objects of the unclear id."""
+    save(root / "c.png", picture(2, 16, 16))
+    images = [{"id": key, "file_name": name, "width": 16, "height": 16} for key, name in [*listed, (3, "c.png")]]
+    objects = [BASE["annotations"][0] | {"id": 6 + key, "image_id": key} for key in (1, 2, 3)]
+    coco = read(root, BASE | {"images": images, "annotations": objects})
+    assert list(coco.images) == [found.id for found in coco.scan.found] == ["labelled/c.png"]
+    assert [one.image for one in coco.annotations] == ["labelled/c.png"]
+    assert [refusal.id for refusal in coco.scan.refused] == ["labelled/a.png", "labelled/b.png"]
+    assert coco.repairs == []
 
 
 numbers = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-30, 30)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scenes_found import given as marked
 
 from tutelage.data.boxes import overlap
 from tutelage.data.crops import NOTHING, TOUCH, Crop, cut_out, empty_each, empty_square, write_crops
@@ -63,7 +64,7 @@ def test_a_square_with_nothing_in_it_lies_in_the_image_and_on_no_object(seed, si
     rng = np.random.default_rng(seed)
     low = rng.uniform(0, size, (3, 2))
     objects = np.concatenate([low, low + rng.uniform(1, size, (3, 2))], axis=1).astype(np.float32)
-    square = empty_square(objects, size, size, side, rng)
+    square = empty_square(marked(objects, [0, 1, 2]), size, size, side, rng)
     if square is not None:
         assert square.min() >= 0
         assert square.max() <= size + 1e-4
@@ -72,7 +73,13 @@ def test_a_square_with_nothing_in_it_lies_in_the_image_and_on_no_object(seed, si
 
 
 def test_where_an_object_fills_the_image_there_is_no_square_without_it():
-    assert empty_square(place(0, 0, 9, 9)[None], 9, 9, 9.0, np.random.default_rng(0)) is None
+    assert empty_square(marked([[0, 0, 9, 9]], [0]), 9, 9, 9.0, np.random.default_rng(0)) is None
+
+
+def test_a_square_inside_a_crowd_is_not_without_an_object():
+    """Of a crowd that fills the image it is a small part, so that the two hardly overlap."""
+    scene = marked([[0, 0, 640, 480]], [0], [True])
+    assert empty_square(scene, 640, 480, 60.0, np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize(("objects", "classes", "squares"), [(10, 5, 2), (11, 5, 3), (0, 5, 0), (3, 0, 3)])

@@ -61,6 +61,19 @@ def test_a_stricter_overlap_asks_for_a_higher_threshold():
     assert (loose.threshold, strict.threshold) == (pytest.approx(0.5), pytest.approx(0.9))
 
 
+def test_boxes_below_the_floor_do_not_change_the_threshold_of_their_class():
+    """Fifteen right boxes are too few to prove it; wrong ones that no threshold could keep make them no more."""
+    cats = images_of([0.95] * 40, [1] * 40)
+    limits = []
+    for junk in (0, 7, 30):
+        scenes, said = images_of([0.97] * 15 + [0.03] * junk, [1] * 15 + [0] * junk, label=1)
+        said = [*cats[1], *said]
+        limits.append(thresholds(said, [*cats[0], *scenes], said[:55], TWO, **LIMITS))
+    assert limits[0] == limits[1] == limits[2]
+    assert limits[0][1].evidence == "pooled"
+    assert limits[0][1].kept == 15
+
+
 def test_a_class_of_mistakes_keeps_nothing_and_without_a_holdout_only_the_cap_is_kept():
     scenes, said = images_of([0.9] * 40, [0] * 40)
     assert thresholds(said, scenes, said, TWO, **LIMITS)[0].threshold is None

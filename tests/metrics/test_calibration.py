@@ -192,6 +192,14 @@ def test_a_class_that_cannot_meet_the_target_is_closed():
     assert rule.evidence == "class"
 
 
+def test_images_below_the_floor_are_no_evidence_of_their_class():
+    # 40 sure and right images of class 0; 15 of class 1, and ten more that no threshold could keep.
+    probabilities = np.array([[0.97, 0.03, 0.0]] * 40 + [[0.02, 0.98, 0.0]] * 15 + [[0.3, 0.4, 0.3]] * 10, np.float32)
+    labels = np.array([0] * 40 + [1] * 15 + [0] * 10)
+    rule = thresholds(probabilities, labels, probabilities[:55], probabilities[:55], **LIMITS)[1]
+    assert (rule.evidence, rule.samples, rule.kept) == ("pooled", 15, 15)
+
+
 def test_too_little_evidence_leaves_only_the_cap():
     rules = thresholds(np.array([[0.9, 0.1]] * 5, np.float32), np.zeros(5, np.int64), NONE, NONE, **LIMITS)
     assert [(rule.threshold, rule.evidence) for rule in rules] == [(0.995, "none")] * 2

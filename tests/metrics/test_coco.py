@@ -229,18 +229,28 @@ def test_seeds_are_averaged_and_may_differ_in_number():
     assert bootstrap_ap(runs, [runs[2], runs[0], runs[1]], **SETTINGS).high == pytest.approx(0)
 
 
-def test_a_class_without_objects_has_no_interval_and_a_draw_without_is_left_out():
-    scenes = [given([[0, 0, 20, 20]], [0]), nothing_given()]
-    said = [found([[0, 0, 20, 20]], [0], [0.9]), found([[5, 5, 9, 9]], [0], [0.95])]
-    one, silent = (matched(scenes, boxes, CLASSES) for boxes in (said, [nothing_found()] * 2))
-    gain = bootstrap_ap(one, silent, resamples=100, seed=0)
-    assert bootstrap_ap(one, None, resamples=100, seed=0) == gain
-    assert gain.estimate == pytest.approx(0.5)
-    assert (gain.low, gain.high) == (
-        pytest.approx(0.5),
-        ONE,
-    )  # the image alone, or with the mistake; never the empty one alone
-    first, *others = bootstrap_class_ap(one, silent, resamples=100, seed=0)
-    assert (first.estimate, others) == (pytest.approx(0.5), [None, None])
+ONE_SHOWS_A_CAT = [given([[0, 0, 20, 20]], [0]), nothing_given()]
+RIGHT_AND_WRONG = [found([[0, 0, 20, 20]], [0], [0.9]), found([[5, 5, 9, 9]], [0], [0.95])]
+
+
+def test_a_draw_without_objects_has_no_ap():
+    one = matched(ONE_SHOWS_A_CAT, RIGHT_AND_WRONG, CLASSES)
+    alone = bootstrap_ap(one, None, resamples=100, seed=0)
+    assert alone.estimate == pytest.approx(0.5)
+    assert (alone.low, alone.high) == (pytest.approx(0.5), ONE)  # the cat's image twice, or with the mistake
     with pytest.raises(BadInput, match="no object"):
-        bootstrap_ap(matched([nothing_given()], said[:1], CLASSES), None, **SETTINGS)
+        bootstrap_ap(matched([nothing_given()], RIGHT_AND_WRONG[:1], CLASSES), None, **SETTINGS)
+
+
+def test_of_two_detectors_a_draw_without_objects_shows_no_difference():
+    one, silent = (matched(ONE_SHOWS_A_CAT, said, CLASSES) for said in (RIGHT_AND_WRONG, [nothing_found()] * 2))
+    gain = bootstrap_ap(one, silent, resamples=100, seed=0)
+    assert gain == (pytest.approx(0.5), 0, ONE)
+    assert bootstrap_class_ap(one, silent, resamples=100, seed=0) == [gain, None, None]  # of others there is no object
+
+
+def test_one_image_that_shows_an_object_proves_no_gain():
+    scenes = [given([[0, 0, 50, 50]], [0]), *[nothing_given()] * 49]
+    near, far = ([found([[0, 0, 50, low]], [0], [0.9]), *[nothing_found()] * 49] for low in (50, 60))
+    gain = bootstrap_ap(*(matched(scenes, said, CLASSES) for said in (near, far)), **SETTINGS)
+    assert gain.low <= 0 < gain.estimate

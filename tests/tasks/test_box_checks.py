@@ -86,6 +86,14 @@ def test_a_class_that_is_given_up_is_named_even_where_the_whole_gains():
     assert failed(check(new, old, old, ratio=None, rules=replace(RULES, class_margin=0.9))) == []
 
 
+@pytest.mark.parametrize(("dogs", "passed"), [(1, True), (3, True), (9, False)])
+def test_a_class_that_is_lost_in_a_few_images_may_be_lost_by_chance(dogs, passed):
+    images = IMAGES // 2 + dogs
+    old = rival("production", set(range(30)), images=images)  # finds no cat
+    new = rival("candidate", set(range(30, images)), images=images)  # finds no dog
+    assert ("AP50, worst class dog" not in failed(check(new, old, old, ratio=None, rules=RULES))) == passed
+
+
 def test_a_class_without_test_objects_is_not_judged():
     new = rival("candidate", set(range(0, 30, 20)), images=30)
     old = rival("baseline", set(range(0, 30, 3)), images=30)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from box_work import prepare
 from project import run
-from scenes_found import nothing_found
+from scenes_found import nothing_found, nothing_given
 
 import tasks.box_student as students
 from tasks.box_answers import kept_boxes, marked, read_found, read_store
@@ -117,6 +117,19 @@ def test_images_of_a_group_are_drawn_together(world):
         ]
         assert said.value > 0.5
         assert said.breached == breached
+
+
+def test_what_is_lost_in_the_one_image_that_shows_objects_may_be_lost_by_chance(world):
+    params, folder = world
+    table, nothing = read_split(folder / "split"), [nothing_found()] * 7
+    truth = [marked(folder / "split", table, "holdout").given[0], *[nothing_given()] * 7]
+    sight = BoxSight(
+        truth=truth, holdout_teacher=[found(A, B), *nothing], holdout_student=[found(A), *nothing], sample=[0],
+        pool_student=[found(A, B)], broken=0,
+    )  # fmt: skip
+    said = measure(folder / "split", table, ([found(A, B)] * 7, None), sight, params)["drop"]
+    assert said.value == pytest.approx(0.5)
+    assert not said.breached
 
 
 def test_the_groups_of_the_split_are_those_of_the_guard(world):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tasks.box_calibrate import _expected
+from tasks.box_calibrate import _expected, _limits
 from tasks.box_merge import merged
+from tasks.box_params import CalibrateBoxes
 from tutelage.data.boxes import Found
 from tutelage.data.pseudo_boxes import PseudoBoxes, easiest
 
@@ -46,6 +47,14 @@ def test_by_stacs_rule_the_yield_counts_what_every_image_keeps():
     unseen = [found(A, C, scores=(0.6, 0.4), labels=[1, 0]), found(A, C, scores=(0.95, 0.92), labels=[1, 0])]
     assert [_expected(unseen, place, 0.9, "stac") for place in (0, 1)] == [0.5, 1.0]
     assert _expected(unseen, 1, 0.9, "count") == 0.5
+
+
+def test_two_components_that_part_below_the_floor_keep_no_box_below_it():
+    scores = np.random.default_rng(0).normal([0.02] * 40 + [0.09] * 20, 0.005)
+    unseen = [found(*[A] * 60, scores=scores)]
+    for floor, limit in ((0.3, 0.3), (0.0, pytest.approx(0.05, abs=0.02))):
+        [cat] = _limits(CalibrateBoxes(rule="mixture", floor=floor), [], [], unseen, ["cat"])
+        assert cat == {"threshold": limit, "evidence": "two components"}
 
 
 def test_two_that_agree_keep_the_surer_box_and_say_why_the_others_go():

@@ -75,6 +75,16 @@ def test_a_test_that_shows_nothing_is_refused_before_training(root):
         run(root)
 
 
+def test_a_test_of_which_one_image_or_group_shows_objects_gets_a_note(root):
+    said = "All objects of the test are in one unit ({}): what two detectors differ by"
+    coco_set(root, "test", 4, start=200, bare=[2, 3])
+    assert "All objects" not in (run(root, "two") / "report.md").read_text()
+    together = {"groups": "labelled/..|test/0(?=[01])"}
+    assert told(run(root, "group", split=together), said.format("group test/0"))
+    coco_set(root, "test", 4, start=200, bare=range(3))
+    assert told(run(root, "image"), said.format("image test/test/03.png"))
+
+
 def test_scenes_that_are_stored_turned_are_a_note(root):
     exif = Image.Exif()
     exif[0x0112] = 3

@@ -35,3 +35,15 @@ def overlap(one: Float[np.ndarray, "n 4"], two: Float[np.ndarray, "m 4"]) -> Flo
     union = areas[0][:, None] + areas[1][None] - shared
     ratio: np.ndarray = shared / np.maximum(union, 1e-12)
     return ratio
+
+
+def overlap_or_cover(places: Float[np.ndarray, "k 4"], given: Given) -> Float[np.ndarray, "k o"]:
+    """Intersection over union with every object; of a crowd, the share of the place that lies on it."""
+    one, two = places.astype(np.float64), given.places.astype(np.float64)
+    shared = overlap(one, two)
+    if given.crowd.any():
+        low, high = np.maximum(one[:, None, :2], two[None, :, :2]), np.minimum(one[:, None, 2:], two[None, :, 2:])
+        own = np.clip(one[:, 2:] - one[:, :2], 0, None).prod(-1)[:, None]
+        cover = np.clip(high - low, 0, None).prod(-1) / np.maximum(own, 1e-12)
+        shared = np.where(given.crowd[None], cover, shared)
+    return shared

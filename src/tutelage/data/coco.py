@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from tutelage.data.records import Found, Scan, SourceName
 from tutelage.types import BadInput
 
 Key = int | str  # an id; COCO's are numbers
+Located = tuple[str, dict[str, Any], Key, str | None]  # address, record, id, image; None: no file that can be used
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,21 +146,16 @@ def _categories(coco: Coco, content: dict[str, Any], classes: list[str] | None) 
 def _images(coco: Coco, content: dict[str, Any], folder: Path, boundary: str) -> dict[Key, str | None]:
     """The image of each image id; None where it cannot be used."""
     names: dict[Key, str | None] = {}
-    for where, record in _records(coco, content, "images"):
-        key, written = key_of(record.get("id")), record.get("file_name")
-        if key is None or not isinstance(written, str) or not written.strip():
-            coco.scan.refuse(where, "unreadable", "it has no id or no file_name; give it both")
+    located = list(_located(coco, content, folder, boundary))
+    unclear = _unclear(located)
+    for image in unclear:
+        detail = "another image has the same id, so it is unclear whose the objects are; number them anew"
+        coco.scan.refuse(image.partition("/")[2], "unreadable", detail)
+    for where, record, key, image in located:
+        if image is None or image in unclear:
+            names[key] = None
             continue
-        name, problem = locate(folder, written.strip(), boundary, "the folder that file names are relative to")
-        if problem is not None:
-            coco.scan.refuse(name, *problem)
-            _drop(coco, key, names, None)
-            continue
-        image = f"{coco.scan.source}/{name}"
-        if names.get(key, image) != image:
-            _drop(coco, key, names, image)
-            continue
-        names[key] = image
+        names[key], name = image, image.partition("/")[2]
         if image in coco.images:
             coco.repair(f"{where} lists {name} once more; the objects of both entries are taken for its own")
             continue
@@ -169,15 +166,24 @@ def _images(coco: Coco, content: dict[str, Any], folder: Path, boundary: str) ->
     return names
 
 
-def _drop(coco: Coco, key: Key, names: dict[Key, str | None], image: str | None) -> None:
-    """Two files under one id, of which one may be missing: nobody knows whose the objects are."""
-    detail = "another image has the same id, so it is unclear whose the objects are; number them anew"
-    for twin in (names.get(key), image):
-        if twin is not None:
-            coco.images.pop(twin, None)
-            coco.scan.found = [found for found in coco.scan.found if found.id != twin]
-            coco.scan.refuse(twin.partition("/")[2], "unreadable", detail)
-    names[key] = None
+def _located(coco: Coco, content: dict[str, Any], folder: Path, boundary: str) -> Iterator[Located]:
+    for where, record in _records(coco, content, "images"):
+        key, written = key_of(record.get("id")), record.get("file_name")
+        if key is None or not isinstance(written, str) or not written.strip():
+            coco.scan.refuse(where, "unreadable", "it has no id or no file_name; give it both")
+            continue
+        name, problem = locate(folder, written.strip(), boundary, "the folder that file names are relative to")
+        if problem is not None:
+            coco.scan.refuse(name, *problem)
+        yield where, record, key, f"{coco.scan.source}/{name}" if problem is None else None
+
+
+def _unclear(located: list[Located]) -> set[str]:
+    """Files of which another has an id, even one that is missing: nobody knows whose the objects are."""
+    files: dict[Key, set[str | None]] = defaultdict(set)
+    for _, _, key, image in located:
+        files[key].add(image)
+    return {image for some in files.values() if len(some) > 1 for image in some if image is not None}
 
 
 def _annotations(coco: Coco, content: dict[str, Any], images: dict[Key, str | None], labels: dict[Key, int]) -> None:

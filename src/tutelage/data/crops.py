@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, UInt8
 
-from tutelage.data.boxes import overlap
+from tutelage.data.boxes import Given, overlap_or_cover
 from tutelage.data.manifest import SPLIT, describe, write_split
 
 NOTHING = "(nothing)"  # class of a square without an object
-TOUCH = 0.3  # overlap with an object from which on a square is not without it
+TOUCH = 0.3  # overlap with an object, or share on a crowd, from which on a square is not without it
 TRIES = 20  # places where a square without an object is looked for
 FINE = 2048  # pixels of a square that are looked at in each direction, or up to twice as many
 _TAR, _HEADER = "crops.tar", 512  # bytes of a tar before a file's own
@@ -56,14 +56,17 @@ def cut_out(
 
 
 def empty_square(
-    objects: Float[np.ndarray, "k 4"], width: int, height: int, side: float, rng: np.random.Generator
+    given: Given, width: int, height: int, side: float, rng: np.random.Generator
 ) -> Float[np.ndarray, " 4"] | None:
-    """A square of `side` pixels in an image that overlaps each object by less than TOUCH; None where none is found."""
+    """A square of `side` pixels in an image that overlaps each object, and lies on each crowd, by less than TOUCH.
+
+    None where none is found.
+    """
     side = min(side, width, height)
     for _ in range(TRIES):
         x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
         place = np.array([x, y, x + side, y + side], np.float32)
-        if not len(objects) or overlap(place[None], objects).max() < TOUCH:
+        if overlap_or_cover(place[None], given).max(initial=0.0) < TOUCH:
             return place
     return None
 

@@ -7,9 +7,9 @@ Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014, https://arxiv.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
-from tutelage.data.boxes import Found, Given, overlap
+from tutelage.data.boxes import Found, Given, overlap_or_cover
 
 
 class Matched(NamedTuple):
@@ -25,7 +25,7 @@ def match(given: Given, found: Found, *, iou: float = 0.5) -> Matched:
 
     An object is found once; a crowd as often as one likes, but only by a box that finds no object.
     """
-    shared = overlap_or_cover(found, given)
+    shared = overlap_or_cover(found.places, given)
     fits = (found.labels[:, None] == given.labels[None]) & (shared >= min(iou, 1 - 1e-10))
     taken = np.full(len(found.labels), -1, np.int64)
     free = np.ones(len(given.labels), bool)
@@ -39,15 +39,3 @@ def match(given: Given, found: Found, *, iou: float = 0.5) -> Matched:
             free[taken[place]] = False
     on_crowd = (taken >= 0) & given.crowd[taken] if len(given.crowd) else np.zeros(len(taken), bool)
     return Matched((taken >= 0) & ~on_crowd, on_crowd, taken)
-
-
-def overlap_or_cover(found: Found, given: Given) -> Float[np.ndarray, "k o"]:
-    """Intersection over union with every object; of a crowd, the share of the found box that lies on it."""
-    one, two = found.places.astype(np.float64), given.places.astype(np.float64)
-    shared = overlap(one, two)
-    if given.crowd.any():
-        low, high = np.maximum(one[:, None, :2], two[None, :, :2]), np.minimum(one[:, None, 2:], two[None, :, 2:])
-        own = np.clip(one[:, 2:] - one[:, :2], 0, None).prod(-1)[:, None]
-        cover = np.clip(high - low, 0, None).prod(-1) / np.maximum(own, 1e-12)
-        shared = np.where(given.crowd[None], cover, shared)
-    return shared

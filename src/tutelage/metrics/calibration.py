@@ -28,7 +28,7 @@ class Threshold:
 
     threshold: float | None  # calibrated score; None: nothing is kept
     evidence: Literal["class", "pooled", "none"]  # whose hold-out samples it rests on
-    samples: int  # of the hold-out, predicted as the class
+    samples: int  # of the hold-out, predicted as the class with a score of `floor` or more: others prove nothing
     kept: int  # of them at or above the threshold
     correct: int  # of the kept
     lower_bound: float  # on the precision, of the evidence
@@ -217,7 +217,7 @@ def _of_class(
     unproven: float,
     limits: dict[str, float],
 ) -> Threshold:
-    samples = len(scores)
+    samples = int((scores >= limits["floor"]).sum())
     if samples >= samples_needed(limits["target"], limits["confidence"]):
         own = lowest_threshold(scores, right, **limits)
         if own is None:

@@ -130,14 +130,16 @@ def bootstrap_ap(
     As `comparison.paired_bootstrap`: images are drawn with replacement, for both detectors and all their seeds
     together, by their `units` where given, and an AP is the mean over seeds. A detector is what it found in n images,
     or a list of such, one a seed.
-    A draw counts each image as often as it was drawn. Draws without any object say nothing and are left out. Of what
-    was matched at overlap 0.5 alone it is the AP50.
+    A draw counts each image as often as it was drawn. One without any object shows no difference of two detectors, or
+    objects in a single image would prove every gain; it has no AP, so that of `one` alone it is left out. Of what was
+    matched at overlap 0.5 alone it is the AP50.
 
     Raises BadInput where the images hold no object, or detectors were matched in different ones.
     """
     gain = _gain(one, two, _draws(one, resamples, seed, units))
-    gain = gain[~np.isnan(gain).all(axis=1)]
-    return _interval(np.nanmean(gain, axis=1), confidence)
+    known = ~np.isnan(gain)
+    mean = np.nansum(gain, axis=1) / np.maximum(known.sum(axis=1), 1)
+    return _interval(mean if two is not None else mean[known.any(axis=1)], confidence)
 
 
 def bootstrap_class_ap(
@@ -151,7 +153,7 @@ def bootstrap_class_ap(
 ) -> list[Interval | None]:
     """The same for the AP50 of each class alone; None for a class of which the images hold no object."""
     gain = _gain(one, two, _draws(one, resamples, seed, units), overlaps=1)
-    return [None if np.isnan(mine[0]) else _interval(mine, confidence) for mine in gain.T]
+    return [None if np.isnan(mine[0]) else _interval(np.nan_to_num(mine), confidence) for mine in gain.T]
 
 
 class Ranked(NamedTuple):
@@ -275,4 +277,4 @@ def _block_ap(
 
 
 def _interval(gain: Float[np.ndarray, " r"], confidence: float) -> Interval:
-    return interval(gain[:1], gain[1:][~np.isnan(gain[1:])], confidence)
+    return interval(gain[:1], gain[1:], confidence)

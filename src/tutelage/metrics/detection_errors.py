@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from tutelage.data.boxes import Found, Given
-from tutelage.metrics.box_matching import match, overlap_or_cover
+from tutelage.data.boxes import Found, Given, overlap_or_cover
+from tutelage.metrics.box_matching import match
 from tutelage.metrics.coco import Ranked, resampled_ap
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # overlaps from which a box is on an object, and up to which it is on none
@@ -35,7 +35,7 @@ def wrong(given: Given, found: Found) -> Wrong:
     classified (another class, 0.5 or more), a duplicate (its class, 0.5 or more, taken by a surer box), on the
     background (no object overlaps it by more than 0.1), or both badly placed and classified.
     """
-    matched, shared = match(given, found, iou=FOREGROUND), overlap_or_cover(found, given)
+    matched, shared = match(given, found, iou=FOREGROUND), overlap_or_cover(found.places, given)
     own = (found.labels[:, None] == given.labels[None]) & ~given.crowd[None]
     other = (found.labels[:, None] != given.labels[None]) & ~given.crowd[None]
     kind, meant = np.full(len(found.labels), _NONE), np.full(len(found.labels), -1)
