@@ -156,21 +156,25 @@ def see_that_all_is_up_to_date(reproduce: Reproduce, place: Place) -> None:
     told = json.loads(said.splitlines()[-1])  # of frozen stages it warns before
     places = tuple(f"{place.registry}/{which}/" for which in ("production", "champion"))
     changed = {name: why for name, why in told.items() if name in reproduce.touched() or name.startswith(places)}
-    made = [place.registry, *(path for stage in reproduce.dag.values() for path in stage.writes)]
-    late = [name for name, why in changed.items() if came_in(why, made)]
+    sources = {name for name, stage in reproduce.dag.items() if stage.source}
+    made = [place.registry, *(path for name in reproduce.dag.keys() - sources for path in reproduce.dag[name].writes)]
+    late = [name for name, why in changed.items() if came_in(why, made, "outs" if name in sources else "deps")]
     if late:
         get_run_logger().info("New data has come in since %s read it: the next flow takes it in", listed(late))
     if wrong := {name: why for name, why in changed.items() if name not in late}:
         raise Failed(f"`dvc status` is not clean after the flow: {wrong}")
 
 
-def came_in(why: list[Any], made: list[str]) -> bool:
-    """Whether `dvc status` says of a stage just that data is no longer as it was read, none of which is in `made`."""
-    if any(not isinstance(each, dict) or each.keys() != {"changed deps"} for each in why):
+def came_in(why: list[Any], made: list[str], kind: str) -> bool:
+    """Whether `dvc status` says just that data is no longer as it was read, none of which is in `made`.
+
+    That a stage reads it is one of its `deps`; a .dvc file has it in its `outs`.
+    """
+    if any(not isinstance(each, dict) or each.keys() != {f"changed {kind}"} for each in why):
         return False
-    deps = [dep for each in why for dep in each["changed deps"].items()]
-    sources = [path for path, how in deps if how == "modified" and not path.startswith(CODE)]
-    return len(sources) == len(deps) and not any(overlap(path, one) for path in sources for one in made)
+    data = [one for each in why for one in each[f"changed {kind}"].items()]
+    sources = [path for path, how in data if how == "modified" and not path.startswith(CODE)]
+    return len(sources) == len(data) and not any(overlap(path, one) for path in sources for one in made)
 
 
 def track(reproduce: Reproduce, place: Place, which: str) -> None:

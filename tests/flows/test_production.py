@@ -105,6 +105,8 @@ def test_a_frozen_stage_is_no_failure(reproduce: Reproduce) -> None:
         ([{"changed deps": {"params.yaml": {"ingest": "modified"}}}], True),
         ([{"changed deps": {"images": "modified"}}, {"changed outs": {"work/ingest": "modified"}}], True),
         ([{"changed deps": {"images": "modified"}}, "changed command"], True),
+        ([{"changed deps": {"mine": "modified"}}], False),
+        ([{"changed outs": {"mine": "modified"}}], True),
     ],
 )
 def test_images_that_came_in_meanwhile_are_no_failure(
@@ -116,8 +118,21 @@ def test_images_that_came_in_meanwhile_are_no_failure(
     reproduce.dag = {
         "ingest": Stage("ingest", writes=("work/ingest",)),
         "split": Stage("split", writes=("work/split",)),
+        "mine.dvc": Stage("mine.dvc", writes=("mine",), source=True),
     }
     reproduce._runs["ingest"] = reproduce.run = lambda *_: json.dumps({"ingest": why})  # type: ignore
     with pytest.raises(Failed, match="ingest") if fails else nullcontext():
         shared.see_that_all_is_up_to_date.fn(reproduce, CLASSIFIER)
     assert told == ([] if fails else ["New data has come in since ingest read it: the next flow takes it in"])
+
+
+@pytest.mark.parametrize(("how", "fails"), [("modified", False), ("deleted", True)])
+def test_images_that_came_into_a_folder_that_dvc_tracks_are_no_failure(
+    reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch, how: str, fails: bool
+) -> None:
+    monkeypatch.setattr(shared, "get_run_logger", lambda: SimpleNamespace(info=lambda *_: None))
+    reproduce.dag = {"mine.dvc": Stage("mine.dvc", writes=("mine",), source=True)}
+    said = {"mine.dvc": [{"changed outs": {"mine": how}}]}
+    reproduce._runs["mine.dvc"] = reproduce.run = lambda *_: json.dumps(said)  # type: ignore
+    with pytest.raises(Failed, match="mine") if fails else nullcontext():
+        shared.see_that_all_is_up_to_date.fn(reproduce, CLASSIFIER)
