@@ -26,9 +26,10 @@ from flows.server import local, named, pass_by_proxies, running
 from tasks.closed_pipe import quiet
 
 FLOWS = ("retrain", "retrain-detector")
-DRIFTED = "tutelage.drifted"  # the event that `retrain` sends
+DRIFTED, PROMOTED = "tutelage.drifted", "tutelage.promoted"  # events that a flow sends, with a text
 RUN = "{{ flow.name }} {{ flow_run.name }}"
 WORDS = "{{ flow_run.state.name }}: {{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
+TEXT = "{{ event.payload.text }}\n{{ flow_run|ui_url }}"
 ALIVE = "prefect.flow-run.heartbeat"  # sent every minute, as prefect.toml says
 ENDED = ("Completed", "Promoted", "Kept", "Failed", "Crashed", "TimedOut", "Cancelled")
 SILENCE = timedelta(minutes=5)
@@ -44,13 +45,14 @@ class Message:
 
 
 MESSAGES = {
-    "verdict": Message(("prefect.flow-run.Promoted", "prefect.flow-run.Kept"), RUN),
+    "verdict": Message(("prefect.flow-run.Kept",), RUN),
+    "promotion": Message((PROMOTED,), f"{RUN}: a new model is in production", TEXT),
     "question": Message(("prefect.flow-run.Paused",), f"{RUN} asks whether to promote"),
     "failure": Message(
         tuple(f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")), f"{RUN} failed"
     ),
     "late": Message(("prefect.flow-run.Late",), f"{RUN} has not started: is a worker running?"),
-    "drift": Message((DRIFTED,), f"{RUN}: new images have drifted", "{{ event.payload.text }}\n{{ flow_run|ui_url }}"),
+    "drift": Message((DRIFTED,), f"{RUN}: new images have drifted", TEXT),
 }
 
 

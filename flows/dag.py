@@ -44,7 +44,7 @@ def load(root: Path) -> Dag:
     command = [sys.executable, "-P", str(Path(__file__).resolve())]  # -P: names of this folder hide no others
     done = subprocess.run(command, cwd=root, text=True, capture_output=True)
     if done.returncode:
-        told = done.stderr.strip().splitlines()[-1]
+        told = (done.stderr.strip() or f"DVC ended with exit code {done.returncode}").splitlines()[-1]
         advice = ". `git init` makes it one" if told.endswith("is not a git repository") else ""
         raise ValueError(f"dvc.yaml cannot be read: {told}{advice}")
     return {

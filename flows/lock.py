@@ -1,6 +1,7 @@
 """One flow at a time in a checkout: those that retrain wait for another, the rest say that it is there.
 
-`dvc --wait-for-lock repro` beside it is fine: it waits for DVC's own lock.
+`dvc repro` by hand beside it is fine for the flow, whose stages wait for it. It waits for DVC's own lock with
+`--wait-for-lock`, but never for data that a stage of the flow reads or writes.
 """
 
 import fcntl

@@ -6,15 +6,20 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from prefect import Flow, get_run_logger, task
+from prefect import Flow, get_client, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
-from prefect.states import Completed
+from prefect.runtime import flow_run
+from prefect.states import Completed, Running
 from prefect.transactions import Transaction, transaction
 
+from flows.alerts import PROMOTED
 from flows.child import Failed
 from flows.reproduce import Reproduce, Run
 from flows.server import by_hand, command_line
@@ -22,6 +27,7 @@ from tasks.closed_pipe import quiet
 from tasks.graph import overlap
 from tasks.io import read_json
 from tasks.locked import CODE
+from tasks.promote import taken_back
 from tasks.text import listed
 
 DAY, POLL = 24 * 3600, 5  # seconds
@@ -86,19 +92,45 @@ def conclude(reproduce: Reproduce, place: Place, judged: list[Run], *, ask: bool
     """Production changes where the verdict says so, and a person if asked; then every byte is stored."""
     path = Path(place.judged) / "verdict.json"
     verdict = read_json(path)
-    promoted = verdict["promote"] and (not ask or approved(verdict))
+    declined = declines(place, verdict, ask=ask) if verdict["promote"] else None
+    promoted = verdict["promote"] and not declined
     if read_json(path) != verdict:  # `dvc repro` may run beside a flow that waits
         raise Failed(f"{path} has changed since a person was asked, so the answer does not count. Run the flow again")
     if promoted:
         go_live(reproduce, place, judged)
+        tell_promotion(place, verdict)
     try:
         store(reproduce, place)
     except Failed as error:
         if promoted:
             raise Failed(f"the new model is in production, but to store it did not end well: {error}") from error
         raise
-    declined = ["A person said no."] if verdict["promote"] and not promoted else []
-    return Completed(name="Promoted" if promoted else "Kept", message=" ".join([*declined, *verdict["reasons"]]))
+    reasons = " ".join(filter(None, [declined, *verdict["reasons"]]))
+    return Completed(name="Promoted" if promoted else "Kept", message=reasons)
+
+
+def declines(place: Place, verdict: dict[str, Any], *, ask: bool) -> str | None:
+    """Why a model that the verdict promotes does not go into production all the same; None where it does."""
+    if digest_of(verdict) in taken_back(Path(place.registry)):
+        by_hand = f"`python -m tasks.promote by_hand {place.judged} {place.registry}`"
+        return f"A person has taken this model back; {by_hand} promotes it all the same."
+    try:
+        return None if not ask or approved(verdict) else "A person said no."
+    except FlowPauseTimeout:
+        go_on()
+        return "Nobody answered within a day."
+
+
+def go_on() -> None:
+    """The run is no longer paused, in the server's eyes too, which would call its end a failure."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(UUID(flow_run.id), Running(), force=True)
+
+
+def tell_promotion(place: Place, verdict: dict[str, Any]) -> None:
+    """At once, since the flow may be ended before it ends well."""
+    of = {"prefect.resource.id": f"tutelage.{place.registry}"}
+    emit_event(PROMOTED, resource=of, payload={"text": " ".join(verdict["reasons"])})
 
 
 def store(reproduce: Reproduce, place: Place) -> None:
@@ -109,9 +141,15 @@ def store(reproduce: Reproduce, place: Place) -> None:
 
 def approved(verdict: dict[str, Any]) -> bool:
     """What a person says. Raises FlowPauseTimeout when nobody does; production stays as it is."""
-    told = " ".join([*verdict["reasons"], f"sha256 of the model: {verdict['digests'][verdict['winner']]}"])
+    told = " ".join([*verdict["reasons"], f"sha256 of the model: {digest_of(verdict)}"])
     asked = Approval.with_initial_data(description=told)
     return pause_flow_run(wait_for_input=asked, timeout=DAY, poll_interval=POLL).promote
+
+
+def digest_of(verdict: dict[str, Any]) -> str:
+    """The winner's sha256."""
+    digest: str = verdict["digests"][verdict["winner"]]
+    return digest
 
 
 def go_live(reproduce: Reproduce, place: Place, judged: list[Run]) -> None:
@@ -131,7 +169,7 @@ def put_into_production(reproduce: Reproduce, place: Place) -> None:
 
 @put_into_production.on_rollback
 def take_back(both: Transaction) -> None:
-    subprocess.run([sys.executable, "-m", "tasks.promote", "restore", both.get("registry")], check=True)
+    subprocess.run([sys.executable, "-m", "tasks.promote", "roll_back", both.get("registry")], check=True)
     for file, text in both.get("hashes").items():
         file.write_text(text)
 
@@ -156,21 +194,25 @@ def see_that_all_is_up_to_date(reproduce: Reproduce, place: Place) -> None:
     told = json.loads(said.splitlines()[-1])  # of frozen stages it warns before
     places = tuple(f"{place.registry}/{which}/" for which in ("production", "champion"))
     changed = {name: why for name, why in told.items() if name in reproduce.touched() or name.startswith(places)}
-    made = [place.registry, *(path for stage in reproduce.dag.values() for path in stage.writes)]
-    late = [name for name, why in changed.items() if came_in(why, made)]
+    sources = {name for name, stage in reproduce.dag.items() if stage.source}
+    made = [place.registry, *(path for name in reproduce.dag.keys() - sources for path in reproduce.dag[name].writes)]
+    late = [name for name, why in changed.items() if came_in(why, made, "outs" if name in sources else "deps")]
     if late:
         get_run_logger().info("New data has come in since %s read it: the next flow takes it in", listed(late))
     if wrong := {name: why for name, why in changed.items() if name not in late}:
         raise Failed(f"`dvc status` is not clean after the flow: {wrong}")
 
 
-def came_in(why: list[Any], made: list[str]) -> bool:
-    """Whether `dvc status` says of a stage just that data is no longer as it was read, none of which is in `made`."""
-    if any(not isinstance(each, dict) or each.keys() != {"changed deps"} for each in why):
+def came_in(why: list[Any], made: list[str], kind: str) -> bool:
+    """Whether `dvc status` says just that data is no longer as it was read, none of which is in `made`.
+
+    That a stage reads it is one of its `deps`; a .dvc file has it in its `outs`.
+    """
+    if any(not isinstance(each, dict) or each.keys() != {f"changed {kind}"} for each in why):
         return False
-    deps = [dep for each in why for dep in each["changed deps"].items()]
-    sources = [path for path, how in deps if how == "modified" and not path.startswith(CODE)]
-    return len(sources) == len(deps) and not any(overlap(path, one) for path in sources for one in made)
+    data = [one for each in why for one in each[f"changed {kind}"].items()]
+    sources = [path for path, how in data if how == "modified" and not path.startswith(CODE)]
+    return len(sources) == len(data) and not any(overlap(path, one) for path in sources for one in made)
 
 
 def track(reproduce: Reproduce, place: Place, which: str) -> None:

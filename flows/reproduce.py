@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 from flows.child import Children, Failed
 from flows.dag import Dag, ancestors, load
 from flows.lock import alone, forget_the_dead
+from flows.record import keep, mend
 from flows.stage import run_stage
 from flows.warm import warm
 
@@ -35,6 +36,7 @@ def checkout(root: Path = Path(), workers: int = 2, patience: float = 0) -> Iter
     run = f"{flow_run.flow_name}, run {flow_run.name}"
     with alone(root, run, patience, get_run_logger().warning), warm(root) as children:
         forget_the_dead(root)
+        mend(root)
         yield Reproduce(root, children, workers)
 
 
@@ -125,6 +127,7 @@ class Reproduce:
         name = self._running.pop(run)
         if run.state.is_completed():
             self._done.add(name)
+            keep(self.root)
         else:
             self._failed.append(f"{name}: {run.state.message}")
 

@@ -2,9 +2,10 @@
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import httpx
@@ -19,8 +20,10 @@ from prefect.tasks import Task
 from flows.artifacts import Shown
 from flows.child import Children, Failed, Limit, Stopped
 from flows.dag import Stage
+from flows.lock import POLL, forget_the_dead
 
 PROGRESS = re.compile(r"@progress (\d*\.?\d+) ?(.*)")
+BUSY = " is busy, it is being blocked by:"  # how DVC says that another process works on data of the stage
 OURS = "> python -m tasks "  # how DVC announces a command that may be a fork of a warm Python
 ADVICE = ("To track the changes with git", "To enable auto staging", "Use `dvc push`", "\tgit add", "\tdvc config")
 
@@ -45,14 +48,29 @@ def run_stage(stage: Stage, root: Path, children: Children, gpus: int, niceness:
 
 
 def reproduce_one(stage: Stage, root: Path, children: Children, shown: Shown, niceness: int) -> bool:
-    """`dvc repro` of one stage, its lines turned into logs and progress. False when DVC skipped it.
+    """`dvc repro` of one stage. False when DVC skipped it.
 
     DVC's lock is waited for, before the stage and again after it, so that another process that holds it never costs a
-    finished stage. The timeout counts and ends the stage's command alone: it cannot hit one that waits to be committed.
-    Only the command is nice: DVC, which holds locks that other stages wait for, is not.
+    finished stage. DVC does not wait for data that another one works on, so that is tried until it is free.
     """
-    log = get_run_logger()
-    ran, last = False, deque[str](maxlen=20)
+    last = deque[str](maxlen=20)
+    while (ran := attempt(stage, root, children, shown, niceness, last)) is None:
+        forget_the_dead(root)
+        sleep(POLL)
+    return ran
+
+
+def attempt(
+    stage: Stage, root: Path, children: Children, shown: Shown, niceness: int, last: deque[str]
+) -> bool | None:  # fmt: skip
+    """Whether DVC ran the stage; None where it did not because another one works on its data.
+
+    `last` gets the last lines; what it holds of an attempt before is not logged again. The timeout counts and ends the
+    stage's command alone: it cannot hit one that waits to be committed. Only the command is nice: DVC, which holds
+    locks that other stages wait for, is not.
+    """
+    ran, before = False, tuple(last)
+    last.clear()
     command = ("dvc", "--wait-for-lock", "repro", "--single-item", stage.name)
     with children.running(*command, root=root, TUTELAGE_NICE=str(niceness)) as child:
         assert child.stdout is not None
@@ -63,19 +81,29 @@ def reproduce_one(stage: Stage, root: Path, children: Children, shown: Shown, ni
                 limit.start()
             if line.startswith(OURS):
                 children.busy.set()
-            if progress := PROGRESS.fullmatch(line):
-                shown.progress(float(progress[1]), progress[2])
-            elif line and not line.startswith(ADVICE):
+            if tell(line, shown, before):
                 last.append(line)
-                log.info(line)
         limit.cancel()
         try:
             children.check(child, stage.name, last)
         except Failed as error:
             if limit.passed:
                 raise TimeoutError(f"{stage.name} was ended after {stage.policy.timeout:g} s") from error
-            raise
+            if ran or BUSY not in "\n".join(last):
+                raise
+            return None
     return ran
+
+
+def tell(line: str, shown: Shown, before: Container[str]) -> bool:
+    """Shows a line of a stage as progress, or else logs it unless it was `before`. Whether it is one to log."""
+    if progress := PROGRESS.fullmatch(line):
+        shown.progress(float(progress[1]), progress[2])
+        return False
+    said = bool(line) and not line.startswith(ADVICE)
+    if said and line not in before:
+        get_run_logger().info(line)
+    return said
 
 
 @contextmanager

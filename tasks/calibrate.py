@@ -113,8 +113,10 @@ def _border(
 
 
 def _balanced(said: np.ndarray, temperature: float, shares: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Logits as probabilities with classes as frequent as `shares` lets them be, and the factors that do that; None: as they
-    are."""
+    """Logits as probabilities with classes as frequent as `shares` lets them be, and the factors that do that.
+
+    None: as they are.
+    """
     found = calibrated(said, temperature)
     if shares is None:
         return found, None

@@ -16,7 +16,8 @@ from tasks.io import as_json, bad_input, write_whole
 from tasks.lineage_checks import Records, broken, notes
 from tasks.lineage_facts import FACTS, about, facts, short
 from tasks.locked import Book, Entry, Kept, Ran, beside, here, kept, later, md5_of
-from tasks.promote import FILES, MODEL, RECORD, RUN, SEEN, git, read_record, sha256_of
+from tasks.promote import FILES, MODEL, RECORD, RUN, SEEN, read_record, sha256_of
+from tasks.revision import git
 
 DEFAULTS = ("registry/production", "work/judge")
 

@@ -14,7 +14,8 @@ import yaml
 
 from tasks.graph import Stage, overlap, stages_of
 from tasks.io import bad_input, read_json
-from tasks.promote import RUN, STORY, git, sha256_of
+from tasks.promote import RUN, STORY, sha256_of
+from tasks.revision import git
 from tasks.written import read
 
 CODE = ("src/", "tasks/")  # what a stage reads there is no data

@@ -9,7 +9,6 @@ python -m tasks.promote same_classes REGISTRY SPLIT
 
 import hashlib
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from tasks.io import bad_input, put_back, read_json, whole, write_json
+from tasks.io import as_json, bad_input, put_back, read_json, whole, write_json, write_whole
+from tasks.revision import revision
 
 MODEL, RECORD = "model.safetensors", "production.json"
 SEEN = "seen.parquet"  # sha256 of each image of the pool that the model learned from
@@ -25,7 +25,7 @@ LEARNED = "learned_from.json"  # tasks.training.NOTE, which comes with torch: ke
 RUN = "run.json"  # the text of each of STORY when it was promoted: what the next run writes over
 STORY = ("dvc.lock", "dvc.yaml", "params.yaml")
 FILES = (MODEL, RECORD, SEEN, LEARNED, RUN)
-OURS = ("**/dvc.lock", "**/*.dvc", "**/registry/**")  # what a flow that promotes changes in Git's eyes
+TAKEN_BACK = "taken_back.json"  # sha256 of models that a person has taken back
 
 
 def snapshot_champion(registry: Path) -> Path:
@@ -49,6 +49,8 @@ def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
     digest = smoke_test(judged / MODEL)
     if digest != verdict["digests"][verdict["winner"]]:
         raise bad_input(f"{judged / MODEL} is not the model that was judged. `dvc repro` judges it again")
+    if digest in taken_back(registry):
+        raise bad_input(f"{judged} promotes a model that a person has taken back. {_by_hand(judged, registry, split)}")
     before = _record(registry / "production")
     _check_current(judged, verdict, before.get("model"), registry, split)
     record = {"model": digest, "verdict": sha256_of(judged / "verdict.json")}
@@ -64,16 +66,26 @@ def _check_current(judged: Path, verdict: dict[str, Any], now: str | None, regis
     if verdict.get("champion") in rival and now not in (told[verdict["winner"]], rival[verdict["champion"]]):
         raise bad_input(
             f"{judged} was judged against another model than {registry / 'production'} holds now. Run the flow again, "
-            f"which judges against that one, or `python -m tasks.promote by_hand {judged} {registry}`"
+            f"which judges against that one. {_by_hand(judged, registry, split)}"
         )
     if split is not None and told.get("split") not in (None, sha256_of(split / "split.parquet")):
         raise bad_input(f"{split} has changed since {judged} was judged on it. `dvc repro` judges again")
 
 
+def _by_hand(judged: Path, registry: Path, split: Path | None) -> str:
+    command = " ".join(map(str, filter(None, (judged, registry, split))))
+    return f"`python -m tasks.promote by_hand {command}` promotes it all the same"
+
+
 def by_hand(model: Path, registry: Path, split: Path | None = None) -> Path:
     """A folder's model -> registry/production because a person says so: as `promote`, but no verdict is asked."""
-    record = {"model": smoke_test(model / MODEL), "verdict": None}
-    return _put(model / MODEL, record, _record(registry / "production"), registry, split)
+    digest = smoke_test(model / MODEL)
+    production = _put(
+        model / MODEL, {"model": digest, "verdict": None}, _record(registry / "production"), registry, split
+    )
+    if digest in (known := taken_back(registry)):
+        write_whole(registry / TAKEN_BACK, as_json(sorted(known - {digest})).encode())
+    return production
 
 
 def _put(
@@ -84,26 +96,42 @@ def _put(
     if before | record == before and (split is None or "seen" in before):
         return production
     with _changed(production) as folder:
-        for name in (MODEL, SEEN):  # which DVC may have linked to its cache, read-only
-            (folder / name).unlink(missing_ok=True)
         shutil.copyfile(model, folder / MODEL)
-        _remove(folder, LEARNED)
         if (note := model.with_name(LEARNED)).exists():
             shutil.copyfile(note, folder / LEARNED)
-        if split is None:
-            _remove(folder, SEEN)
-        else:
+        if split is not None:
             record["seen"] = _write_seen(split, folder / SEEN)
-        _remove(folder, RUN)
         if all(Path(name).exists() for name in STORY):
             write_json(folder / RUN, {name: Path(name).read_text() for name in STORY})
-        write_json(folder / RECORD, record | {"git": _revision(registry), "previous": before.get("model")})
+        write_json(folder / RECORD, record | {"git": revision(registry), "previous": before.get("model")})
     return production
 
 
 def restore(registry: Path) -> Path:
-    """registry/champion -> registry/production: takes a promotion back."""
+    """registry/champion -> registry/production: a person takes a promotion back, and no verdict repeats it.
+
+    Raises BadInput where both hold the same model, as they do when a flow has begun since.
+    """
+    now, champion = (_record(registry / place) for place in ("production", "champion"))
+    if now.get("model") == champion.get("model"):
+        raise bad_input(
+            f"{registry / 'champion'} holds what {registry / 'production'} does, so there is nothing to take back. The "
+            f"model before it was {now.get('previous')}: `git log {registry / 'production' / RECORD}` finds its commit"
+        )
+    if now:
+        write_whole(registry / TAKEN_BACK, as_json(sorted({*taken_back(registry), now["model"]})).encode())
+    return roll_back(registry)
+
+
+def roll_back(registry: Path) -> Path:
+    """registry/champion -> registry/production: a promotion that did not end well has never been."""
     return _become(registry / "production", registry / "champion")
+
+
+def taken_back(registry: Path) -> set[str]:
+    """sha256 of the models that a person has taken back, and promoted by hand no more."""
+    file = registry / TAKEN_BACK
+    return set(read_json(file)) if file.exists() else set()
 
 
 def same_classes(registry: Path, split: Path) -> Path:
@@ -154,22 +182,13 @@ def _become(target: Path, source: Path) -> Path:
     if _digests(target) != _digests(source) or any(_tracked(target / name).exists() for name in lost):
         with _changed(target) as folder:
             for name in kept:
-                (folder / name).unlink(missing_ok=True)
                 shutil.copyfile(source / name, folder / name)
-            for name in lost:
-                _remove(folder, name)
     return target
 
 
 def _tracked(file: Path) -> Path:
     """Where DVC keeps the file's hash."""
     return file.with_name(f"{file.name}.dvc")
-
-
-def _remove(folder: Path, name: str) -> None:
-    """The file, and with it what would have DVC ask for it."""
-    (folder / name).unlink(missing_ok=True)
-    _tracked(folder / name).unlink(missing_ok=True)
 
 
 def _write_seen(split: Path, path: Path) -> str:
@@ -223,10 +242,16 @@ def _digests(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def _changed(folder: Path) -> Iterator[Path]:
-    """A copy of `folder` to change, which takes its place when the block ends without an error."""
+    """What takes the place of `folder` when the block ends without an error: it has all of it but FILES.
+
+    DVC is not left asking for those that the block has not written.
+    """
     with whole(folder) as part:
-        shutil.copytree(folder, part, dirs_exist_ok=True)
+        shutil.copytree(folder, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*FILES))
         yield part
+        for file in (part / name for name in FILES):
+            if not file.exists():
+                _tracked(file).unlink(missing_ok=True)
 
 
 def _recover(folder: Path) -> None:
@@ -239,31 +264,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _revision(folder: Path) -> str | None:
-    """The commit that is checked out, "...-dirty" where files have changed since, None outside Git.
-
-    Not counted is what a flow itself changes: dvc.lock, *.dvc and the registry.
-    """
-    changed = ["status", "--porcelain", "--untracked-files=no", "--", ":/"]
-    head = git(folder, "rev-parse", "HEAD")
-    dirty = head and git(folder, *changed, *(f":(top,exclude,glob){part}" for part in OURS))
-    return f"{head}-dirty" if dirty else head
-
-
-def git(folder: Path, *arguments: str) -> str | None:
-    """What Git says in `folder`; None where it fails, or is not installed."""
-    try:
-        done = subprocess.run(["git", *arguments], cwd=folder, text=True, capture_output=True)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
 VERBS: dict[str, Callable[..., Path]] = {
     "snapshot_champion": snapshot_champion,
     "promote": promote,
     "by_hand": by_hand,
     "restore": restore,
+    "roll_back": roll_back,
     "same_classes": same_classes,
 }
 
@@ -276,10 +282,12 @@ def main(*words: str) -> int:
         print(f"There is no `{' '.join(words)}`. {__doc__.strip()}", file=sys.stderr)
         return 2
     try:
-        VERBS[verb](*map(Path, paths))
+        place = VERBS[verb](*map(Path, paths))
     except ValueError as error:
         print(f"{verb}: {error}", file=sys.stderr)
         return 2
+    if place.name == "production":
+        print(f"{place} holds {_record(place).get('model', 'no model')}")
     return 0
 
 

@@ -25,7 +25,8 @@ from waiting import until
 from flows import alerts
 from flows.alerts import MESSAGES, install
 from flows.child import Failed as Refused
-from flows.retrain import announce
+from flows.production import tell_promotion
+from flows.retrain import CLASSIFIER, announce
 
 TOLD = {"kind": "appearance", "images": 12, "advice": "Adapt.", "answer": None}
 
@@ -80,6 +81,7 @@ def night() -> State[None]:
 
 @flow(name="retrain-detector")
 def cut_short() -> State[None]:
+    tell_promotion(CLASSIFIER, {"reasons": ["Better."]})
     return Failed(message="The disk is full.")
 
 
@@ -95,15 +97,16 @@ def the_run(story: Flow[[], State[None]]) -> UUID:
     return number
 
 
-def test_a_verdict_a_drift_and_a_failure_are_told_and_what_a_person_runs_is_not(inbox: Inbox) -> None:
+def test_a_verdict_a_drift_a_promotion_and_a_failure_are_told_and_what_a_person_runs_is_not(inbox: Inbox) -> None:
     install("custom-webhook/team")
     by_hand(return_state=True)
     with get_client(sync_client=True) as client:
         ran = [client.read_flow_run(the_run(each)) for each in (cut_short, night)]
     failed, kept = (run.name for run in ran)
-    assert inbox.waits_for(3) == [
+    assert inbox.waits_for(4) == [
         f"retrain {kept} | Kept: No better.",
         f"retrain {kept}: new images have drifted | 12 new images have drifted: **appearance**. Adapt.",
+        f"retrain-detector {failed}: a new model is in production | Better.",
         f"retrain-detector {failed} failed | Failed: The disk is full.",
     ]
 

@@ -31,6 +31,13 @@ def test_a_copy_without_git_is_told_what_makes_it_a_checkout(tmp_path: Path) -> 
         load(tmp_path)
 
 
+def test_dvc_that_was_killed_says_nothing_but_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = subprocess.CompletedProcess("dvc", -9, stdout="", stderr="")
+    monkeypatch.setattr("flows.dag.subprocess.run", lambda *_, **__: killed)
+    with pytest.raises(ValueError, match=r"^dvc.yaml cannot be read: DVC ended with exit code -9$"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("workers", "told"), [(0, "workers is 0: at least 1"), (2, "no dvc.yaml: run this in the root")]
 )

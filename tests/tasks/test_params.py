@@ -256,16 +256,16 @@ def test_a_mistake_is_named_before_anything_is_loaded(change, name, value, said)
 def test_a_mosaic_of_images_that_cannot_be_halved_is_refused(change, section):
     path = change("detection.network.image_size", 75)
     assert load(path).detection.network.image_size == 75
-    content = yaml.safe_load(path.read_text())
+    entries = read(path.read_text())
     *above, last = section.split(".")
-    runs = content["detection"][above[0]] if above else content["detection"]
+    runs = entries["detection"][above[0]] if above else entries["detection"]
     for mix in ("mosaic", "both"):
         runs[last]["method"] = {"name": "stac", "mix": mix}
-        path.write_text(yaml.safe_dump(content))
+        write(path, entries)
         with pytest.raises(BadInput, match=rf"{section}.method.mix is '{mix}'.*image_size is 75: write an even one"):
             load(path)
     runs[last]["method"] = {"name": "stac", "mix": "mixup"}
-    path.write_text(yaml.safe_dump(content))
+    write(path, entries)
     load(path)
 
 

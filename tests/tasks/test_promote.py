@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ import torch
 from small_work import make_split
 
 from tasks.io import read_json, write_json
-from tasks.promote import MODEL, RECORD, SEEN, by_hand, main, promote, restore, snapshot_champion
+from tasks.promote import MODEL, RECORD, SEEN, by_hand, main, promote, restore, roll_back, snapshot_champion
 from tasks.training import NOTE, learned_from
 from tutelage.data.manifest import read_split
 from tutelage.models.backbone import NetworkSpec, create
@@ -181,8 +182,9 @@ def test_a_verdict_holds_against_what_is_in_production_alone(tmp_path: Path, reg
     promote(about(second, "production", champion=sha256(first / MODEL)), registry)
     before = contents(registry)
     for against, digest in (("production", sha256(first / MODEL)), ("baseline", "of the baseline")):
-        with pytest.raises(BadInput, match=r"was judged against another model than .*production holds now"):
-            promote(about(third, against, champion=digest), registry)
+        with pytest.raises(BadInput, match=r"was judged against another model than .*production holds now") as refused:
+            promote(about(third, against, champion=digest), registry, tmp_path / "split")
+        assert f"by_hand {third} {registry} {tmp_path / 'split'}`" in str(refused.value)
     assert contents(registry) == before
     promote(about(third, "production", champion=sha256(second / MODEL)), registry)
 
@@ -217,10 +219,12 @@ def test_files_that_dvc_has_linked_to_its_cache_are_replaced_not_written_to(
     assert {name: (tmp_path / f"cache-{name}").read_bytes() for name in before} == before
 
 
-def linked(source: Path, target: Path, **_: object) -> None:
+def linked(source: Path, target: Path, ignore: Callable[[str, list[str]], set[str]], **_: object) -> None:
     """A copy whose files are the source's own, as a writer would find them."""
-    for file in filter(Path.is_file, source.iterdir()):
-        (target / file.name).hardlink_to(file)
+    for name in {path.name for path in source.iterdir()} - ignore(
+        str(source), [path.name for path in source.iterdir()]
+    ):
+        (target / name).hardlink_to(source / name)
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("by_hand", "MODEL"), ("promote", "a", "b", "c", "d")])
@@ -262,7 +266,7 @@ def test_champion_is_what_production_was_and_gives_it_back(tmp_path: Path, regis
     promote(judged(tmp_path / "first", 1), registry)
     assert set(contents(restore(registry))) == {"README.md"}
 
-    promote(judged(tmp_path / "again", 1), registry)
+    by_hand(judged(tmp_path / "again", 1), registry)
     before = contents(registry / "production")
     snapshot_champion(registry)
     promote(judged(tmp_path / "second", 2), registry)
@@ -324,7 +328,33 @@ def test_dvc_is_not_left_asking_for_a_file_that_has_gone(tmp_path: Path, registr
     for file in (production / MODEL, production / RECORD):
         file.unlink()
     snapshot_champion(registry)
-    assert set(contents(restore(registry))) == {"README.md"}
+    assert set(contents(roll_back(registry))) == {"README.md"}
+
+
+def test_what_a_person_took_back_is_promoted_by_hand_alone(
+    tmp_path: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = judged(tmp_path / "first", 1), judged(tmp_path / "second", 2)
+    promote(first, registry)
+    snapshot_champion(registry)
+    promote(second, registry)
+    assert main("restore", str(registry)) == 0
+    assert capsys.readouterr().out == f"{registry / 'production'} holds {sha256(first / MODEL)}\n"
+    snapshot_champion(registry)  # the next night
+    with pytest.raises(BadInput, match=r"a person has taken back. `.* by_hand .*second .*registry` promotes it"):
+        promote(second, registry)
+    by_hand(second, registry)
+    promote(second, registry)
+    snapshot_champion(registry)
+    with pytest.raises(BadInput, match=r"nothing to take back\. The model before it was [0-9a-f]{64}: `git log"):
+        restore(registry)
+
+
+def test_a_promotion_that_did_not_end_well_may_be_tried_again(tmp_path: Path, registry: Path) -> None:
+    first = judged(tmp_path / "first")
+    promote(first, registry)
+    roll_back(registry)
+    assert (promote(first, registry) / MODEL).exists()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
