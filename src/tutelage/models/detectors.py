@@ -9,6 +9,8 @@ from tutelage.models.backbone import NetworkSpec
 from tutelage.types import BadInput, Detector
 
 Kind = Literal["fcos", "retinanet", "faster_rcnn", "detectron2"]
+READ_BY = {"config": ("detectron2",), "roi_loss": ("faster_rcnn",), "anchor_scale": ("retinanet", "faster_rcnn")}
+RETINANET_CONVS = 4  # of torchvision's heads, as published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class DetectorSpec:
     pretrained: bool = False  # published weights of the backbone, whose batch norm then stays as it is
     levels: tuple[int, ...] = (4, 8, 16)  # strides of the feature pyramid in pixels, finest first, each twice the last
     channels: int = 32  # of each level, a multiple of 8
-    head_convs: int = 2  # convolutions before the answer of a one-stage head
+    head_convs: int = 2  # convolutions before the answer of a one-stage head; of retinanet 4 at most
     anchor_scale: float | None = None  # side of a level's smallest anchor in strides; None: 4, of faster_rcnn 8
     roi_loss: Literal["ce", "focal"] = "ce"  # of the classes of faster_rcnn's regions; focal: of Unbiased Teacher
     config: str = ""  # of detectron2: a file or a name in its model zoo
@@ -38,8 +40,7 @@ class DetectorSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", tuple(self.levels))  # JSON knows no tuples
-        if self.config and self.kind != "detectron2":
-            raise BadInput(f"detector.config is {self.config!r}, which only kind: detectron2 reads, not {self.kind}")
+        self._check_read()
         doubled = all(fine * 2 == coarse for fine, coarse in zip(self.levels, self.levels[1:], strict=False))
         if not self.levels or self.levels[0] < 2 or self.levels[0].bit_count() != 1 or not doubled:
             raise BadInput(
@@ -55,6 +56,19 @@ class DetectorSpec:
             raise BadInput(f"detector.anchor_scale is {self.anchor_scale}: a number of strides above 0, or null")
         if self.kind != "detectron2":
             self.network  # its own checks
+
+    def _check_read(self) -> None:
+        """What nothing reads would be set in vain."""
+        for name, kinds in READ_BY.items():
+            value = getattr(self, name)
+            if self.kind not in kinds and value != getattr(DetectorSpec, name):
+                read = f"only kind: {' or '.join(kinds)} reads, not {self.kind}"
+                raise BadInput(f"detector.{name} is {value!r}, which {read}. Leave it out")
+        if self.kind == "retinanet" and self.head_convs > RETINANET_CONVS:
+            raise BadInput(
+                f"detector.head_convs is {self.head_convs}, but retinanet has {RETINANET_CONVS} at most. Write so many "
+                "or fewer, or kind: fcos"
+            )
 
     @property
     def network(self) -> NetworkSpec:
