@@ -176,19 +176,23 @@ def test_assistants_shrink():
     assert widths == sorted(set(widths), reverse=True)
 
 
-def test_the_catalogue_is_not_stale(pytestconfig):
-    written = (pytestconfig.rootpath / "docs/methods.md").read_text()
-    assert written == render(), "run: python -m tutelage.catalogue > docs/methods.md"
+@pytest.fixture(scope="module")
+def catalogue():
+    return render()
+
+
+def test_the_catalogue_is_not_stale(catalogue):
+    assert (ROOT / "docs/methods.md").read_text() == catalogue, "run: python -m tutelage.catalogue > docs/methods.md"
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_the_catalogue_shows_every_field_with_its_meaning(kind):
+def test_the_catalogue_shows_every_field_with_its_meaning(catalogue, kind):
     heads = {
         "method": "## Methods\n",
         "detection": "## Methods of detection",
         "multitask": "## Methods of several tasks",
     }
-    page = render().split(heads[kind])[1].split("\n## ")[0]
+    page = catalogue.split(heads[kind])[1].split("\n## ")[0]
     for name, cls in TABLES[kind].items():
         assert f"### `{name}`" in page
         for field in inspect.signature(cls).parameters:
