@@ -115,6 +115,34 @@ def test_exif_orientation_is_applied(kind):
         assert np.abs(seen.astype(int) - upright).mean() < 6
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", [1, 2, 6, 9])
+@pytest.mark.parametrize("order", ["<2s", ">2s"])
+@pytest.mark.parametrize(("code", "value"), [(1, "Bxxx"), (3, "Hxx"), (4, "I")])  # BYTE, SHORT, LONG
+def test_an_orientation_is_one_whatever_its_type_and_the_order_of_its_bytes(kind, orientation, order, code, value):
+    mark = {"<2s": b"II", ">2s": b"MM"}[order]
+    exif = struct.pack(f"{order}HIHHHI{value}I", mark, 42, 8, 1, 0x112, code, 1, orientation, 0)
+    data = encoded(picture(), kind, quality=95, exif=b"Exif\0\0" + exif)
+    seen, fast = examine(data, max_pixels=480).astype(int), decode(data)
+    assert seen.shape == fast.shape
+    assert np.abs(seen - fast).max() <= (kind == "JPEG")
+
+
+def test_of_an_animation_that_the_default_image_is_no_part_of_that_image_counts():
+    def pixels(image):
+        return zlib.compress(b"".join(b"\0" + row.tobytes() for row in image))
+
+    still, frame = picture(), picture(1)
+    size = struct.pack(">II", 20, 24)
+    control = [chunk(b"fcTL", struct.pack(">I", n) + size + struct.pack(">IIHHBB", 0, 0, 1, 10, 0, 0)) for n in (0, 2)]
+    frames = [chunk(b"fdAT", struct.pack(">I", n) + pixels(frame)) for n in (1, 3)]
+    header = chunk(b"IHDR", size + bytes([8, 2, 0, 0, 0])) + chunk(b"acTL", struct.pack(">II", 2, 0))
+    body = chunk(b"IDAT", pixels(still)) + control[0] + frames[0] + control[1] + frames[1]
+    data = b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b"")
+    for seen in (examine(data, max_pixels=480), decode(data)):
+        np.testing.assert_array_equal(seen, still)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "BMP"])
 def test_only_an_orientation_of_its_own_turns_an_image(kind):
     assert not is_turned(encoded(picture(), kind))

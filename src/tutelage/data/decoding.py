@@ -89,27 +89,37 @@ def examine(data: bytes, *, max_pixels: int) -> Pixels:
         raise Unusable("truncated" if _cut_off(reader, data, detail) else "unreadable", detail) from error
 
 
-_TURNED = (b"tiff:Orientation", b"XML:com.adobe.xmp", b"Raw profile type")  # orientations that OpenCV does not read
+# Without one of these, what is in a file of its kind is one image, and lies as it is stored.
+_MARKS: dict[type[ImageFile.ImageFile], tuple[bytes, ...]] = {
+    PngImageFile: (b"acTL", b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type"),
+    JpegImageFile: (b"Exif\0\0", b"tiff:Orientation"),
+}
 
 
 def decode(data: bytes) -> Pixels:
-    """The same pixels as `examine`, several times faster, of a file that `examine` has accepted. Raises Unusable."""
-    if data.startswith((b"\x89PNG", b"\xff\xd8\xff")) and not any(mark in data for mark in _TURNED):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    """The same pixels as `examine`, several times faster where no turn is asked for, of a file that `examine` has
+    accepted. Raises Unusable.
+
+    OpenCV reads other orientations and frames than Pillow, so it is asked for neither.
+    """
+    if _is_plain(data) or (_reader(data) is JpegImageFile and not is_turned(data)):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is not None:
             return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return examine(data, max_pixels=1 << 40)
 
 
-_MAY_TURN = (b"Exif\0\0", b"eXIf", b"EXIF", *_TURNED)  # without one of these, none but a TIFF says how it lies
-
-
 def is_turned(data: bytes) -> bool:
     """Whether `examine` turns or mirrors a file that it has accepted, since its EXIF says that it is stored so."""
-    if not data.startswith((b"II*\0", b"MM\0*")) and not any(mark in data for mark in _MAY_TURN):
+    if _is_plain(data):
         return False
     with _reader(data)(io.BytesIO(data)) as picture:
         return picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+
+
+def _is_plain(data: bytes) -> bool:
+    marks = _MARKS.get(_reader(data))
+    return marks is not None and not any(mark in data for mark in marks)
 
 
 def suffix_of(data: bytes) -> str:
