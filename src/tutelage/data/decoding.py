@@ -3,7 +3,8 @@
 import io
 import struct
 import zlib
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -89,6 +90,16 @@ def examine(data: bytes, *, max_pixels: int) -> Pixels:
         raise Unusable("truncated" if _cut_off(reader, data, detail) else "unreadable", detail) from error
 
 
+# How a picture that is stored turned or mirrored becomes upright, by EXIF's orientation: 1 is as it is.
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: stored.transpose(1, 0, 2)[:, ::-1],
+    7: lambda stored: stored.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda stored: stored.transpose(1, 0, 2)[::-1],
+}
 # Without one of these, what is in a file of its kind is one image, and lies as it is stored.
 _MARKS: dict[type[ImageFile.ImageFile], tuple[bytes, ...]] = {
     PngImageFile: (b"acTL", b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type"),
@@ -97,24 +108,30 @@ _MARKS: dict[type[ImageFile.ImageFile], tuple[bytes, ...]] = {
 
 
 def decode(data: bytes) -> Pixels:
-    """The same pixels as `examine`, several times faster where no turn is asked for, of a file that `examine` has
-    accepted. Raises Unusable.
+    """The same pixels as `examine`, several times faster, of a file that `examine` has accepted. Raises Unusable.
 
     OpenCV reads other orientations and frames than Pillow, so it is asked for neither.
     """
-    if _is_plain(data) or (_reader(data) is JpegImageFile and not is_turned(data)):
+    if _is_plain(data) or _reader(data) is JpegImageFile:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is not None:
-            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+            stored: Pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+            upright = _TURNS.get(_orientation(data))
+            return stored if upright is None else np.ascontiguousarray(upright(stored))
     return examine(data, max_pixels=1 << 40)
 
 
 def is_turned(data: bytes) -> bool:
     """Whether `examine` turns or mirrors a file that it has accepted, since its EXIF says that it is stored so."""
+    return _orientation(data) in _TURNS
+
+
+def _orientation(data: bytes) -> Any:
+    """As EXIF has it, which may be a number of any type, or none."""
     if _is_plain(data):
-        return False
+        return 1
     with _reader(data)(io.BytesIO(data)) as picture:
-        return picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+        return picture.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _is_plain(data: bytes) -> bool:
