@@ -23,18 +23,20 @@ def precision_recall_chart(
     axes = figure.subplots()
     recalls = np.linspace(0, 1, 101)
     if len(curves) <= _NAMED:
-        for (name, curve), colour in zip(curves.items(), colours, strict=False):
-            axes.plot(recalls, curve, color=colour, linewidth=1.5, label=f"{name} ({np.mean(curve):.2f})")
+        named = [
+            axes.plot(recalls, curve, color=colour, linewidth=1.5, label=f"{name} ({np.mean(curve):.2f})")[0]
+            for (name, curve), colour in zip(curves.items(), colours, strict=False)
+        ]
     else:
         for curve in curves.values():
             axes.plot(recalls, curve, color=GREY, linewidth=0.8, alpha=0.4)
         mean = np.mean(list(curves.values()), axis=0)
-        axes.plot(recalls, mean, color=BLUE, linewidth=2, label=f"mean of {len(curves)} ({mean.mean():.2f})")
+        named = axes.plot(recalls, mean, color=BLUE, linewidth=2, label=f"mean of {len(curves)} ({mean.mean():.2f})")
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision at overlap 0.5")
     axes.xaxis.set_major_formatter(_PERCENT)
     axes.yaxis.set_major_formatter(_PERCENT)
-    if curves:
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="AP50", alignment="left")
+    if curves:  # handles: matplotlib leaves out by itself what begins with an underscore
+        axes.legend(handles=named, loc="center left", bbox_to_anchor=(1, 0.5), title="AP50", alignment="left")
     return figure
 
 

@@ -89,5 +89,7 @@ def _worst_class(student: Rival, teacher: Rival) -> str:
     now, before = (averages(one.matched).per_class for one in (student, teacher))
     pairs = {name: (before[name].ap50, now[name].ap50) for name in now}
     drops = {name: old - new for name, (old, new) in pairs.items() if old is not None and new is not None}
+    if max(drops.values(), default=0.0) <= 0:
+        return "No class loses AP50."
     worst = max(drops, key=lambda name: drops[name])
     return f"The class that loses most AP50 is {worst}: {points(drops[worst])} points."

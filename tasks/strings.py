@@ -25,6 +25,7 @@ from tutelage.models.readers import Reader, ReaderSpec, create_reader, save_read
 from tutelage.train import checkpoint
 from tutelage.train.device import accelerator
 from tutelage.train.strings import SequenceKD, begin, fit
+from tutelage.types import BadInput
 
 ROLES = ("labelled", "holdout")
 
@@ -68,6 +69,10 @@ def strings(split: Path, *, params: Params, out: Path) -> Path:
     """
     table, wanted = read_split(split), params.strings
     scratch = scratch_of("strings", wanted, table, params, None, roles=ROLES)
+    if not len(rows_of(table, "test")):
+        raise BadInput(
+            f"{split} has no test image to compose rows of. Name some in ingest.test, or raise split.test_fraction"
+        )
     images, classes = Images.open(table, wanted.rows.size), classes_of(table)
     train, test = (
         Rows(wanted.rows, images, pictures, labels_of(table, pictures), len(classes), number, seed)

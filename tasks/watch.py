@@ -30,9 +30,9 @@ def watch(split: Path, model: Path, champion: Path, *, params: Params, out: Path
     pool = rows_of(table, "pool")
     fresh = _arrived(table, pool, champion)
     known = pool[~np.isin(pool, fresh)]
-    before, new = (rows[some(table, rows, params.adapt.drift.window, params)] for rows in (known, fresh))
-    content, report = _nothing(champion, len(new), len(before))
+    content, report = _nothing(champion, *(len(some(table, rows, len(rows), params)) for rows in (fresh, known)))
     if not content:
+        before, new = (rows[some(table, rows, params.adapt.drift.window, params)] for rows in (known, fresh))
         content, report = _look(table, before, new, model, params)
     answer = params.adapt.answers.get(content["kind"])
     parted = table if answer is None else table.take(pa.array(np.setdiff1d(np.arange(table.num_rows), known)))
@@ -45,10 +45,10 @@ def watch(split: Path, model: Path, champion: Path, *, params: Params, out: Path
 
 
 def _arrived(table: pa.Table, pool: np.ndarray, champion: Path) -> np.ndarray:
-    """Rows of the pool that production has not learned from; all where that is not known."""
+    """Rows of the pool that production has not learned from; none where that is not known."""
     path = champion / SEEN
     if not path.exists():
-        return pool
+        return pool[:0]
     old = pq.read_table(path)["sha256"].to_numpy()
     there = table["sha256"].take(pa.array(pool)).to_numpy()
     return np.asarray(pool[~np.isin(there.astype(str), old.astype(str))])

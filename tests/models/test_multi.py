@@ -1,12 +1,15 @@
 import copy
+import dataclasses
 
 import pytest
 import torch
+from torch import nn
 
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.fcos import Fcos, fcos_losses
 from tutelage.models.multi import DenseHead, MultiNet
 from tutelage.models.multi_spec import MultiSpec
+from tutelage.models.retinanet import RetinaNet
 from tutelage.multi_types import DenseObjects
 from tutelage.types import TASKS, BadInput, Boxes
 
@@ -29,6 +32,15 @@ def test_every_head_answers_for_every_image():
     assert said.depth.shape == (2, 32, 32)
     torch.testing.assert_close(said.segmentation.sum(1), torch.ones(2, 32, 32))
     assert (said.depth > 0).all()
+
+
+@pytest.mark.parametrize(("width", "groups"), [(8, 1), (24, 3), (64, 8), (256, 32), (264, 24), (512, 32)])
+def test_any_width_of_a_multiple_of_eight_is_normalised_by_groups(width, groups):
+    detector = dataclasses.replace(SMALL, channels=width)
+    heads = (DenseHead(1, 8, width, 2), Fcos(detector, 3, download=False), RetinaNet(detector, 3, download=False))
+    norms = [module for head in heads for module in head.modules() if isinstance(module, nn.GroupNorm)]
+    assert {norm.num_groups for norm in norms} == {groups}
+    assert len(norms) == 1 + 2 + 2
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -3,11 +3,13 @@
 import dataclasses
 import shutil
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 from box_work import labelled, prepare
 from scenes_found import nothing_found
 
+import tasks.box_compact_judge as judging
 from tasks import latency
 from tasks.box_answers import marked
 from tasks.box_compact import box_compact
@@ -92,6 +94,22 @@ def seen(given, finds):
     if not finds:
         return nothing_found()
     return Found(given.places, given.labels, given.places[:, 0] * 0 + 1)
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "said"),
+    [
+        ({"cat": 0.5, "dog": 0.4}, {"cat": 0.4, "dog": 0.4}, "No class loses AP50."),
+        ({"cat": None, "dog": 0.4}, {"cat": None, "dog": None}, "No class loses AP50."),
+        ({"cat": 0.5, "dog": 0.3}, {"cat": 0.4, "dog": 0.4}, "The class that loses most AP50 is dog: 10.0 points."),
+    ],
+)
+def test_the_class_that_loses_most_is_named_where_one_loses(monkeypatch, now, before, said):
+    def averaged(each):
+        return SimpleNamespace(per_class={name: SimpleNamespace(ap50=value) for name, value in each.items()})
+
+    monkeypatch.setattr(judging, "averages", averaged)
+    assert judging._worst_class(SimpleNamespace(matched=now), SimpleNamespace(matched=before)) == said
 
 
 def test_the_student_is_narrower_and_taught_by_kd(work):

@@ -144,6 +144,10 @@ def test_curves_of_few_classes_are_named_and_of_many_averaged(number):
     assert ("mean of 9 (0.50)" in text) == (number == 9)
 
 
+def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend():
+    assert "_misc (0.50)" in svg(precision_recall_chart({"_misc": np.linspace(1, 0, 101)}), "curves")
+
+
 def test_errors_of_models_stand_side_by_side():
     counts = {"baseline": dict.fromkeys(ERRORS, 7), "student": dict.fromkeys(ERRORS, 3)}
     costs = {"baseline": dict.fromkeys(ERRORS, 0.02), "student": dict.fromkeys(ERRORS)}

@@ -14,6 +14,7 @@ from tutelage.data.rows import RowSpec
 from tutelage.models.readers import ReaderSpec, load_reader
 from tutelage.train.settings import Optimiser
 from tutelage.train.strings import NAT_KD, AccentCTC, SequenceKD
+from tutelage.types import BadInput
 
 
 def params_for(name, *, teacher="autoregressive", student="autoregressive", **fields):
@@ -71,6 +72,13 @@ def test_a_row_that_may_be_read_from_both_sides_is_right_from_both(split, tmp_pa
     one_way = replace(params.strings, rows=replace(params.strings.rows, backwards=0.0))
     scores = read_json(strings(split, params=replace(params, strings=one_way), out=tmp_path / "one") / "scores.json")
     assert scores["test"]["student"]["all"]["exact_match"] < 1
+
+
+def test_a_split_without_a_test_is_refused_with_the_way_to_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    split = make_split(tmp_path, {"labelled": 6, "holdout": 3, "pool": 6})
+    with pytest.raises(BadInput, match=r"no test image.*Name some in ingest\.test, or raise split\.test_fraction"):
+        strings(split, params=params_for("seq_kd"), out=tmp_path / "out")
 
 
 def test_a_work_is_written_by_its_name():

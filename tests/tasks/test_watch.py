@@ -83,11 +83,21 @@ def test_new_images_of_the_same_kind_change_nothing(day, tmp_path, rows, images)
     assert "Nothing was adapted" in (choice / "report.md").read_text()
 
 
-def test_without_production_nothing_is_new(day, tmp_path):
+def test_without_production_nothing_is_new(day, tmp_path, capsys):
     (tmp_path / "champion").mkdir()
     found = told(watch(*day, tmp_path / "champion", params=params(), out=tmp_path / "watch"))
     assert found["kind"] == "none"
     assert "says which images production learned from" in found["advice"]
+    assert found["images"] == 0
+    assert "watch: 0 new images, drift: none" in capsys.readouterr().out
+
+
+def test_too_few_new_images_are_told_with_all_that_are_known(day, tmp_path):
+    few = params()
+    few = replace(few, adapt=replace(few.adapt, drift=replace(few.adapt.drift, window=30)))
+    champion = production(tmp_path / "champion", day[0], slice(24, 94))
+    found = told(watch(*day, champion, params=few, out=tmp_path / "watch"))
+    assert found["advice"] == "10 images are new and 70 known: 20 of each are compared at least."
 
 
 def test_night_is_seen_and_the_pool_is_then_the_new_images(night):

@@ -1,7 +1,6 @@
 """FCOS: Fully convolutional one-stage object detection. Tian et al. ICCV 2019. https://arxiv.org/abs/1904.01355"""
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +14,7 @@ from tutelage.models.box_matching import assigned, by_scale, padded
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.layout import layout
 from tutelage.models.one_stage import OneStage, Size
+from tutelage.models.pyramids import group_norm
 from tutelage.multi_types import DenseObjects
 from tutelage.types import Boxes, Losses
 
@@ -33,9 +33,8 @@ class Fcos(OneStage):
 
     def __init__(self, spec: DetectorSpec, classes: int, *, download: bool, body: bool = True):
         super().__init__(spec, classes, download=download, body=body)
-        norm = partial(nn.GroupNorm, min(32, spec.channels // 8))
-        self.classifier = FCOSClassificationHead(spec.channels, 1, classes, spec.head_convs, norm_layer=norm)
-        self.regressor = FCOSRegressionHead(spec.channels, 1, spec.head_convs, norm_layer=norm)
+        self.classifier = FCOSClassificationHead(spec.channels, 1, classes, spec.head_convs, norm_layer=group_norm)
+        self.regressor = FCOSRegressionHead(spec.channels, 1, spec.head_convs, norm_layer=group_norm)
         # Distances come out of a ReLU, and those that start at 0 could stay there. Boxes start 4 strides wide.
         nn.init.constant_(self.regressor.bbox_reg.bias, 2.0)
         self.to(memory_format=layout(self))

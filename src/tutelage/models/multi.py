@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tutelage.models.fcos import Fcos
 from tutelage.models.layout import layout
 from tutelage.models.multi_spec import MultiSpec
-from tutelage.models.pyramids import Pyramid
+from tutelage.models.pyramids import Pyramid, group_norm
 from tutelage.multi_types import Answers, Multi, MultiOutputs
 from tutelage.types import TASKS, Task
 
@@ -85,8 +85,7 @@ class DenseHead(nn.Module):
     def __init__(self, levels: int, channels: int, width: int, out: int):
         super().__init__()
         self.convs = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.GroupNorm(min(32, width // 8), width), nn.ReLU())
-            for _ in range(levels)
+            nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), group_norm(width), nn.ReLU()) for _ in range(levels)
         )
         self.last = nn.Conv2d(width, out, 1)
 

@@ -16,6 +16,12 @@ from tutelage.models.layout import layout
 from tutelage.types import BadInput
 
 
+def group_norm(channels: int) -> nn.GroupNorm:
+    """For a head on maps of `channels`, a multiple of 8: as many groups as divide it, 32 or fewer, of 8 or more."""
+    most = min(32, channels // 8)
+    return nn.GroupNorm(next(number for number in range(most, 0, -1) if channels % number == 0), channels)
+
+
 class Pyramid(nn.Module):
     """Maps of `channels` channels, one a stride, finest first, named p2 for stride 4, p3 for 8 and so on.
 

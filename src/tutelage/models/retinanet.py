@@ -1,11 +1,10 @@
 """RetinaNet: Focal loss for dense object detection. Lin et al. ICCV 2017. https://arxiv.org/abs/1708.02002"""
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetClassificationHead, RetinaNetRegressionHead
 
@@ -15,6 +14,7 @@ from tutelage.models.box_matching import assigned, by_overlap, padded
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.layout import layout
 from tutelage.models.one_stage import OneStage, Size
+from tutelage.models.pyramids import group_norm
 from tutelage.types import Boxes, Losses
 
 SCALE = 4.0  # side of the smallest anchor of a level in strides
@@ -37,9 +37,8 @@ class RetinaNet(OneStage):
         scale = SCALE if spec.anchor_scale is None else spec.anchor_scale
         sides = tuple(tuple(scale * stride * step for step in OCTAVE) for stride in spec.levels)
         self.generator = AnchorGenerator(sides, (RATIOS,) * len(sides))
-        norm = partial(nn.GroupNorm, min(32, spec.channels // 8))
-        self.classifier = RetinaNetClassificationHead(spec.channels, self.each, classes, norm_layer=norm)
-        self.regressor = RetinaNetRegressionHead(spec.channels, self.each, norm_layer=norm)
+        self.classifier = RetinaNetClassificationHead(spec.channels, self.each, classes, norm_layer=group_norm)
+        self.regressor = RetinaNetRegressionHead(spec.channels, self.each, norm_layer=group_norm)
         for head in (self.classifier, self.regressor):
             head.conv = head.conv[: spec.head_convs]  # torchvision makes four, as published
         self.to(memory_format=layout(self))
