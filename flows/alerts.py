@@ -57,7 +57,7 @@ MESSAGES = {
 
 
 def automations(block: UUID) -> Iterator[AutomationCore]:
-    """One a message, by which `block` is told, and one that ends runs whose machine has died without a word."""
+    """One a message, by which `block` is told, and one that ends runs of which nothing is heard any more."""
     ours: dict[str, str | list[str]] = {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)}
     made: dict[str, Any] = {"description": "Made by `python -m flows.alerts`, which overwrites it."}
     for name, message in MESSAGES.items():
@@ -70,7 +70,7 @@ def automations(block: UUID) -> Iterator[AutomationCore]:
         after={ALIVE}, expect={ALIVE, *(f"prefect.flow-run.{state}" for state in ENDED)}, match_related=ours,
         for_each={"prefect.resource.id"}, posture=Posture.Proactive, threshold=1, within=SILENCE,
     )  # fmt: skip
-    told = "nothing is heard of it any more: its machine or its network is gone"
+    told = "nothing was heard of it: its machine is gone, or it still runs and its network or this server was away"
     yield AutomationCore(
         name="tutelage: silence",
         trigger=stops,

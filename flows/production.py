@@ -16,12 +16,13 @@ from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Completed, Running
 from prefect.transactions import Transaction, transaction
 
 from flows.alerts import PROMOTED
 from flows.child import Failed
-from flows.reproduce import Reproduce, Run
+from flows.reproduce import Reproduce, Run, see_that_it_is_wanted
 from flows.server import by_hand, command_line
 from tasks.closed_pipe import quiet
 from tasks.graph import overlap
@@ -31,6 +32,7 @@ from tasks.promote import taken_back
 from tasks.text import listed
 
 DAY, POLL = 24 * 3600, 5  # seconds
+PATIENCE = 12  # attempts at a server that is away while a person is waited for, each after twice as long: two hours
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def conclude(reproduce: Reproduce, place: Place, judged: list[Run], *, ask: bool
     if read_json(path) != verdict:  # `dvc repro` may run beside a flow that waits
         raise Failed(f"{path} has changed since a person was asked, so the answer does not count. Run the flow again")
     if promoted:
+        see_that_it_is_wanted()
         go_live(reproduce, place, judged)
         tell_promotion(place, verdict)
     try:
@@ -143,7 +146,8 @@ def approved(verdict: dict[str, Any]) -> bool:
     """What a person says. Raises FlowPauseTimeout when nobody does; production stays as it is."""
     told = " ".join([*verdict["reasons"], f"sha256 of the model: {digest_of(verdict)}"])
     asked = Approval.with_initial_data(description=told)
-    return pause_flow_run(wait_for_input=asked, timeout=DAY, poll_interval=POLL).promote
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: PATIENCE}):
+        return pause_flow_run(wait_for_input=asked, timeout=DAY, poll_interval=POLL).promote
 
 
 def digest_of(verdict: dict[str, Any]) -> str:

@@ -5,11 +5,15 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import httpx
 from prefect import get_client, get_run_logger
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import Abort, ObjectNotFound
 from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Cancelled
 
 from flows.child import Children, Failed
 from flows.dag import Dag, ancestors, load
@@ -98,6 +102,7 @@ class Reproduce:
     def _work(self, milestones: tuple[str, ...]) -> list[Run]:
         awaited = ancestors(self.dag, milestones)
         while not self._done.issuperset(milestones):
+            see_that_it_is_wanted()
             for name in [name for name in self._wanted if self._done.issuperset(self.dag[name].needs)]:
                 if len(self._running) < self.workers and not self._failed:
                     self._start(name, 0 if name in awaited else LATER)
@@ -130,6 +135,21 @@ class Reproduce:
             keep(self.root)
         else:
             self._failed.append(f"{name}: {run.state.message}")
+
+
+def see_that_it_is_wanted() -> None:
+    """Raises Abort where somebody has cancelled this flow run: one started by hand has no worker that would end it."""
+    if not flow_run.id:
+        return
+    number = UUID(flow_run.id)
+    try:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+            state = client.read_flow_run(number).state
+            if state and (state.is_cancelling() or state.is_cancelled()):
+                client.set_flow_run_state(number, Cancelled(), force=True)
+                raise Abort("Somebody has cancelled this run. Finished stages are kept: the next one continues.")
+    except (httpx.HTTPError, ObjectNotFound):
+        return  # a server that is away, or was set up anew, has cancelled nothing
 
 
 def limit_exists(name: str) -> bool:

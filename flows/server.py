@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 from prefect import Flow
+from prefect.exceptions import Abort
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.child import GRACE, Child, Failed, bound
@@ -51,7 +52,7 @@ def by_hand(story: Callable[[], object]) -> int:
     try:
         with serving():
             story()
-    except (Failed, Busy, ValueError) as error:
+    except (Failed, Busy, ValueError, Abort) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from tasks.finished import UNFINISHED, by_dvc, finish
+from tasks.finished import UNFINISHED, begin, by_dvc, finish
 from tasks.io import whole, write_json
 from tasks.progress import Progress
 from tasks.text import percent
@@ -81,7 +81,7 @@ def _follow(
     name: str, taken: Iterable[Step], save: Callable[[], None], *, start: int, steps: int, compute: Compute,
     scratch: Path, fed: Fed | None = None,
 ) -> None:  # fmt: skip
-    scratch.mkdir(parents=True, exist_ok=True)
+    begin(name, scratch)
     every = max(1, steps // 100)
     began = saved = time.monotonic()
     with Progress(name, steps, start) as bar:

@@ -14,6 +14,7 @@ from tasks.locked import md5_of_folder
 ROOT = Path(__file__).parents[1]
 UNFINISHED = Path(".tutelage")  # where runs keep what they need to go on, a folder a run in one a kind
 FINISHED = "finished.json"
+BEGUN = "begun"  # whose run it is
 STAGE = "DVC_STAGE"  # DVC sets it for the command of a stage
 
 
@@ -32,6 +33,22 @@ def by_dvc() -> bool:
     return STAGE in os.environ
 
 
+def begin(name: str, scratch: Path) -> None:
+    """`scratch` is for the run `name` of a stage. Where it is cut off and what it reads then changes, none goes on."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    if by_dvc():
+        (scratch / BEGUN).write_text(f"{os.environ[STAGE]}: {name}")
+
+
+def _forget_cut_off(scratch: Path) -> None:
+    """Removes what is left of runs of the same name that another one has ended instead of."""
+    begun = scratch / BEGUN
+    for other in UNFINISHED.glob(f"*/*/{BEGUN}"):
+        ended = other == begun or other.with_name(FINISHED).exists()
+        if begun.exists() and not ended and other.read_text() == begun.read_text():
+            shutil.rmtree(other.parent)
+
+
 def finish(out: Path, scratch: Path) -> None:
     """`out` is whole, so what its run kept in `scratch` to go on may go; where DVC runs it, when dvc.lock has `out`.
 
@@ -41,6 +58,7 @@ def finish(out: Path, scratch: Path) -> None:
     if not by_dvc():
         shutil.rmtree(scratch)
         return
+    _forget_cut_off(scratch)
     made = {"out": str(out), "md5": md5_of_folder(out), "code": _code()}
     for other in _finished():
         if other.out == made["out"] and other.md5 != made["md5"]:

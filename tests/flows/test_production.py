@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 from toy import Server
 
 from flows import production as shared
@@ -101,6 +102,21 @@ def test_a_promotion_is_told_before_anything_else_may_go_wrong(
     with pytest.raises(KeyboardInterrupt):
         shared.conclude(reproduce, place(tmp_path), [], ask=False)
     assert told == [("tutelage.promoted", {"text": "So it is."})]
+
+
+def test_a_person_is_waited_for_while_the_server_is_away_for_longer_than_it_takes_to_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    def asked(**_: object) -> SimpleNamespace:
+        seen.append(PREFECT_CLIENT_MAX_RETRIES.value())
+        return SimpleNamespace(promote=True)
+
+    monkeypatch.setattr(shared, "pause_flow_run", asked)
+    assert shared.approved(WON)
+    assert seen == [shared.PATIENCE]
+    assert PREFECT_CLIENT_MAX_RETRIES.value() < shared.PATIENCE
 
 
 def test_a_day_without_an_answer_is_a_no(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

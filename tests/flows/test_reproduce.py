@@ -7,10 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter
+from prefect.exceptions import Abort
+from prefect.runtime import flow_run
+from prefect.states import Cancelling
 from toy import Server, Toy, living, runs_of, step, story
 
 from flows.child import Failed
@@ -75,6 +79,27 @@ def during(root: Path) -> None:
             reproduce("a")
             reproduce("b")
         assert (root / "slow").exists()
+
+
+def test_a_run_by_hand_that_somebody_cancels_begins_nothing_more(toy: Toy) -> None:
+    runs: list[UUID] = []
+
+    @flow
+    def cancelled() -> None:
+        runs.append(UUID(flow_run.id))
+        with checkout(toy.root) as reproduce, get_client(sync_client=True) as client:
+            reproduce("a")
+            client.set_flow_run_state(runs[0], Cancelling())
+            reproduce("b")
+
+    toy.stages(a=step("a"), b=step("b", "a"))
+    with pytest.raises(Abort, match="Somebody has cancelled this run"):
+        cancelled()
+    assert set(toy.times()) == {"a"}
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(runs[0]).state
+    assert state is not None
+    assert state.is_cancelled()
 
 
 @pytest.fixture

@@ -99,6 +99,14 @@ def test_killed_in_training_and_continued_is_bit_equal(project):
     assert set(cut) == {"model.safetensors", "curve.csv", "learned_from.json"}
 
 
+def test_what_is_left_of_a_run_whose_inputs_have_changed_goes_when_another_ends(project, monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "teacher")
+    killed_at(5, TEACHER)
+    change(optimiser__lr=0.01)
+    assert run(TEACHER) == [0]
+    assert len(list(Path(".tutelage/checkpoints").iterdir())) == 1
+
+
 def recorded(stage):
     """As DVC does in dvc.lock, when it has the lock that it waits for."""
     outs = [{"path": f"work/{stage}", "md5": md5_of_folder(Path("work") / stage)}]
