@@ -148,9 +148,9 @@ def _images(coco: Coco, content: dict[str, Any], folder: Path, boundary: str) ->
     names: dict[Key, str | None] = {}
     located = list(_located(coco, content, folder, boundary))
     unclear = _unclear(located)
-    for image in unclear:
+    for twin in unclear:
         detail = "another image has the same id, so it is unclear whose the objects are; number them anew"
-        coco.scan.refuse(image.partition("/")[2], "unreadable", detail)
+        coco.scan.refuse(twin.partition("/")[2], "unreadable", detail)
     for where, record, key, image in located:
         if image is None or image in unclear:
             names[key] = None
