@@ -6,6 +6,7 @@ import torch
 from accelerate.state import AcceleratorState
 from tiny import Tiny, cuttable, interacting, make_batch, tiny_vit, watched
 from torch import nn
+from xdist.scheduler import LoadFileScheduling
 
 from tutelage.methods.afid import AFID
 from tutelage.models.average import Frozen
@@ -32,6 +33,18 @@ class Echo(Network):
 def pytest_xdist_auto_num_workers():
     """One more than there are cores: tests of flows wait most of their time for other processes."""
     return (os.cpu_count() or 1) + 1
+
+
+class Together(LoadFileScheduling):
+    """A worker a file, and one for all files of flows, which share its server: to start one takes half a minute."""
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        return "tests/flows" if file.startswith("tests/flows/") else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Together(config, log)
 
 
 def pytest_collection_modifyitems(items):

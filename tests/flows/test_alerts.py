@@ -39,11 +39,14 @@ class Inbox(ThreadingHTTPServer):
         self.letters = list[dict[str, str]]()
 
     def waits_for(self, number: int) -> list[str]:
-        """Subjects and first lines, in alphabetical order."""
-        ends = time.monotonic() + 60
-        while len(self.letters) < number and time.monotonic() < ends:
+        """Subjects and first lines, in alphabetical order, once each: Prefect sends again what it is not sure of."""
+        ends = time.monotonic() + 120
+        while len(told := self.told()) < number and time.monotonic() < ends:
             time.sleep(0.1)
-        return sorted(f"{each['subject']} | {each['body'].splitlines()[0]}" for each in self.letters)
+        return sorted(told)
+
+    def told(self) -> set[str]:
+        return {f"{each['subject']} | {each['body'].splitlines()[0]}" for each in self.letters}
 
 
 class Letterbox(BaseHTTPRequestHandler):
