@@ -113,7 +113,7 @@ def _border(
 
 
 def _balanced(said: np.ndarray, temperature: float, shares: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Logits as probabilities with classes as frequent as `shares` lets them be, and the factors that do that.
+    """Logits as probabilities with classes as frequent as `shares` says, and the factors that do that.
 
     None: as they are.
     """

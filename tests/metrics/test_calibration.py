@@ -89,23 +89,12 @@ def test_temperature_never_changes_the_answer(seeded_numpy):
     assert (calibrated(logits, 7.0).argmax(1) == logits.argmax(1)).all()
 
 
-def test_alignment_makes_classes_as_frequent_as_a_draw_of_the_asked_may_have_them(seeded_numpy):
-    probabilities = calibrated(seeded_numpy.normal((1, 0), size=(100, 2)), 1.0)
-    assert probabilities.mean(axis=0)[0] > 0.65
-    moved = aligned(probabilities, alignment(probabilities, np.array([0.5, 0.5])))
-    np.testing.assert_allclose(moved.mean(axis=0), [0.6, 0.4], atol=1e-3)  # two standard errors of 0.05
+def test_alignment_makes_classes_as_frequent_as_asked(seeded_numpy):
+    probabilities = calibrated(seeded_numpy.normal((2, 0, 0, -1), size=(500, 4)), 1.0)
+    wanted = np.array([0.1, 0.2, 0.3, 0.4])
+    moved = aligned(probabilities, alignment(probabilities, wanted))
+    np.testing.assert_allclose(moved.mean(axis=0), wanted, atol=1e-3)
     np.testing.assert_allclose(moved.sum(axis=1), 1, atol=1e-6)
-
-
-def test_alignment_takes_the_chance_of_a_small_draw_for_no_drift(seeded_numpy):
-    labels = seeded_numpy.integers(0, 10, 5000)
-    logits = seeded_numpy.normal(size=(5000, 10))
-    logits[np.arange(5000), labels] += 5
-    answers = calibrated(logits, 0.5)
-    right = (answers.argmax(1) == labels).mean()
-    draws = [alignment(draw, np.full(10, 0.1)) for draw in np.split(answers[:150], 3)]
-    mended = np.mean([aligned(answers, factors).argmax(1) == labels for factors in draws])
-    assert mended > right - 0.005
 
 
 def test_alignment_of_what_is_aligned_changes_nothing():

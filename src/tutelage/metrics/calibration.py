@@ -84,22 +84,15 @@ def calibrated(logits: Float[np.ndarray, "n c"], temperature: float) -> Float[np
 
 
 def alignment(probabilities: Float[np.ndarray, "n c"], wanted: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:
-    """Factors by which `probabilities`, scaled to rows of one again, have classes as often as `wanted` lets them.
+    """Factors that make the mean of `probabilities`, scaled by them and to rows of one, equal to `wanted`.
 
-    It assumes that they are of images drawn from a pool that has the classes as often as `wanted` says. A draw has not
-    quite: what is within two standard errors of `wanted` stays, what is beyond comes that near. To force a draw's
-    chance onto sure answers takes large factors, which turn right ones. A fixed point, found by iteration: each pass
-    multiplies a class by how much too rare it is (after Berthelot et al., AdaMatch, ICLR 2022, sec. 3.2).
+    It assumes that the pool has the classes as often as `wanted` says. A fixed point, found by iteration: each pass
+    multiplies a class by how much too rare it is (Berthelot et al., AdaMatch, ICLR 2022, sec. 3.2, made exact).
     """
     factors = np.ones(probabilities.shape[1])
-    if not len(probabilities):
-        return factors
-    chance = 2 * np.sqrt(wanted * (1 - wanted) / len(probabilities))
-    nearest = probabilities.mean(axis=0).clip(wanted - chance, wanted + chance)
-    nearest /= nearest.sum()
-    for _ in range(50):
+    for _ in range(50 if len(probabilities) else 0):
         seen = aligned(probabilities, factors).mean(axis=0)
-        factors *= (nearest + 1e-6) / (seen + 1e-6)
+        factors *= (wanted + 1e-6) / (seen + 1e-6)
     return factors
 
 
