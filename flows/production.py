@@ -28,7 +28,7 @@ from tasks.closed_pipe import quiet
 from tasks.graph import overlap
 from tasks.io import read_json
 from tasks.locked import CODE
-from tasks.promote import taken_back
+from tasks.promote import all_the_same, taken_back
 from tasks.text import listed
 
 DAY, POLL = 24 * 3600, 5  # seconds
@@ -115,8 +115,8 @@ def conclude(reproduce: Reproduce, place: Place, judged: list[Run], *, ask: bool
 def declines(place: Place, verdict: dict[str, Any], *, ask: bool) -> str | None:
     """Why a model that the verdict promotes does not go into production all the same; None where it does."""
     if digest_of(verdict) in taken_back(Path(place.registry)):
-        by_hand = f"`python -m tasks.promote by_hand {place.judged} {place.registry}`"
-        return f"A person has taken this model back; {by_hand} promotes it all the same."
+        split = Path(place.split) if place.seen else None
+        return f"A person has taken this model back; {all_the_same(Path(place.judged), Path(place.registry), split)}."
     try:
         return None if not ask or approved(verdict) else "A person said no."
     except FlowPauseTimeout:

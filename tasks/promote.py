@@ -50,7 +50,8 @@ def promote(judged: Path, registry: Path, split: Path | None = None) -> Path:
     if digest != verdict["digests"][verdict["winner"]]:
         raise bad_input(f"{judged / MODEL} is not the model that was judged. `dvc repro` judges it again")
     if digest in taken_back(registry):
-        raise bad_input(f"{judged} promotes a model that a person has taken back. {_by_hand(judged, registry, split)}")
+        way_out = all_the_same(judged, registry, split)
+        raise bad_input(f"{judged} promotes a model that a person has taken back. {way_out}")
     before = _record(registry / "production")
     _check_current(judged, verdict, before.get("model"), registry, split)
     record = {"model": digest, "verdict": sha256_of(judged / "verdict.json")}
@@ -66,13 +67,14 @@ def _check_current(judged: Path, verdict: dict[str, Any], now: str | None, regis
     if verdict.get("champion") in rival and now not in (told[verdict["winner"]], rival[verdict["champion"]]):
         raise bad_input(
             f"{judged} was judged against another model than {registry / 'production'} holds now. Run the flow again, "
-            f"which judges against that one. {_by_hand(judged, registry, split)}"
+            f"which judges against that one. {all_the_same(judged, registry, split)}"
         )
     if split is not None and told.get("split") not in (None, sha256_of(split / "split.parquet")):
         raise bad_input(f"{split} has changed since {judged} was judged on it. `dvc repro` judges again")
 
 
-def _by_hand(judged: Path, registry: Path, split: Path | None) -> str:
+def all_the_same(judged: Path, registry: Path, split: Path | None) -> str:
+    """What promotes a model that no verdict may promote, in words."""
     command = " ".join(map(str, filter(None, (judged, registry, split))))
     return f"`python -m tasks.promote by_hand {command}` promotes it all the same"
 

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,9 +83,11 @@ def test_a_model_that_a_person_has_taken_back_is_not_promoted_again(
     write_json(tmp_path / "registry/taken_back.json", ["0123"])
     write_json(tmp_path / "verdict.json", WON)
     monkeypatch.setattr(shared, "store", lambda *_: None)
-    state = shared.conclude(reproduce, place(tmp_path), [], ask=True)
+    watched = replace(place(tmp_path), seen=True)
+    state = shared.conclude(reproduce, watched, [], ask=True)
     assert state.name == "Kept"
     assert str(state.message).startswith("A person has taken this model back")
+    assert f"by_hand {watched.judged} {watched.registry} {watched.split}`" in str(state.message)  # or no drift is seen
 
 
 def test_a_promotion_is_told_before_anything_else_may_go_wrong(

@@ -112,11 +112,12 @@ def decode(data: bytes) -> Pixels:
 
     OpenCV reads other orientations and frames than Pillow, so it is asked for neither.
     """
-    if _is_plain(data) or _reader(data) is JpegImageFile:
+    turns = _reader(data) is JpegImageFile
+    upright = _TURNS.get(_orientation(data)) if turns else None
+    if turns or _is_plain(data):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is not None:
             stored: Pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-            upright = _TURNS.get(_orientation(data))
             return stored if upright is None else np.ascontiguousarray(upright(stored))
     return examine(data, max_pixels=1 << 40)
 
