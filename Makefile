@@ -4,8 +4,9 @@ RIGHT := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(RIGHT)' 2>/dev/null && echo $$p && exit; done)
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+unexport PYTHONDONTWRITEBYTECODE # containers set it; here each stage is a process, and would compile all code anew
 
-.PHONY: demo demo-adapt demo-adapt-scenes demo-compress demo-detection demo-multitask compare test check ui evidence evidence-detection evidence-domains bench format
+.PHONY: demo demo-adapt demo-adapt-scenes demo-compress demo-detection demo-multitask compare test lint check ui evidence evidence-detection evidence-domains bench format
 
 demo: .venv/ready ## the whole pipeline on Fashion-MNIST: ends with the three-line table and the report's path
 	$(RUN) python -m flows.expand
@@ -31,12 +32,13 @@ compare: .venv/ready ## every method on one teacher, student and budget: ends wi
 test: .venv/ready
 	$(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
-check: .venv/ready ## what a commit passes; CI runs the demo before it
+lint: .venv/ready ## form, types and who may import whom
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
+
+check: lint test ## what a commit passes; CI runs the demo too
 
 ui: .venv/ready ## the Prefect UI on the demo's runs
 	$(RUN) python -m flows.ui

@@ -1,6 +1,5 @@
 """The judge of compression of detectors: may the narrower one take its teacher's place?"""
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tasks.io import whole, write_json
 from tasks.judge import page
 from tasks.params import Params
 from tasks.text import change, points
+from tasks.training import copy_model
 from tutelage.metrics.coco import averages
 
 
@@ -46,7 +46,7 @@ def box_compact_judge(
         "digests": digests(split) | {"student": card.sha256, "teacher": old_card.sha256},
     }  # fmt: skip
     with whole(out) as folder:
-        shutil.copyfile(places[winner] / "model.safetensors", folder / "model.safetensors")
+        copy_model(places[winner], folder)
         write_json(folder / "verdict.json", content)
         title = f"Compression of the detector: the {winner} {'takes over' if promote else 'stays'}"
         reasons = [*content["reasons"], _worst_class(new, old)]

@@ -185,6 +185,8 @@ def _become(target: Path, source: Path) -> Path:
         with _changed(target) as folder:
             for name in kept:
                 shutil.copyfile(source / name, folder / name)
+                if _tracked(source / name).exists():
+                    shutil.copyfile(_tracked(source / name), _tracked(folder / name))
     return target
 
 
@@ -246,14 +248,18 @@ def _digests(folder: Path) -> dict[str, str]:
 def _changed(folder: Path) -> Iterator[Path]:
     """What takes the place of `folder` when the block ends without an error: it has all of it but FILES.
 
-    DVC is not left asking for those that the block has not written.
+    DVC is not left asking for those that the block has not written, nor for the former ones of those that it has: the
+    next `dvc checkout` would put these back.
     """
+    tracked = [_tracked(Path(name)).name for name in FILES]
     with whole(folder) as part:
-        shutil.copytree(folder, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*FILES))
+        shutil.copytree(folder, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*FILES, *tracked))
         yield part
-        for file in (part / name for name in FILES):
-            if not file.exists():
-                _tracked(file).unlink(missing_ok=True)
+        now, before = _digests(part), _digests(folder)
+        for name in now:
+            hashed = _tracked(folder / name)
+            if now[name] == before.get(name) and hashed.exists():
+                shutil.copyfile(hashed, _tracked(part / name))
 
 
 def _recover(folder: Path) -> None:
@@ -290,6 +296,8 @@ def main(*words: str) -> int:
         return 2
     if place.name == "production":
         print(f"{place} holds {_record(place).get('model', 'no model')}")
+    if verb == "by_hand" and (files := [file for name in (MODEL, SEEN) if (file := place / name).exists()]):
+        print(f"`dvc add {' '.join(map(str, files))}` and `dvc push` keep it, as the next flow would")
     return 0
 
 

@@ -16,6 +16,7 @@ from tasks.box_compact import box_compact
 from tasks.box_compact_judge import box_compact_judge
 from tasks.box_evaluate import box_evaluate, write_test
 from tasks.io import read_json
+from tasks.training import learned_from
 from tutelage.data.boxes import Found
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.methods.detection.kd import KD
@@ -84,6 +85,7 @@ def judged(work, tested, tmp_path, monkeypatch):
         )  # fmt: skip
         verdict = read_json(out / "verdict.json")
         assert load_detector(out / "model.safetensors")[1].sha256 == verdict["digests"][verdict["winner"]]
+        assert learned_from(out) == learned_from(models(folder)[verdict["winner"]]) != []
         return verdict, [check["name"] for check in verdict["checks"] if not check["passed"]]
 
     return judge

@@ -322,13 +322,29 @@ def test_a_record_of_before_names_no_pool_and_all_that_is_missing_is_fetched_at_
 
 def test_dvc_is_not_left_asking_for_a_file_that_has_gone(tmp_path: Path, registry: Path, production: Path) -> None:
     promote(judged(tmp_path / "second", 2), registry)
-    assert set(contents(production)) == {"README.md", MODEL, f"{MODEL}.dvc", RECORD}
+    assert set(contents(production)) == {"README.md", MODEL, RECORD}
     (registry / "champion" / f"{SEEN}.dvc").write_text("its hash")
     assert set(contents(snapshot_champion(registry))) == {"README.md", MODEL, RECORD}
     for file in (production / MODEL, production / RECORD):
         file.unlink()
     snapshot_champion(registry)
     assert set(contents(roll_back(registry))) == {"README.md"}
+
+
+def test_dvc_would_give_back_what_is_in_production_and_nothing_else(tmp_path: Path, registry: Path) -> None:
+    champion, production = registry / "champion", promote(judged(tmp_path / "first", 1), registry)
+    hashed = production / f"{MODEL}.dvc"
+    hashed.write_text("of the first")
+    assert (snapshot_champion(registry) / hashed.name).read_text() == "of the first"
+    by_hand(tmp_path / "first", registry)  # the same again
+    assert hashed.read_text() == "of the first"
+    promote(judged(tmp_path / "second", 2), registry)
+    assert not hashed.exists()
+    hashed.write_text("of the second")
+    restore(registry)
+    assert hashed.read_text() == (champion / hashed.name).read_text() == "of the first"
+    by_hand(tmp_path / "second", registry)
+    assert not hashed.exists()
 
 
 def test_what_a_person_took_back_is_promoted_by_hand_alone(
