@@ -6,6 +6,12 @@ BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 unexport PYTHONDONTWRITEBYTECODE # containers set it; here each stage is a process, and would compile all code anew
 
+# An environment knows the folder that it was made in: a copy of it would run the code of the checkout it came from.
+ifneq ($(shell cat .venv/ready 2>/dev/null),$(CURDIR))
+ANEW := $(if $(wildcard .venv/ready),--clear)
+.PHONY: .venv/ready
+endif
+
 .PHONY: demo demo-adapt demo-adapt-scenes demo-compress demo-detection demo-multitask compare test lint check ui evidence evidence-detection evidence-domains bench format
 
 demo: .venv/ready ## the whole pipeline on Fashion-MNIST: ends with the three-line table and the report's path
@@ -62,6 +68,6 @@ format: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(RIGHT)' \
 		|| (echo "Tutelage needs Python 3.11 or 3.12: make demo PYTHON=/path/to/python3.12" && exit 2)
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(ANEW) .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,export,dev]'
-	touch .venv/ready
+	@echo '$(CURDIR)' > .venv/ready

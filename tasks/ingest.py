@@ -16,6 +16,7 @@ from tutelage.data.records import Examined, Refusal, Scan, SourceName
 from tutelage.data.sources import check_apart, joined, scan, scan_domains
 
 SHOWN = 20  # of each list in report.md; report.json has all
+LOOKS = 10  # at a folder that more images keep coming into
 
 
 def ingest(root: Path, *, params: Params, out: Path) -> Path:
@@ -39,10 +40,13 @@ def ingest(root: Path, *, params: Params, out: Path) -> Path:
 
 
 def _taken_in(root: Path, wanted: Ingest) -> tuple[list[Scan], list[Examined], list[Refusal]]:
-    """All that lies there in the end: DVC records the folder as it is then, and would not ask for what came late."""
+    """All that lies there in the end: DVC records the folder as it is then, and would not ask for what came late.
+
+    Where images never stop to come, the last ones wait for those after them, which DVC will notice.
+    """
     scans, images, refused = scanned(root, wanted), list[Examined](), list[Refusal]()
     late = scans
-    while late:
+    for _ in range(LOOKS):
         again = {image.id for scan in late for image in scan.found}  # a file that was not whole yet
         images = [image for image in images if image.found.id not in again]
         refused = [refusal for refusal in refused if refusal.id not in again]
@@ -50,7 +54,10 @@ def _taken_in(root: Path, wanted: Ingest) -> tuple[list[Scan], list[Examined], l
         images, refused = images + more, refused + wrong
         before, scans = scans, scanned(root, wanted)
         late = _since(before, scans)
-    return scans, images, refused
+        if not late:
+            return scans, images, refused
+    print(f"images keep coming into {root}: the next run takes in what came since it was last looked at", flush=True)
+    return before, images, refused
 
 
 def _since(before: list[Scan], now: list[Scan]) -> list[Scan]:

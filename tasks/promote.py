@@ -81,10 +81,8 @@ def all_the_same(judged: Path, registry: Path, split: Path | None) -> str:
 
 def by_hand(model: Path, registry: Path, split: Path | None = None) -> Path:
     """A folder's model -> registry/production because a person says so: as `promote`, but no verdict is asked."""
-    digest = smoke_test(model / MODEL)
-    production = _put(
-        model / MODEL, {"model": digest, "verdict": None}, _record(registry / "production"), registry, split
-    )
+    record: dict[str, Any] = {"model": (digest := smoke_test(model / MODEL)), "verdict": None}
+    production = _put(model / MODEL, record, _record(registry / "production"), registry, split)
     if digest in (known := taken_back(registry)):
         write_whole(registry / TAKEN_BACK, as_json(sorted(known - {digest})).encode())
     return production
@@ -182,11 +180,9 @@ def _become(target: Path, source: Path) -> Path:
     kept = [name for name in FILES if record and (source / name).exists()]
     lost = [name for name in FILES if name not in kept]
     if _digests(target) != _digests(source) or any(_tracked(target / name).exists() for name in lost):
-        with _changed(target) as folder:
+        with _changed(target, source) as folder:
             for name in kept:
                 shutil.copyfile(source / name, folder / name)
-                if _tracked(source / name).exists():
-                    shutil.copyfile(_tracked(source / name), _tracked(folder / name))
     return target
 
 
@@ -245,21 +241,19 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _changed(folder: Path) -> Iterator[Path]:
-    """What takes the place of `folder` when the block ends without an error: it has all of it but FILES.
+def _changed(*places: Path) -> Iterator[Path]:
+    """What takes the place of the first of `places` when the block ends without an error: it has all of it but FILES.
 
-    DVC is not left asking for those that the block has not written, nor for the former ones of those that it has: the
-    next `dvc checkout` would put these back.
+    DVC's hashes come from where a place has the same file. One of what was there before would bring that back.
     """
-    tracked = [_tracked(Path(name)).name for name in FILES]
-    with whole(folder) as part:
-        shutil.copytree(folder, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*FILES, *tracked))
+    hashes = [_tracked(Path(name)).name for name in FILES]
+    with whole(places[0]) as part:
+        shutil.copytree(places[0], part, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*FILES, *hashes))
         yield part
-        now, before = _digests(part), _digests(folder)
-        for name in now:
-            hashed = _tracked(folder / name)
-            if now[name] == before.get(name) and hashed.exists():
-                shutil.copyfile(hashed, _tracked(part / name))
+        now = _digests(part)
+        for place, before in ((place, _digests(place)) for place in places):
+            for name in (name for name in now if before.get(name) == now[name] and _tracked(place / name).exists()):
+                shutil.copyfile(_tracked(place / name), _tracked(part / name))
 
 
 def _recover(folder: Path) -> None:

@@ -99,6 +99,20 @@ def test_what_comes_in_while_images_are_read_is_taken_in(root, monkeypatch):
     assert len(set(table["id"].to_pylist())) == 25
 
 
+def test_where_images_never_stop_to_come_it_ends_with_those_that_it_has_read(root, monkeypatch, capsys):
+    read, calls = stage.examined, []
+
+    def slow(*given, **named):
+        calls.append(save(root / f"train/cat/late{len(calls)}.png", 5000 + len(calls)))
+        return read(*given, **named)
+
+    monkeypatch.setattr(stage, "examined", slow)
+    _, report = run(root)
+    assert len(calls) == stage.LOOKS
+    assert report["images"] == {"labelled": 16 + stage.LOOKS - 1}
+    assert f"images keep coming into {root}: the next run takes in" in capsys.readouterr().out
+
+
 def test_leaks_are_dropped_or_told(root):
     shutil.copy(root / "test/cat/00.png", root / "train/cat/leak.png")
     _, dropped = run(root, "one", test="test", leaks="drop")
