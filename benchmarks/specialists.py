@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.turns import take_turns
 from tutelage.models.detectors import DetectorSpec
+from tutelage.models.files import count_parameters
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_spec import MultiSpec
 from tutelage.multi_types import Multi
@@ -35,7 +36,7 @@ def main() -> int:
     shared = DetectorSpec(backbone=asked.backbone, image_size=asked.size, score_floor=FLOOR)
     student = MultiNet(MultiSpec(detector=shared), asked.classes, download=False).eval()
     each = [MultiNet(MultiSpec(tasks=(task,), detector=shared), asked.classes, download=False).eval() for task in TASKS]
-    sizes = [[sum(p.numel() for p in net.parameters()) for net in nets] for nets in ([student], each)]
+    sizes = [[count_parameters(net) for net in nets] for nets in ([student], each)]
     print(f"parameters: {sizes[0][0]:,} against {sum(sizes[1]):,} of {len(TASKS)} specialists", end="")
     print(f", a share of {sizes[0][0] / sum(sizes[1]):.3f}")
     images = torch.rand(asked.images, 3, asked.size, asked.size)

@@ -50,8 +50,10 @@ def answer(folder: Path, *, params: Params, domain: str | None = None, new: Sequ
         return box_answer(folder, asked, params=params, new=new)
     place = place_of(params.ingest, domain)
     root = Path(params.ingest.root)
-    there = scan(root, place, "labelled")
-    known = {*asked["classes"], *there.labels}
+    labelled = params.ingest.labelled
+    names = [labelled] if isinstance(labelled, str) else labelled.values()
+    parts = {name: scan(root, name, "labelled") for name in names}
+    there, known = parts[place], {label for part in parts.values() for label in part.labels}
     named = {class_name(name) for name in new} - {""}
     read = _read(folder / asked["sheet"], asked["images"], known | named)
     domains = _domains(read.labels, asked["images"], there, params.ingest, domain)

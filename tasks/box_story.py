@@ -13,7 +13,7 @@ from tasks.box_pictures import BoxPool, pool_of
 from tasks.fair import uneven
 from tasks.io import read_json
 from tasks.params import Params
-from tasks.story import read_curve
+from tasks.story import Counted, precision_of, read_curve
 from tutelage.data.boxes import Found, Given, overlap
 from tutelage.data.manifest import read_split
 from tutelage.metrics.box_matching import match
@@ -52,22 +52,6 @@ class BoxLine:
 
 
 @dataclass(frozen=True)
-class BoxClass:
-    """What became of the pseudo-boxes of one class."""
-
-    name: str
-    rule: dict[str, Any]  # its entry in calibration.json
-    kept: int
-    checked: int  # of them, in images whose hidden truth is known; not those on crowds
-    right: int  # of the checked: on an object of their class
-
-    @property
-    def precision(self) -> float | None:
-        """Of the kept boxes; None where no truth is known."""
-        return self.right / self.checked if self.checked else None
-
-
-@dataclass(frozen=True)
 class BoxRecord:
     """All that a round left behind."""
 
@@ -76,8 +60,8 @@ class BoxRecord:
     guard: dict[str, Any]
     calibration: dict[str, Any]
     store: pa.Table  # of pseudo-boxes, in the order of the pool
-    classes: list[BoxClass]
-    detected: list[BoxClass] | None  # as the detector named the boxes; None: nobody named them after it
+    classes: list[Counted]
+    detected: list[Counted] | None  # as the detector named the boxes; None: nobody named them after it
     opinions: dict[int, Found]  # what the student finds in a sample of the pool, by place
 
     @property
@@ -88,12 +72,12 @@ class BoxRecord:
     @property
     def precision(self) -> float | None:
         """Of all kept boxes whose truth is known."""
-        return _precision(self.classes)
+        return precision_of(self.classes)
 
     @property
     def precision_detected(self) -> float | None:
         """Of the boxes that the detector kept, as it named them; None where nobody named them after it."""
-        return None if self.detected is None else _precision(self.detected)
+        return None if self.detected is None else precision_of(self.detected)
 
 
 @dataclass(frozen=True)
@@ -131,13 +115,9 @@ def read_box_story(work: Path, params: Params, *, side: int) -> BoxStory:
     )
 
 
-def _precision(classes: list[BoxClass]) -> float | None:
-    checked = sum(one.checked for one in classes)
-    return sum(one.right for one in classes) / checked if checked else None
-
-
-def count_boxes(store: pa.Table, rules: list[dict[str, Any]], truth: dict[int, Given]) -> list[BoxClass]:
-    """Yield and, where the truth is known, precision (at overlap 0.5) of each class's kept boxes."""
+def count_boxes(store: pa.Table, rules: list[dict[str, Any]], truth: dict[int, Given]) -> list[Counted]:
+    """Yield and, where the truth is known, precision (at overlap 0.5) of each class's kept boxes; of those on crowds
+    nothing is known."""
     kept, checked, right = (np.zeros(len(rules), np.int64) for _ in range(3))
     for row, said in enumerate(kept_boxes(store)):
         np.add.at(kept, said.labels, 1)
@@ -147,7 +127,7 @@ def count_boxes(store: pa.Table, rules: list[dict[str, Any]], truth: dict[int, G
             np.add.at(checked, said.labels, 1)
             np.add.at(right, said.labels[near.max(axis=1, initial=0.0) >= 0.5], 1)
     columns = zip(rules, kept.tolist(), checked.tolist(), right.tolist(), strict=True)
-    return [BoxClass(rule["name"], rule, *numbers) for rule, *numbers in columns]
+    return [Counted(rule["name"], rule, *numbers) for rule, *numbers in columns]
 
 
 def _round(folder: Path, number: int, pool: BoxPool) -> BoxRecord:

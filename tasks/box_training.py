@@ -40,9 +40,7 @@ class BoxJob:
     teacher: Path | None = None  # weights of the teacher
 
 
-def train_detector(
-    job: BoxJob, table: pa.Table, params: Params, out: Path, notes: dict[str, Any] | None = None
-) -> Path:
+def train_detector(job: BoxJob, table: pa.Table, params: Params, out: Path, notes: dict[str, Any]) -> Path:
     """Train `job` on rows of `table`, write model.safetensors and curve.csv. Continues where it was cut off."""
     if not len(job.labeled):
         raise BadInput(f"{job.name} has no image with boxes to train on. Mark some, or raise detection.split.images")

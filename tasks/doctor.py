@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
-from tasks.text import table
+from tasks.text import first_few, table
 from tasks.wording import NONE, Words, reworded
 from tutelage.data import groups
 from tutelage.data.decoding import SUFFIXES
@@ -192,7 +192,7 @@ def _thin(counts: Roles, evidence: Roles, params: Params) -> Iterator[str]:
     given = {name: roles["labelled"] + roles["holdout"] for name, roles in counts.items()}
     short = [f"{name} ({number})" for name, number in given.items() if budget and number < budget]
     if short:
-        yield f"Fewer labelled images than split.labels_per_class ({budget}): {_listed(short)}"
+        yield f"Fewer labelled images than split.labels_per_class ({budget}): {first_few(short, SHOWN)}"
     enough = samples_needed(wanted.target_precision, wanted.confidence)
     small = [f"{name} ({roles['holdout']})" for name, roles in evidence.items() if roles["holdout"] < enough]
     if not any(roles["holdout"] for roles in counts.values()):
@@ -203,12 +203,12 @@ def _thin(counts: Roles, evidence: Roles, params: Params) -> Iterator[str]:
     elif small:
         yield (
             f"The hold-out is too small for thresholds per class; it takes {enough} images of a class to show a "
-            f"precision of {wanted.target_precision:g}, so these pool their evidence: {_listed(small)}"
+            f"precision of {wanted.target_precision:g}, so these pool their evidence: {first_few(small, SHOWN)}"
             f"{_counted(params)}"
         )
     untested = [name for name, roles in counts.items() if not roles["test"]]
     if untested:
-        yield f"No test image, so the judge cannot see what becomes of them: {_listed(untested)}"
+        yield f"No test image, so the judge cannot see what becomes of them: {first_few(untested, SHOWN)}"
 
 
 def _alike(names: Iterable[str]) -> Iterator[str]:
@@ -231,7 +231,7 @@ def _idle(manifest: pa.Table, counts: Roles, table: pa.Table, refused: list[dict
     strange = Counter(label for label in manifest["label"].to_pylist() if label is not None and label not in counts)
     if strange:
         names = [f"{name} ({number})" for name, number in sorted(strange.items())]
-        yield f"Labels in the pool that are no class, taken for none: {_listed(names)}"
+        yield f"Labels in the pool that are no class, taken for none: {first_few(names, SHOWN)}"
 
 
 def _copies(told: dict[str, Any]) -> Iterator[str]:
@@ -259,11 +259,6 @@ def _hint(name: str, taught: list[str]) -> str:
     folded = {other.casefold().strip(): other for other in taught}
     close = difflib.get_close_matches(name.casefold().strip(), folded, n=1)
     return f" (is it {folded[close[0]]!r}?)" if close else ""
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _markdown(content: dict[str, Any]) -> str:

@@ -1,9 +1,10 @@
 """From a folder of your own images to params.yaml."""
 
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from statistics import median
 from textwrap import shorten
@@ -15,7 +16,8 @@ from tasks.params import Params, load
 from tasks.places import NAMES, Places, find
 from tasks.written import read, rewrite
 from tutelage.data.foreign import images_of, size_of
-from tutelage.data.records import SourceName
+from tutelage.data.reading import Reader
+from tutelage.data.records import Found, Scan, SourceName
 from tutelage.data.sources import scan
 from tutelage.types import BadInput
 
@@ -41,8 +43,10 @@ def init(root: Path, path: Path = Path("params.yaml")) -> list[str]:
     check_written(path.parent, params)
     check_root(path.parent, root.absolute(), "FOLDER")
     places = find(root)
-    values = _of_boxes(root, places, params) if places.boxes else _of_classes(root, places, params)
-    seen = list(_seen(root, places))
+    scans = {role: scan(root, name, role) for role, name in places.names.items() if name not in places.listed}
+    side = _side(root, scans)
+    values = (_of_boxes if places.boxes else _of_classes)(root, places, params, side)
+    seen = list(_seen(root, places, scans))
     before = path.read_text("utf-8")
     after = rewrite(before, values)
     write_whole(path, after.encode())
@@ -57,10 +61,10 @@ def init(root: Path, path: Path = Path("params.yaml")) -> list[str]:
     ]
 
 
-def _of_classes(root: Path, places: Places, params: Params) -> dict[str, Any]:
+def _of_classes(root: Path, places: Places, params: Params, side: int) -> dict[str, Any]:
     values: dict[str, Any] = {"fetch.dataset": "none", "split.labels_per_class": None, "ingest.root": _as_written(root)}
     values |= {f"ingest.{role}": places.names.get(role) for role in NAMES}
-    side, net = _side(root), params.network
+    net = params.network
     if side and net.name == "small_resnet" and net.image_size == DEMO:
         size = 224 if side > 160 else 128 if side > 80 else max(DEMO, side // 4 * 4)
         values["network"] = {"name": "small_resnet", "width": net.width, "image_size": size}
@@ -70,7 +74,7 @@ def _of_classes(root: Path, places: Places, params: Params) -> dict[str, Any]:
     return values
 
 
-def _of_boxes(root: Path, places: Places, params: Params) -> dict[str, Any]:
+def _of_boxes(root: Path, places: Places, params: Params, side: int) -> dict[str, Any]:
     """Names of boxes by a classifier of crops are measured on garments alone, so they are left out."""
     ingest: dict[str, str | None] = {"root": _as_written(root), **{role: places.names.get(role) for role in NAMES}}
     values: dict[str, Any] = {f"detection.ingest.{key}": name for key, name in ingest.items()}
@@ -78,7 +82,7 @@ def _of_boxes(root: Path, places: Places, params: Params) -> dict[str, Any]:
         if getattr(params.detection.ingest, f"{role}_images") != places.images.get(role):
             values[f"detection.ingest.{role}_images"] = places.images.get(role)
     values |= {"fetch.dataset": "none", "detection.split.images": None, "detection.names": None}
-    side, net = _side(root), params.detection.network
+    net = params.detection.network
     if side > 96 and net.backbone == "small_resnet":
         values["detection.network"] = {
             "kind": net.kind, "backbone": "resnet18", "pretrained": True, "image_size": 320, "channels": 128,
@@ -87,11 +91,18 @@ def _of_boxes(root: Path, places: Places, params: Params) -> dict[str, Any]:
     return values
 
 
-def _side(root: Path) -> int:
-    """Pixels of the shorter side, the median of some images of the folder; 0 where all are in shards."""
-    images = images_of(root)
-    sizes = [size_of(path) for path in images[:: max(1, len(images) // LOOKED_AT)]]
+def _side(root: Path, scans: Mapping[SourceName, Scan]) -> int:
+    """Pixels of the shorter side, the median of some images of the folder and of its shards; 0 where there are none."""
+    loose = [partial(size_of, path) for path in images_of(root)]
+    packed = [partial(_size_in, each.root, image) for each in scans.values() for image in each.found if image.offset]
+    images = [*loose, *packed]
+    sizes = [look() for look in images[:: max(1, len(images) // LOOKED_AT)]]
     return int(median([min(size) for size in sizes if size] or [0]))
+
+
+def _size_in(folder: str, image: Found) -> tuple[int, int] | None:
+    """Of an image in a shard."""
+    return size_of(io.BytesIO(Reader().read(os.path.join(folder, image.path), image.offset, image.length)))
 
 
 def _as_written(root: Path) -> str:
@@ -100,19 +111,19 @@ def _as_written(root: Path) -> str:
     return os.path.relpath(real) if real.is_relative_to(Path.cwd()) else real.as_posix()
 
 
-def _seen(root: Path, places: Places) -> Iterator[str]:
+def _seen(root: Path, places: Places, scans: Mapping[SourceName, Scan]) -> Iterator[str]:
     used: set[str] = set()
     for role in NAMES:
         if role not in places.names:
             yield f"{role}: {MISSING[role].format(root=root)}"
             continue
         name = places.names[role]
-        if places.boxes and name.endswith(".json"):
+        if name in places.listed:
             folder = root / places.images[role] if role in places.images else (root / name).parent
             files, objects = places.listed[name]
             said = f"{len(files)} image(s), {objects} object(s)"
         else:
-            found = scan(root, name, role)
+            found = scans[role]
             folder, files = Path(found.root), [image.path for image in found.found]
             said = f"{len(files)} image(s)" + (f" of {len(found.labels)} class(es)" if role == "labelled" else "")
         used |= {os.path.normpath(folder / file) for file in files}

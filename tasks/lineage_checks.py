@@ -11,6 +11,7 @@ from tasks.graph import overlap
 from tasks.lineage_facts import FACTS, short
 from tasks.locked import Book, Entry, Kept, Ran, md5_of
 from tasks.promote import MODEL
+from tasks.text import first_few
 
 HASHED = 256 * 2**20  # bytes of an output; of larger ones the number and the bytes of the files are compared
 SHOWN = 3  # files that a sentence names
@@ -75,8 +76,8 @@ def notes(records: Records) -> list[str]:
     told = _unhashed(records)
     if changed:
         told.append(
-            f"changed since these stages ran: {_few(changed)}. This model is of what was there before; the next "
-            "`dvc repro` takes the new in"
+            f"changed since these stages ran: {first_few(changed, SHOWN)}. This model is of what was there before; the "
+            "next `dvc repro` takes the new in"
         )
     return told
 
@@ -158,8 +159,8 @@ def _changed(records: Records) -> Iterator[str]:
             if not Path(entry.path).exists():
                 if not _all_kept(records.kept, entry):
                     yield f"{entry.path} is neither here nor in DVC's cache: `dvc pull {ran.name}`"
-            elif wrong := _wrong(records.kept, entry):
-                yield f"{_few(wrong)}: not as {ran.name} wrote it. `dvc checkout --force {entry.path}` restores it"
+            elif wrong := first_few(_wrong(records.kept, entry), SHOWN):
+                yield f"{wrong}: not as {ran.name} wrote it. `dvc checkout --force {entry.path}` restores it"
 
 
 def _wrong(kept: Kept, entry: Entry) -> list[str]:
@@ -201,12 +202,13 @@ def _unhashed(records: Records) -> list[str]:
     """Outputs of which only number and bytes of their files were compared."""
     written = [entry for ran in records.stages for entry in ran.writes if Path(entry.path).exists()]
     found = [entry.path for entry in written if (entry.size or 0) > HASHED or records.kept.listing(entry) is None]
-    return [f"{_few(found)}: compared by number and bytes of the files; `dvc status` hashes them"] if found else []
+    told = f"{first_few(found, SHOWN)}: compared by number and bytes of the files; `dvc status` hashes them"
+    return [told] if found else []
 
 
 def _not_kept(records: Records) -> list[str]:
     lacking = [entry.path for ran in records.stages for entry in ran.writes if not _all_kept(records.kept, entry)]
-    told = f"DVC's cache here lacks what {_few(lacking)} held then"
+    told = f"DVC's cache here lacks what {first_few(lacking, SHOWN)} held then"
     return [f"{told}: `dvc fetch --all-commits` brings what the remote has"] if lacking else []
 
 
@@ -216,8 +218,3 @@ def _run(stage: str) -> str:
 
 def _again(ran: Ran) -> str:
     return f"`dvc repro --force {ran.name}` makes it again"
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -117,7 +117,9 @@ def _by_role(candidates: Sequence[Sequence[str]], root: Path, only: SourceName |
         for word, names in ((word, names) for word in NAMES[role] for names in candidates):
             matches = [name for name in names if word in _words(name) and name not in found.values()]
             if len(matches) > 1:
-                raise BadInput(f"{root} has {' and '.join(matches[:3])}: which are {role}? {_by_hand()}")
+                folder = f"Put them into one folder, {root / word}, and classes.txt, if any, with them"
+                out = folder if all(name.endswith(".tar") for name in matches) else _by_hand()
+                raise BadInput(f"{root} has {' and '.join(matches[:3])}: which are {role}? {out}")
             if matches:
                 found[role] = matches[0]
                 break

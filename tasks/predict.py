@@ -64,9 +64,9 @@ def predict(model: Path, images: Path, calibration: Path | None = None, *, param
     IMAGES is a folder with all folders in it, one image, tar shards, or a CSV with the column image. Rows go by path,
     relative to IMAGES; copies are answered each. With a calibration probabilities are calibrated, `sure` says whether
     the class meets its threshold, and `label` repeats the class of those alone: beside the images, the file is a CSV
-    that ingest.labelled takes, and what is not sure has no label there. Calibrated answers rest on the views that were
-    calibrated. Where the calibration has a border (`calibrate.in_distribution`), what is beyond it is of none of the
-    classes and never sure.
+    that ingest.labelled takes once the rows without a label, of what is not sure, are taken out: `doctor` stops at
+    them. Calibrated answers rest on the views that were calibrated. Where the calibration has a border
+    (`calibrate.in_distribution`), what is beyond it is of none of the classes and never sure.
 
     Network, classes and image size are the model's own. A task like others, for it reads models and writes a folder;
     of params.yaml it needs `compute`, the batch (`evaluate`, `detection.evaluate`) and max_pixels (`ingest`), whatever

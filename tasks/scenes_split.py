@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from tasks.box_params import ScenesSplit
 from tasks.io import read_json, whole, write_json
+from tasks.text import first_few
 from tasks.text import table as text_table
 from tutelage.data import groups
 from tutelage.data.decoding import letterbox_factor
@@ -132,7 +133,7 @@ def _classes(counts: Roles) -> Iterator[str]:
                 "of it from the JSON files"
             )
     if len(missing) > SHOWN:
-        yield f"{len(missing) - SHOWN} more classes have no object to train on: {_listed(missing[SHOWN:])}"
+        yield f"{len(missing) - SHOWN} more classes have no object to train on: {first_few(missing[SHOWN:], SHOWN)}"
 
 
 def _idle(roles: dict[str, str], counts: Roles, calibrated: bool) -> Iterator[str]:
@@ -149,11 +150,11 @@ def _idle(roles: dict[str, str], counts: Roles, calibrated: bool) -> Iterator[st
         )
     few = [f"{name} ({number['labelled']})" for name, number in counts.items() if number["labelled"] < FEW]
     if few:
-        yield f"Classes with fewer than {FEW} objects to train on: {_listed(few)}"
+        yield f"Classes with fewer than {FEW} objects to train on: {first_few(few, SHOWN)}"
     for role, what in (("holdout", "calibrated by itself"), ("test", "judged")):
         without = [name for name, number in counts.items() if not number[role]]
         if without and images[role]:
-            yield f"No object in {role} images, so that it cannot be {what}: {_listed(without)}"
+            yield f"No object in {role} images, so that it cannot be {what}: {first_few(without, SHOWN)}"
 
 
 def _empty(table: pa.Table, boxes: pa.Table) -> Iterator[str]:
@@ -223,11 +224,6 @@ def _turned(turned: list[str]) -> Iterator[str]:
             "and boxes are taken to be of what is seen. If yours were drawn on the stored pixels, save the images "
             "without EXIF orientation"
         )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _markdown(report: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,20 +36,32 @@ class Line:
 
 
 @dataclass(frozen=True)
-class ClassLabels:
-    """What became of the pseudo-labels of one class."""
+class Counted:
+    """What became of the pseudo-labels, or pseudo-boxes, of one class."""
 
     name: str
     rule: dict[str, Any]  # its entry in calibration.json
-    predicted: int
     kept: int
-    checked: int  # kept labels whose hidden truth is known
+    checked: int  # of the kept, those whose hidden truth is known
     right: int  # of the checked
 
     @property
     def precision(self) -> float | None:
-        """Of the kept labels; None where no truth is known."""
-        return self.right / self.checked if self.checked else None
+        """Of the kept; None where no truth is known."""
+        return precision_of([self])
+
+
+def precision_of(classes: Sequence[Counted]) -> float | None:
+    """Of all that was kept and whose truth is known; None where it is of none."""
+    checked = sum(one.checked for one in classes)
+    return sum(one.right for one in classes) / checked if checked else None
+
+
+@dataclass(frozen=True)
+class ClassLabels(Counted):
+    """What became of the pseudo-labels of one class."""
+
+    predicted: int
 
 
 @dataclass(frozen=True)
@@ -96,8 +108,7 @@ class RoundRecord:
     @property
     def precision(self) -> float | None:
         """Of all kept labels whose truth is known."""
-        checked = sum(c.checked for c in self.classes)
-        return sum(c.right for c in self.classes) / checked if checked else None
+        return precision_of(self.classes)
 
     @property
     def on_target(self) -> tuple[int, int]:
@@ -170,7 +181,7 @@ def _model(folder: Path, title: str, groups: str | None) -> Line:
     return line
 
 
-def read_line(folder: Path, title: str, groups: str | None = None) -> Line | None:
+def read_line(folder: Path, title: str, groups: str | None) -> Line | None:
     """None where the evaluation had no model. `groups` as split.groups."""
     metrics = read_json(folder / "metrics.json")
     if not metrics.get("available", True):
@@ -182,7 +193,7 @@ def read_line(folder: Path, title: str, groups: str | None = None) -> Line | Non
     return Line(title, metrics["model"], metrics, answers, error)
 
 
-def read_round(folder: Path, number: int, truth: dict[str, int], groups: str | None = None) -> RoundRecord:
+def read_round(folder: Path, number: int, truth: dict[str, int], groups: str | None) -> RoundRecord:
     student = _model(folder / "evaluation", f"student of round {number}", groups)
     note = folder / "student" / "passed.json"
     calibration = read_json(folder / "calibration" / "calibration.json")
@@ -216,7 +227,7 @@ def count_labels(labels: pa.Table, rules: list[dict[str, Any]], truth: dict[str,
         mine = label == place
         taken = mine & kept
         checked = taken & (known >= 0)
-        counts = (int(x.sum()) for x in (mine, taken, checked, checked & (known == place)))
+        counts = (int(x.sum()) for x in (taken, checked, checked & (known == place), mine))
         counted.append(ClassLabels(rule["name"], rule, *counts))
     return counted
 

@@ -47,5 +47,11 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def first_few(names: Sequence[str], most: int) -> str:
+    """Of ["a", "b", "c"] and 2, "a, b and 1 more"."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def _cell(content: object) -> str:
     return str(content).replace("|", "\\|").replace("\n", " ")

@@ -3,6 +3,7 @@ import os
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from tiny import Tiny, cuttable, interacting, make_batch, tiny_vit, watched
 from torch import nn
@@ -10,6 +11,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from tutelage.methods.afid import AFID
 from tutelage.models.average import Frozen
+from tutelage.train.device import accelerator
+from tutelage.train.settings import Compute
 from tutelage.types import Batch, Labeled, Nets, Network, Outputs, Sizes, Unlabeled
 
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they give
@@ -69,6 +72,12 @@ def one_precision_a_test():
     """Accelerate keeps one precision a process, which is all that a stage needs; tests need several."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def engine() -> Accelerator:
+    """On the CPU, in full precision."""
+    return accelerator(Compute(threads=1, device="cpu", precision="fp32"))
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from tutelage.methods.detection import DETECTION_METHODS
 from tutelage.models.average import FrozenDetector
 from tutelage.models.detectors import DetectorSpec, create_detector
 from tutelage.train import checkpoint, loop
-from tutelage.train.device import accelerator
 from tutelage.train.loop import begin, fit
-from tutelage.train.settings import Compute, Optimiser
+from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, DetectorNets, Diverged, Sizes
 
 PLAIN = {name: cls() for name, cls in DETECTION_METHODS.items()}
@@ -65,11 +64,6 @@ def gradients(nets):
 @pytest.fixture
 def batch():
     return scene_batch()
-
-
-@pytest.fixture
-def engine():
-    return accelerator(Compute(threads=1, device="cpu", precision="fp32"))
 
 
 def many(k):

@@ -10,8 +10,7 @@ import torch
 
 from tutelage.methods import METHODS
 from tutelage.train import loop
-from tutelage.train.device import accelerator
-from tutelage.train.settings import Compute, Optimiser
+from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, Batch, Labeled, Unlabeled
 
 PLAIN = {name: cls() for name, cls in METHODS.items()}
@@ -163,11 +162,11 @@ def test_state_survives_a_checkpoint(method, make_nets, batch):
 
 
 @every_method
-def test_a_step_that_is_not_finite_leaves_no_trace(method, make_nets, batch, tmp_path):
+def test_a_step_that_is_not_finite_leaves_no_trace(method, make_nets, batch, engine, tmp_path):
     """Neither in the student nor in what a method remembers: one broken image would spoil it for ever."""
     nets = make_nets(method)
     train(method, nets, [batch], torch.optim.SGD(nets.student.parameters(), lr=0.1))
-    settings, engine = Optimiser(warmup_steps=1), accelerator(Compute(threads=1, device="cpu", precision="fp32"))
+    settings = Optimiser(warmup_steps=1)
     run = loop.Run(nets, copy.deepcopy(nets.student), loop.sgd([*nets.student.parameters()], settings))
     before = [copy.deepcopy(part.state_dict()) for part in (nets.student, nets.extra)]
     pools = {"labelled": batch.unlabeled, "pool": _broken(batch.unlabeled)}

@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
+from tutelage.models.average import Frozen
 from tutelage.models.backbone import Backbone, NetworkSpec, create
-from tutelage.types import Batch, Labeled, Network, Outputs, Unlabeled
+from tutelage.types import Batch, Labeled, Nets, Network, Outputs, Sizes, Unlabeled
 
 
 class Tiny(Network):
@@ -57,6 +58,11 @@ def interacting(width: int) -> Backbone:
 def watched(wanted, student, given, frozen):
     """The teacher that a method names, made by `frozen` unless it is the student itself."""
     return student if wanted == "self" else frozen({"given": given, "copy": student}[wanted])
+
+
+def nets_of(method, student, teacher, *, steps=60):
+    """Of three classes, at rest."""
+    return Nets(student.eval(), Frozen(teacher), method.init(student, teacher, Sizes(6, 8, 3, steps)))
 
 
 def make_batch(*, labeled: int, unlabeled: int) -> Batch:

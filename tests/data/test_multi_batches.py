@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from tutelage.data.box_moves import no_boxes
+from tutelage.data.decoding import GREY
 from tutelage.data.dense_moves import move_classes, move_depth, move_trust
 from tutelage.data.images import Images
 from tutelage.data.multi_batches import (
@@ -14,7 +15,7 @@ from tutelage.data.multi_batches import (
     MultiSource,
     multi_batches,
 )
-from tutelage.data.scene_views import GREY, SceneViews, strong_scene, weak_scene
+from tutelage.data.scene_views import SceneViews, strong_scene, weak_scene
 from tutelage.types import IGNORE, TASKS, Boxes
 
 SIZE, CLASSES = 32, 3

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tutelage.data.box_moves import inverse, move_boxes, moved, one_after_another
-from tutelage.data.scene_views import GREY, SceneViews, _warped, strong_scene, weak_scene
+from tutelage.data.decoding import GREY
+from tutelage.data.scene_views import SceneViews, _warped, strong_scene, weak_scene
 from tutelage.data.views import albumentations
 from tutelage.types import BadInput, Boxes
 

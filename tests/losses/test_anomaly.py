@@ -1,10 +1,7 @@
 import torch
+from tolerance import close
 
 from tutelage.losses.anomaly import disagreement, ordinal_loss, regression, regression_error
-
-
-def close(one, other):
-    torch.testing.assert_close(one, torch.as_tensor(other, dtype=one.dtype), atol=1e-6, rtol=1e-5)
 
 
 def said(*vectors):

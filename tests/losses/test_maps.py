@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from tolerance import close
 
 from tutelage.losses.maps import (
     absolute_rows,
@@ -12,10 +13,6 @@ from tutelage.losses.maps import (
     flow,
     squared_rows,
 )
-
-
-def close(one, other):
-    torch.testing.assert_close(one, torch.as_tensor(other, dtype=one.dtype), atol=1e-6, rtol=1e-5)
 
 
 def maps(*values):

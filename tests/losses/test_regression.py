@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tolerance import close
 
 from tutelage.losses.regression import (
     bounded_error,
@@ -12,10 +13,6 @@ from tutelage.losses.regression import (
 )
 
 SURE = torch.ones(1, 1)
-
-
-def close(one, other):
-    torch.testing.assert_close(one, torch.as_tensor(other, dtype=one.dtype), atol=1e-6, rtol=1e-5)
 
 
 def column(*values):

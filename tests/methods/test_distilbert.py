@@ -1,18 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import tiny_vit
+from tiny import nets_of, tiny_vit
 
 from tutelage.data.patches import GREY, mean_colours
 from tutelage.methods.distilbert import DistilBERT
-from tutelage.models.average import Frozen
-from tutelage.types import Nets, Sizes
-
-SIZES = Sizes(6, 8, 3, 60)
-
-
-def nets_of(method, student, teacher):
-    return Nets(student.eval(), Frozen(teacher), method.init(student, teacher, SIZES))
 
 
 def test_terms_where_every_patch_is_hidden(batch):

@@ -1,14 +1,8 @@
 import torch
 import torch.nn.functional as F
-from tiny import tiny_vit
+from tiny import nets_of, tiny_vit
 
 from tutelage.methods.minilm import MiniLM
-from tutelage.models.average import Frozen
-from tutelage.types import Nets, Sizes
-
-
-def nets_of(method, student, teacher):
-    return Nets(student.eval(), Frozen(teacher), method.init(student, teacher, Sizes(6, 8, 3, 60)))
 
 
 def apart(student, teacher):

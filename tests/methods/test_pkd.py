@@ -1,18 +1,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import tiny_vit
+from tiny import nets_of, tiny_vit
 
 from tutelage.losses.distillation import kl_rows
 from tutelage.methods.pkd import PKD
-from tutelage.models.average import Frozen
-from tutelage.types import BadInput, Nets, Sizes
-
-SIZES = Sizes(6, 8, 3, 60)
-
-
-def nets_of(method, student, teacher):
-    return Nets(student.eval(), Frozen(teacher), method.init(student, teacher, SIZES))
+from tutelage.types import BadInput, Sizes
 
 
 @pytest.mark.parametrize(("blocks", "followed"), [("skip", [2, 4]), ("last", [4, 5])])
@@ -46,4 +39,4 @@ def test_other_widths_have_a_map_between_them_and_one_block_is_refused(batch):
     nets = nets_of(method, tiny_vit(2), tiny_vit(3, width=12))
     assert method.loss(nets, batch)["patience"].isfinite()
     with pytest.raises(BadInput, match="has 1 block"):
-        method.init(tiny_vit(1), tiny_vit(3), SIZES)
+        method.init(tiny_vit(1), tiny_vit(3), Sizes(6, 8, 3, 60))

@@ -1,17 +1,9 @@
 import torch
-from tiny import tiny_vit
+from tiny import nets_of, tiny_vit
 from torch import nn
 
 from tutelage.methods.method import Paced
 from tutelage.methods.tinybert import TinyBERT
-from tutelage.models.average import Frozen
-from tutelage.types import Nets, Sizes
-
-SIZES = Sizes(6, 8, 3, 10)
-
-
-def nets_of(method, student, teacher):
-    return Nets(student.eval(), Frozen(teacher), method.init(student, teacher, SIZES))
 
 
 def images_of(batch):
@@ -20,7 +12,7 @@ def images_of(batch):
 
 def test_first_stage_is_embeddings_blocks_and_scores(batch):
     method = TinyBERT(first=0.5)
-    nets = nets_of(method, tiny_vit(2), tiny_vit(4, width=12))
+    nets = nets_of(method, tiny_vit(2), tiny_vit(4, width=12), steps=10)
     student, teacher = (net(images_of(batch), tokens="attention").tokens for net in (nets.student, nets.teacher))
     embeddings, blocks = nets.extra.net.embeddings, nets.extra.net.blocks
     mse = nn.functional.mse_loss
@@ -33,7 +25,7 @@ def test_first_stage_is_embeddings_blocks_and_scores(batch):
 
 def test_second_stage_is_soft_labels_alone_and_no_label_is_read(batch):
     method = TinyBERT(first=0.5, temperature=2.0, unsupervised=0.0)
-    nets = nets_of(method, tiny_vit(2), tiny_vit(4))
+    nets = nets_of(method, tiny_vit(2), tiny_vit(4), steps=10)
     other = batch._replace(labeled=batch.labeled._replace(labels=batch.labeled.labels.flip(0)))
     assert method.loss(nets, batch) == method.loss(nets, other)
     method.after_step(nets, 5)
@@ -45,7 +37,7 @@ def test_second_stage_is_soft_labels_alone_and_no_label_is_read(batch):
 
 def test_the_teacher_itself_under_identity_maps_lacks_nothing(batch):
     method, teacher = TinyBERT(), tiny_vit(3)
-    nets = nets_of(method, teacher, teacher)
+    nets = nets_of(method, teacher, teacher, steps=10)
     assert isinstance(nets.extra, Paced)
     for linear in (nets.extra.net.embeddings, nets.extra.net.blocks):
         nn.init.eye_(linear.weight)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -177,6 +178,11 @@ def plant_curve(folder: Path, steps: int) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def failed(verdict: dict[str, Any]) -> list[str]:
+    """Names of the checks that a verdict did not pass."""
+    return [check["name"] for check in verdict["checks"] if not check["passed"]]
 
 
 def plant_calibration(folder: Path, *, target: float = 0.9, keeps: tuple[int, ...] = (0, 1, 2)) -> Path:

@@ -148,6 +148,15 @@ def test_a_label_that_is_no_class_is_told_with_its_line_and_nothing_is_added(wor
     assert contents(world.root) == before
 
 
+def test_a_class_that_was_renamed_since_the_question_is_none_any_more(world):
+    (world.root / "train/cat").rename(world.root / "train/kitten")
+    before = contents(world.root)
+    world.fill("cat")
+    with pytest.raises(BadInput, match="'cat' is no class; there are: dog, kitten"):
+        world.answer()
+    assert contents(world.root) == before
+
+
 def test_a_new_class_is_one_on_purpose(world):
     world.fill("cow")
     assert "New: cow. Models that were made before do not know it; dvc repro trains all again" in world.answer(
@@ -424,10 +433,9 @@ def test_of_several_domains_one_is_named(tmp_path):
     root = class_folders(tmp_path / "mine")
     pool(root)
     (root / "night").mkdir()
-    for kind in ("cat", "dog"):
-        save(root / f"night/{kind}/9.png", 7000 + ord(kind[0]))
+    save(root / "night/dog/9.png", 7000)
     world = World(root, labelled={"day": "train", "night": "night"}).ask()
-    world.fill("cat")
+    world.fill("cat")  # a class of the other domain
     with pytest.raises(BadInput, match="the domains day, night, and which the answers belong to is not said"):
         world.answer()
     assert world.answer(domain="night")[0] == f"1 image(s) added to {root}/night: cat 1"

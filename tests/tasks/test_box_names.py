@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from box_work import labelled, named, prepare
 from interrupted import interrupted
+from small_work import contents
 
 import tasks.box_names as naming
 from tasks.box_answers import kept_boxes, read_store
@@ -43,10 +44,6 @@ def work(begun, tmp_path, monkeypatch):
 
 def with_names(params, names):
     return dataclasses.replace(params, detection=dataclasses.replace(params.detection, names=names))
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_objects_of_labelled_scenes_and_boxes_of_the_pool_become_a_split(work):

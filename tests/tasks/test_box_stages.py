@@ -12,6 +12,7 @@ from box_work import labelled, named, prepare, small
 from fresh import fresh, killed
 from project import known
 from scene_work import coco_set, write
+from small_work import contents
 
 import tasks.box_answers as box_answers
 import tasks.box_calibrate as box_calibrates
@@ -90,10 +91,6 @@ def assert_works_offline(html):
     assert "http" not in html
     assert "//" not in re.sub(r"data:image/\w+;base64,[\w+/=]*", "", html)
     assert not re.search(r"@import|<script|<link|<iframe", html)
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def with_workers(params, workers):

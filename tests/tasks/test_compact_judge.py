@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_work import SPEC, contents, make_split, new_network, plant_answers, save, small_params
+from small_work import SPEC, contents, failed, make_split, new_network, plant_answers, save, small_params
 
 from tasks import latency
 from tasks.answers import read_answers, write_answers
@@ -52,10 +52,6 @@ def judged(world, tmp_path, monkeypatch):
         return json.loads((out / "verdict.json").read_text()), out
 
     return judge
-
-
-def failed(verdict):
-    return [check["name"] for check in verdict["checks"] if not check["passed"]]
 
 
 def test_a_small_fast_student_that_loses_nothing_takes_over(judged, world):

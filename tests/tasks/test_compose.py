@@ -8,6 +8,7 @@ from fresh import fresh
 from pycocotools.coco import COCO
 from pydantic import TypeAdapter, ValidationError
 from scene_work import detection
+from small_work import contents
 
 from tasks import compose as module
 from tasks.box_params import Compose
@@ -78,10 +79,6 @@ def test_boxes_and_areas_are_those_of_the_masks(composed):
         assert annotation["bbox"] == [x.min(), y.min(), x.max() + 1 - x.min(), y.max() + 1 - y.min()]
         assert annotation["area"] == mask.sum()
         assert annotation["iscrowd"] == 0
-
-
-def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_source_of_the_adaptation_is_the_pool_of_the_detection(composed, abroad):

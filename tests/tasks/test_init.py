@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from data.pictures import picture, save
+from data.pictures import picture, save, shard
 
 from tasks.__main__ import main
 from tasks.init import init
@@ -83,6 +83,20 @@ def test_again_it_changes_nothing_and_a_network_of_ones_own_stays(mine):
     said = init(mine)
     assert PARAMS.read_text() == own != text
     assert said[-2] == "  nothing to change"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_photographs_in_shards_get_the_network_that_they_get_in_folders(mine, packed):
+    for place in ("train", "pool"):
+        images(mine / place / "cat", 2, size=(256, 256))
+        if packed:
+            files = {path.name: path.read_bytes() for path in (mine / place / "cat").iterdir()}
+            shutil.rmtree(mine / place)
+            shard(mine / f"{place}/shard-0.tar", files | {"0.cls": "cat", "1.cls": "cat"})
+    said = init(mine)
+    network = load().network
+    assert (network.name, network.image_size, network.pretrained) == ("resnet18", 224, True)
+    assert f"pool: 2 image(s) in {mine}/pool" in said
 
 
 def test_a_table_goes_before_the_folder_of_its_images_and_val_is_a_test(mine):
@@ -306,6 +320,13 @@ def test_two_that_may_be_meant(mine):
     for name in ("train-a", "train-b"):
         images(mine / name / "cat")
     with pytest.raises(BadInput, match="train-a and train-b: which are labelled"):
+        init(mine)
+
+
+def test_shards_beside_each_other_are_to_lie_in_one_folder(mine):
+    for name in ("train-000", "train-001", "pool-000"):
+        shard(mine / f"{name}.tar", {})
+    with pytest.raises(BadInput, match=rf"which are labelled\? Put them into one folder, {mine}/train, and "):
         init(mine)
 
 

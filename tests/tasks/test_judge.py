@@ -10,6 +10,7 @@ from small_work import (
     CLASSES,
     SPEC,
     contents,
+    failed,
     make_split,
     new_network,
     plant_answers,
@@ -62,10 +63,6 @@ def run(world, tmp_path, *, candidate=(), baseline=(), champion=None, params=Non
         params=params or small_params(), out=out,
     )  # fmt: skip
     return json.loads((out / "verdict.json").read_text()), out
-
-
-def failed(verdict):
-    return [check["name"] for check in verdict["checks"] if not check["passed"]]
 
 
 def judged(params=None, **settings):

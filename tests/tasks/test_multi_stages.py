@@ -16,6 +16,7 @@ import torch
 from fresh import killed
 from interrupted import interrupted
 from multi_work import FOLDER, SHARES, SPLIT, params_of, prepare, taught
+from small_work import contents
 
 import tasks.multi_label as labelling
 import tasks.multi_report as reporting
@@ -46,10 +47,6 @@ from tutelage.types import TASKS, BadInput
 def params(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return prepare(tmp_path)
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def evaluated(params, models):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_work import make_split
+from small_work import contents, make_split
 
 from tasks.io import read_json, write_json
 from tasks.promote import MODEL, RECORD, SEEN, by_hand, main, promote, restore, roll_back, snapshot_champion
@@ -371,10 +371,6 @@ def test_a_promotion_that_did_not_end_well_may_be_tried_again(tmp_path: Path, re
     promote(first, registry)
     roll_back(registry)
     assert (promote(first, registry) / MODEL).exists()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def sha256(path: Path) -> str:

@@ -1,17 +1,15 @@
 import torch
 
 from tutelage.methods.vargface_recursive import VarGFaceRecursive
-from tutelage.train.device import accelerator
 from tutelage.train.generations import generations
 from tutelage.train.loop import fit
-from tutelage.train.settings import Compute, Optimiser
+from tutelage.train.settings import Optimiser
 from tutelage.types import Sizes
 
 
-def test_each_generation_begins_where_the_last_ended_and_the_teacher_stays(make_nets, batch):
+def test_each_generation_begins_where_the_last_ended_and_the_teacher_stays(make_nets, batch, engine):
     method, settings = VarGFaceRecursive(), Optimiser(warmup_steps=0)
     nets = make_nets(method)
-    engine = accelerator(Compute(threads=1, device="cpu", precision="fp32"))
     before = {name: value.clone() for name, value in nets.teacher.state_dict().items()}
     begun, ended = [], []
     for run in generations(method, nets.student, nets.teacher.net, Sizes(6, 8, 3, 4), settings, count=3):

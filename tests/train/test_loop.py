@@ -6,18 +6,12 @@ import torch
 
 from tutelage.methods import METHODS
 from tutelage.train import checkpoint
-from tutelage.train.device import accelerator
 from tutelage.train.loop import MAX_SKIPPED, begin, fit
-from tutelage.train.settings import Compute, Optimiser
+from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, Diverged, Sizes
 
 SIZES = Sizes(labeled=6, unlabeled=8, classes=3, steps=12)
 SETTINGS = Optimiser(warmup_steps=2)
-
-
-@pytest.fixture
-def engine():
-    return accelerator(Compute(threads=1, device="cpu", precision="fp32"))
 
 
 @pytest.fixture

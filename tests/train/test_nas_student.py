@@ -6,7 +6,6 @@ from torch import nn
 
 from tutelage.models.average import Frozen
 from tutelage.models.backbone import NetworkSpec, create
-from tutelage.train.device import accelerator
 from tutelage.train.nas_student import (
     Blocks,
     Joined,
@@ -18,16 +17,10 @@ from tutelage.train.nas_student import (
     relative_error,
     search,
 )
-from tutelage.train.settings import Compute
 from tutelage.types import BadInput, Sizes
 
 SIZES = Sizes(labeled=6, unlabeled=8, classes=3, steps=8)
 SPECS = tuple(NetworkSpec(width=width, image_size=8) for width in (2, 3, 8))
-
-
-@pytest.fixture
-def engine():
-    return accelerator(Compute(threads=1, device="cpu", precision="fp32"))
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from tutelage.methods.oracle_kd_nas import OracleKDNAS
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.committee import Committee
 from tutelage.train import loop
-from tutelage.train.device import accelerator
 from tutelage.train.lessons import Lesson
 from tutelage.train.oracle_search import (
     OPERATIONS,
@@ -23,7 +22,7 @@ from tutelage.train.oracle_search import (
     fit,
     reward,
 )
-from tutelage.train.settings import Compute, Optimiser
+from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, Sizes
 
 SPEC = NetworkSpec(width=2, image_size=8)
@@ -213,14 +212,13 @@ def test_cut_and_continued_is_bit_equal_to_never_cut(teacher, lessons, tmp_path)
     assert best(second) == best(whole)
 
 
-def test_shared_weights_learn_and_the_choice_is_trained_by_the_same_method(teacher, lessons, batch):
+def test_shared_weights_learn_and_the_choice_is_trained_by_the_same_method(teacher, lessons, batch, engine):
     settings = OracleSearch(parameters=2000)
     run = start(settings=settings)
     steps = [step.terms["reward"] for step in fit(settings, run, teacher, lessons * 12, SETTINGS, steps=72)]
     assert torch.stack(steps[-15:]).mean() > torch.stack(steps[:15]).mean() + 0.1
     student = Grown(create(SPEC, 3), architecture=best(run))
     final = loop.begin(OracleKDNAS(), student, teacher, Sizes(6, 8, 3, 5), SETTINGS)
-    engine = accelerator(Compute(threads=1, device="cpu", precision="fp32"))
     assert len(list(loop.fit(OracleKDNAS(), final, [batch] * 5, SETTINGS, steps=5, accelerator=engine))) == 5
 
 

@@ -9,20 +9,14 @@ from tutelage.methods import METHODS
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.tails import tail
 from tutelage.train import checkpoint
-from tutelage.train.device import accelerator
 from tutelage.train.loop import begin, fit
-from tutelage.train.settings import Compute, Optimiser
+from tutelage.train.settings import Optimiser
 from tutelage.train.sftn import SFTN, Branches
 from tutelage.types import BadInput, Nets, Network, Outputs, Sizes
 
 TEACHER, STUDENT = NetworkSpec(width=6, image_size=8), NetworkSpec(width=3, image_size=8)
 SIZES = Sizes(labeled=6, unlabeled=8, classes=3, steps=8)
 SETTINGS = Optimiser(warmup_steps=2)
-
-
-@pytest.fixture
-def engine():
-    return accelerator(Compute(threads=1, device="cpu", precision="fp32"))
 
 
 def start(method):

@@ -97,7 +97,8 @@ def noise_path(net: Network, image: Float[Tensor, "3 h w"], search: NoiseSearch)
     MSE(f(x + noise), f(x)) / (that of the first noise) - reward x mean entropy.
 
     As in the authors' code, the last steps are left out if the entropy has been above the wanted one by then, and have
-    a reward half as large again if not.
+    a reward half as large again if not. Raises BadInput where noise changes nothing of the layer, or the network does
+    not have it.
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)
     generator = torch.Generator(image.device).manual_seed(search.seed)
@@ -142,7 +143,10 @@ def visual_concepts(
 
 
 def weight_distances(moments: Sequence[Network]) -> Float[Tensor, " k"]:
-    """How far training has come by each moment: the sum of ||w_k - w_k-1|| / ||w_0|| over all moments before."""
+    """How far training has come by each moment: the sum of ||w_k - w_k-1|| / ||w_0|| over all moments before.
+
+    Raises BadInput where the moments are of different networks by their number of weights.
+    """
     weights = [torch.cat([p.detach().flatten().cpu() for p in net.parameters()]) for net in moments]
     if len({len(each) for each in weights}) > 1:
         raise BadInput("the moments have different numbers of weights: take checkpoints of one network")

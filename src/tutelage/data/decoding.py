@@ -31,7 +31,7 @@ Reason = Literal[
 ]
 Pixels = UInt8[np.ndarray, "h w 3"]
 
-GREY = 114  # of the part of a letterbox that no image covers, as YOLO's
+GREY = 114  # what surrounds a letterboxed image, and what a view shows from beyond its edges; YOLO's
 THUMBNAIL_BYTES = 16 * 16 + 4 * 4 * 3
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")

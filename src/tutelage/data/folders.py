@@ -22,7 +22,10 @@ def list_files(folder: Path, boundary: str, scan: Scan) -> Iterator[str]:
 
 
 def scan_folders(folder: Path, files: list[str], scan: Scan) -> None:
-    """Each image of `files` (relative to `folder`) with the name of its uppermost folder as its class."""
+    """Each image of `files` (relative to `folder`) with the name of its uppermost folder as its class.
+
+    Raises BadInput where `folder` has no class folder and is no pool.
+    """
     scan.loose_labels = scan.source == "pool"
     if not scan.loose_labels:
         scan.classes |= {

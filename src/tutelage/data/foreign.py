@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 from PIL import Image, UnidentifiedImageError
@@ -74,10 +74,10 @@ def _content(given: Iterable[tuple[Path, Iterable[Placed]]], names: Sequence[str
     return {"images": images, "annotations": annotations, "categories": categories(names)}
 
 
-def size_of(path: Path) -> tuple[int, int] | None:
+def size_of(file: Path | BinaryIO) -> tuple[int, int] | None:
     """Width and height as a person sees them, from the head of the file; None where it is no image: ingest says why."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             turned = image.getexif().get(_ORIENTATION) in _TURNED
             return (image.height, image.width) if turned else (image.width, image.height)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError):

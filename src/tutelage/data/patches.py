@@ -8,16 +8,14 @@ from torch import Tensor
 GREY = 0.5  # what hides: networks without published weights normalise it to zero
 
 
-def masked(
-    images: Float[Tensor, "n 3 h w"], *, block: int, ratio: float, generator: torch.Generator | None = None
-) -> Float[Tensor, "n 3 h w"]:
+def masked(images: Float[Tensor, "n 3 h w"], *, block: int, ratio: float) -> Float[Tensor, "n 3 h w"]:
     """Squares of `block` pixels on a grid are hidden, each with chance `ratio`, each image's own.
 
     Hoyer, Dai, Wang, Van Gool, MIC: Masked Image Consistency for Context-Enhanced Domain Adaptation, CVPR 2023, eqs. 4
     and 5. https://arxiv.org/abs/2212.01322
     """
     n, _, height, width = images.shape
-    cells = torch.rand(n, -(-height // block), -(-width // block), device=images.device, generator=generator)
+    cells = torch.rand(n, -(-height // block), -(-width // block), device=images.device)
     return hide(images, cells <= ratio, block=block)
 
 

@@ -15,12 +15,11 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from tutelage.data.box_moves import clear_share, large_enough, moved
+from tutelage.data.decoding import GREY
 from tutelage.data.dense_moves import resampled
 from tutelage.data.orientations import Orientation, change_of, orientations
 from tutelage.data.views import albumentations, other_colours, reseed
 from tutelage.types import BadInput
-
-GREY = 114  # what surrounds a letterboxed image, and what a view shows from beyond its edges
 
 
 class Seen(NamedTuple):

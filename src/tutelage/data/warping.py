@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.data.box_moves import inverse
-from tutelage.data.scene_views import GREY
+from tutelage.data.decoding import GREY
 
 
 def warped(images: Float[Tensor, "n 3 s s"], matrices: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 3 s s"]:

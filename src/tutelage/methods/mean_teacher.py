@@ -11,7 +11,7 @@ from tutelage.losses.consistency import softmax_mse
 from tutelage.losses.ramps import sigmoid_ramp
 from tutelage.losses.targets import mean_or_zero, trusted_cross_entropy
 from tutelage.methods.method import Clock, Method, check
-from tutelage.models.average import average_into
+from tutelage.models.average import follow
 from tutelage.types import Batch, Losses, Nets, Network, Sizes
 
 
@@ -54,4 +54,4 @@ class MeanTeacher(Method):
 
     def after_step(self, nets: Nets, step: int) -> None:
         super().after_step(nets, step)
-        average_into(nets.teacher, nets.student, decay=min(self.decay, 1 - 1 / (step + 1)))
+        follow(nets.teacher, nets.student, step, most=self.decay)

@@ -11,7 +11,7 @@ from tutelage.data.patches import masked
 from tutelage.losses.ramps import cosine_ramp
 from tutelage.losses.targets import masked_mean, trusted_cross_entropy, two_view_cross_entropy
 from tutelage.methods.method import Clock, Method, check
-from tutelage.models.average import average_into
+from tutelage.models.average import follow
 from tutelage.types import Batch, Losses, Nets, Network, Sizes
 
 
@@ -59,4 +59,4 @@ class MIC(Method):
 
     def after_step(self, nets: Nets, step: int) -> None:
         super().after_step(nets, step)
-        average_into(nets.teacher, nets.student, decay=min(self.decay, 1 - 1 / (step + 1)))
+        follow(nets.teacher, nets.student, step, most=self.decay)

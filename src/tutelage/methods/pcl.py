@@ -11,7 +11,7 @@ from tutelage.losses.peers import all_learn, each_kl, others_kl
 from tutelage.losses.ramps import sigmoid_ramp
 from tutelage.losses.targets import weighted_mean
 from tutelage.methods.method import Method, Paced, check, transfer_set
-from tutelage.models.average import average_into
+from tutelage.models.average import follow
 from tutelage.models.collaborating import Collaborating
 from tutelage.types import Batch, Losses, Nets, Network, Sizes
 
@@ -58,6 +58,5 @@ class PCL(Method):
         super().after_step(nets, step)
         assert isinstance(nets.extra, Paced)
         assert isinstance(nets.extra.net, Collaborating)
-        decay = min(self.decay, 1 - 1 / (step + 1))
-        average_into(nets.teacher, nets.student, decay=decay)
-        average_into(nets.extra.net.mean, nets.extra.net.branches, decay=decay)
+        follow(nets.teacher, nets.student, step, most=self.decay)
+        follow(nets.extra.net.mean, nets.extra.net.branches, step, most=self.decay)

@@ -19,6 +19,7 @@ EDGE = 1e-6  # scores are kept this far from 0 and 1, where the logit is not fin
 GRID = np.arange(10, 101, dtype=np.float32) / np.float32(100)
 ROUNDS = 200  # of expectation and maximisation at most
 NARROWEST = 1e-6  # variance of a component
+FEWEST = 20  # boxes of a class that are told apart
 
 
 class Platt(NamedTuple):
@@ -111,17 +112,15 @@ def count_matched(given: Sequence[Given], found: Sequence[Found], classes: list[
     return limits
 
 
-def mixture_thresholds(
-    found: Sequence[Found], classes: list[str], *, fallback: float, fewest: int = 20
-) -> list[Mixture]:
+def mixture_thresholds(found: Sequence[Found], classes: list[str], *, fallback: float) -> list[Mixture]:
     """Per class, the score from which a box rather belongs to the upper of two Gaussians than to the lower.
 
     Both are fitted to the class's scores by expectation and maximisation, started at the lowest and the highest score.
-    A class with fewer than `fewest` boxes, or whose scores do not part, takes `fallback`.
+    A class with fewer than `FEWEST` boxes, or whose scores do not part, takes `fallback`.
     Wang X. et al., Consistent-Teacher, CVPR 2023. https://arxiv.org/abs/2209.01589
     """
     guesses = _guesses(found)
-    return [_mixture(guesses.scores[guesses.classes == c], fallback, fewest) for c in range(len(classes))]
+    return [_mixture(guesses.scores[guesses.classes == c], fallback) for c in range(len(classes))]
 
 
 def stac_filter(scores: Float[np.ndarray, " k"], *, tau: float = 0.9) -> Bool[np.ndarray, " k"]:
@@ -134,9 +133,9 @@ def stac_filter(scores: Float[np.ndarray, " k"], *, tau: float = 0.9) -> Bool[np
     return kept
 
 
-def _mixture(scores: Float[np.ndarray, " n"], fallback: float, fewest: int) -> Mixture:
-    if len(scores) < fewest:
-        return Mixture(fallback, f"{len(scores)} boxes are fewer than {fewest}")
+def _mixture(scores: Float[np.ndarray, " n"], fallback: float) -> Mixture:
+    if len(scores) < FEWEST:
+        return Mixture(fallback, f"{len(scores)} boxes are fewer than {FEWEST}")
     x = scores.astype(np.float64)
     mean, variance, share = np.array([x.min(), x.max()]), np.full(2, max(x.var(), NARROWEST)), np.full(2, 0.5)
     for _ in range(ROUNDS):

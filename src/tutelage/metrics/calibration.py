@@ -37,7 +37,8 @@ class Threshold:
 def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
     """The T that minimises the negative log-likelihood of softmax(logits / T). 1 where there is nothing to fit.
 
-    Samples that are all right speak for any lower T, and would make every score certain: they too leave 1.
+    Samples that are all right speak for any lower T, and would make every score certain: they too leave 1. Raises
+    BadInput where a logit is NaN.
     """
     from scipy.optimize import minimize_scalar
 
@@ -186,9 +187,9 @@ def class_thresholds(
     A class with enough samples to prove `target` is judged on its own. One with fewer takes the pooled threshold, but
     easy classes must not vouch for a hard one: it is raised above every mistake of its own class, and until what the
     class's own scores on the pool are `worth` promises at most half of the errors that the target allows, or they are
-    at `cap`, as they must be where the pool was not asked. Where
-    even the pooled samples prove nothing, only scores at `cap` and above the class's mistakes are kept. `cap` stands
-    in for evidence and never lowers a threshold that has some.
+    at `cap`, as they must be where the pool was not asked. Where even the pooled samples prove nothing, only scores at
+    `cap` and above the class's mistakes are kept. `cap` stands in for evidence and never lowers a threshold that has
+    some. Raises BadInput where `target` or `confidence` is not between 0 and 1.
     """
     if not (0 < target < 1 and 0 < confidence < 1):
         raise BadInput(f"target is {target} and confidence {confidence}: both are between 0 and 1, as 0.9 and 0.9")

@@ -110,3 +110,8 @@ def average_into(teacher: nn.Module, student: nn.Module, *, decay: float) -> Non
             torch._foreach_lerp_(old, new, 1 - decay)
         else:
             torch._foreach_copy_(old, new)
+
+
+def follow(teacher: nn.Module, student: nn.Module, step: int, *, most: float) -> None:
+    """Average with a decay of at most `most`, which is less in the first steps, as Mean Teacher's: over `step` + 1."""
+    average_into(teacher, student, decay=min(most, 1 - 1 / (step + 1)))

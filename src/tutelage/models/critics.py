@@ -21,14 +21,14 @@ def map_critic(channels: int, *, width: int = 64, depth: int = 4) -> nn.Sequenti
     return nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, stride=2, padding=1))
 
 
-def patch_critic(*, width: int = 32, depth: int = 2) -> nn.Sequential:
-    """Images [n, 3, h, w] -> [n, 1, about h / 2^depth, ...]: each logit judges a patch, of 22 pixels at depth 2.
+def patch_critic(*, width: int = 32) -> nn.Sequential:
+    """Images [n, 3, h, w] -> [n, 1, about h / 4, ...]: each logit judges a patch of 22 pixels.
 
     Isola et al., pix2pix, CVPR 2017, sec. 3.2.2, as CycleGAN uses it, with fewer steps for images of 28 or 32 pixels.
     Its instance norm is left out: on a constant map it divides by nothing. https://arxiv.org/abs/1611.07004
     """
-    layers = list(map_critic(3, width=width, depth=depth))[:-1]
-    return nn.Sequential(*layers, nn.Conv2d(width * 2 ** (depth - 1), 1, 4, padding=1))
+    layers = list(map_critic(3, width=width, depth=2))[:-1]
+    return nn.Sequential(*layers, nn.Conv2d(width * 2, 1, 4, padding=1))
 
 
 def vector_critic(width: int, hidden: Sequence[int] = (500, 500)) -> nn.Sequential:

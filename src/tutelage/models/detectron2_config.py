@@ -17,7 +17,10 @@ HEADS = ("StandardROIHeads", "Res5ROIHeads")
 
 
 def configure(spec: DetectorSpec, classes: int) -> Any:
-    """The configuration (a detectron2 CfgNode) with what the spec says in place of what it says."""
+    """The configuration (a detectron2 CfgNode) with what the spec says in place of what it says.
+
+    Raises BadInput where it is not there, cannot be read, or has losses that are not weighted here.
+    """
     from detectron2.config import get_cfg
 
     path, ours = _file(spec.config)

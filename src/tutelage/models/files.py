@@ -92,7 +92,7 @@ def read_spec(written: dict[str, Any]) -> NetworkSpec:
 
 
 def save_detector(path: Path, net: Detector, *, classes: list[str], method: str) -> None:
-    """As save_model; `net` has the `spec` that create_detector made it from."""
+    """As save_model, of what create_detector made. Raises BadInput, too, where `net` does not have its `spec`."""
     spec = net.spec
     if not isinstance(spec, DetectorSpec):
         raise BadInput(f"{type(net).__name__} says nothing of how to make it again. Save what create_detector made")

@@ -108,7 +108,7 @@ def fit(method: AdaptSegNet, run: Run, seen: Iterable[Pair], settings: Optimiser
                 settings=settings, step=run.step + 1,
             )  # fmt: skip
         run.step += 1
-        average_into(run.average, run.student, decay=min(settings.ema, (run.step - 1) / (run.step + 9)))
+        average_into(run.average, run.student, decay=settings.decay(run.step - 1))
         yield Step(run.step, terms)
 
 

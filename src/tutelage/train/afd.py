@@ -95,7 +95,7 @@ def fit(method: AFD, run: Run, batches: Iterable[Batch], settings: Optimiser, *,
         judged = {"critics": judging(run.critics, [each.detach() for each in maps])}
         terms |= descend(run.critic_optimizer, judged, settings, step=run.step + 1)
         run.step += 1
-        average_into(run.average, run.student, decay=min(settings.ema, (run.step - 1) / (run.step + 9)))
+        average_into(run.average, run.student, decay=settings.decay(run.step - 1))
         yield Step(run.step, terms)
 
 

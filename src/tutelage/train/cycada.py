@@ -97,7 +97,7 @@ def fit(method: CyCADA, run: Run, seen: Iterable[Pair], settings: Optimiser) -> 
                 fooling = {"fooling": verdict_loss(run.critic(other), real=True, form="bce")}
                 terms |= descend(run.optimizer, fooling, settings, step=run.step + 1)
         run.step += 1
-        average_into(run.average, run.student, decay=min(settings.ema, (run.step - 1) / (run.step + 9)))
+        average_into(run.average, run.student, decay=settings.decay(run.step - 1))
         yield Step(run.step, terms)
 
 

@@ -116,7 +116,7 @@ def _train(run: Run, seen: Iterable[Pair], settings: Optimiser, *, start: int, s
         run.student.train()
         loss = {"task": known_cross_entropy(main_logits(run.student, pair.source), pair.labels)}
         terms = descend(run.optimizer, loss, settings, step=run.step + 1)
-        average_into(run.average, run.student, decay=min(settings.ema, done / (done + 10)))
+        average_into(run.average, run.student, decay=settings.decay(done))
         yield Step(run.step + 1, terms)
 
 

@@ -186,7 +186,10 @@ def _rows(method: FeatureCritic, outputs: Outputs, seen: Tensor, project: nn.Mod
 
 @torch.no_grad()
 def deployed(method: FeatureCritic, run: Run) -> Network:
-    """The student; where the classifier was shared, it and the map before it have become its head."""
+    """The student; where the classifier was shared, it and the map before it have become its head.
+
+    Raises BadInput where the student then has no linear head.
+    """
     student = run.student
     if method.shared:
         head = student.net.get_classifier() if isinstance(student, Backbone) else None

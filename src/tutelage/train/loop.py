@@ -48,7 +48,9 @@ class Run(Generic[Net, Together]):
 def begin(
     method: Verbs[Net, Together, Fed], student: Net, teacher: Net | None, sizes: Sizes, settings: Optimiser
 ) -> Run[Net, Together]:
-    """A run at step 0. `teacher` is needed by methods whose teacher is "given"."""
+    """A run at step 0. Raises BadInput where a method whose teacher is "given" has no `teacher`, or where
+    torch.compile(student) hides what the student is.
+    """
     if method.teacher == "given" and teacher is None:
         name = type(method).__name__
         raise BadInput(f"{name} learns from a given teacher, and none was given. Give one, or take supervised")
@@ -115,8 +117,7 @@ def fit(
             accelerator.clip_grad_norm_(_trained(run.nets), settings.clip)
             optimizer.step()
             method.after_step(run.nets, run.step)
-            # A young average forgets its random start: after t steps its horizon is at most t / 10.
-            average_into(run.average, run.nets.student, decay=min(settings.ema, (run.step - 1) / (run.step + 9)))
+            average_into(run.average, run.nets.student, decay=settings.decay(run.step - 1))
         yield Step(run.step, {name: term.detach() for name, term in terms.items()}, skipped)
 
 
@@ -130,7 +131,10 @@ def _check_scenes(part: Any, student: Any) -> None:
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:
-    """cos(7 pi k / 16 K), Sohn et al. 2020, sec. 2.4, after a linear warm-up. From K on it stays, or it would turn."""
+    """cos(7 pi k / 16 K), Sohn et al. 2020, sec. 2.4, after a linear warm-up. From K on it stays, or it would turn.
+
+    Raises BadInput where `steps`, K, is below 1.
+    """
     if steps < 1:
         raise BadInput(f"steps is {steps}: a schedule is of 1 or more. Write how many steps the whole run takes")
     return min(1.0, (step + 1) / max(1, warmup)) * math.cos(7 * math.pi * min(step, steps) / (16 * steps))

@@ -23,6 +23,7 @@ from tutelage.methods.method import Method
 from tutelage.metrics.representation import representational_similarity
 from tutelage.models.average import Frozen
 from tutelage.models.backbone import NetworkSpec, create
+from tutelage.models.files import count_parameters
 from tutelage.models.pairs import stage_pairs
 from tutelage.models.tails import tail
 from tutelage.train.loop import begin, fit
@@ -81,7 +82,7 @@ def search(
 def fitting(settings: Search, classes: int) -> dict[NetworkSpec, int]:
     """The candidates that are small enough, with their parameters. Raises BadInput where none is."""
     with torch.random.fork_rng():
-        counts = {spec: _count(create(spec, classes, download=False)) for spec in settings.specs}
+        counts = {spec: count_parameters(create(spec, classes, download=False)) for spec in settings.specs}
     small = {spec: count for spec, count in counts.items() if count <= settings.parameters}
     if not small:
         raise BadInput(
@@ -151,7 +152,7 @@ def choose(stages: Sequence[Blocks], parameters: int) -> tuple[int, ...]:
 
     All are gone through: k candidates for s stages are k^s choices. Raises BadInput where none fits.
     """
-    sizes = [[_count(candidate) for candidate in blocks.candidates] for blocks in stages]
+    sizes = [[count_parameters(candidate) for candidate in blocks.candidates] for blocks in stages]
     losses = [blocks.losses.tolist() for blocks in stages]
     ways = itertools.product(*(range(len(blocks.candidates)) for blocks in stages))
     fitting = [way for way in ways if _total(sizes, way) <= parameters]
@@ -181,10 +182,6 @@ class Joined(Network):
 def _around(teacher: Frozen, stage: int, images: Tensor) -> tuple[Tensor, Tensor]:
     maps = [images, *teacher(images).features.values()]
     return maps[stage - 1].float(), maps[stage].float()
-
-
-def _count(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
 
 
 def _total(numbers: Sequence[Sequence[int | float]], way: tuple[int, ...]) -> int | float:

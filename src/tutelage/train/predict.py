@@ -21,6 +21,7 @@ from tutelage.train.settings import Compute
 from tutelage.types import BadInput, Network, Outputs
 
 Look = Callable[[Float[Tensor, "n 3 h w"]], Float[Tensor, "n 3 h w"]]
+AHEAD = 3  # chunks that are read before they are asked for
 
 
 def as_it_is(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
@@ -85,7 +86,7 @@ def described(
 
 
 def described_of(
-    network: Network, parts: Iterable[Ready], *, compute: Compute, views: Sequence[Look] = (as_it_is,)
+    network: Network, parts: Iterable[Ready], *, compute: Compute, views: Sequence[Look]
 ) -> Iterator[tuple[Ready, tuple[Float[np.ndarray, "b c"], Float[np.ndarray, "b d"]]]]:
     """As `described`, of images that no table has: each part with what is said of it, [0, 0] of one without images."""
     engine = accelerator(compute)
@@ -137,15 +138,15 @@ def batches_of(
         yield pixels.to(device, non_blocking=True).float().div_(255)
 
 
-def _ahead(plain: Plain, *, pinned: bool, depth: int = 3) -> Iterator[torch.Tensor]:
+def _ahead(plain: Plain, *, pinned: bool) -> Iterator[torch.Tensor]:
     """The chunks in order, read by a thread while the network looks at those before."""
 
     def read(place: int) -> torch.Tensor:
         return plain[place].pin_memory() if pinned else plain[place]
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = deque(pool.submit(read, place) for place in range(min(depth, len(plain))))
-        for place in range(depth, len(plain) + depth):
+        waiting = deque(pool.submit(read, place) for place in range(min(AHEAD, len(plain))))
+        for place in range(AHEAD, len(plain) + AHEAD):
             pixels = waiting.popleft().result()
             if place < len(plain):
                 waiting.append(pool.submit(read, place))

@@ -27,6 +27,10 @@ class Optimiser:
         if not 0 <= self.ema < 1:
             raise BadInput(f"ema is {self.ema}: a decay is in [0, 1); 0.999 averages about a thousand steps")
 
+    def decay(self, done: int) -> float:
+        """Of the average after `done` steps. A young one forgets its random start: its horizon is about `done` / 10."""
+        return min(self.ema, done / (done + 10))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:

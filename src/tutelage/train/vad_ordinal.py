@@ -61,7 +61,10 @@ class VADOrdinal:
 
 
 def first_scores(features: Float[np.ndarray, "n d"], settings: VADOrdinal, *, seed: int) -> Float[np.ndarray, " n"]:
-    """Mean rank of each image, 0 to 1, by two detectors on the features of a network that was trained before."""
+    """Mean rank of each image, 0 to 1, by two detectors on the features of a network that was trained before.
+
+    Raises BadInput for fewer than two images.
+    """
     if len(features) < 2:
         raise BadInput(f"{len(features)} image(s) are ranked: one is odd beside others only. Hand in more")
     random = np.random.default_rng(seed)

@@ -12,9 +12,8 @@ from tutelage.methods.multitask.pixels import class_mixed, pseudo_named, unnamed
 from tutelage.models.average import FrozenMulti
 from tutelage.multi_types import Multi, MultiOutputs
 from tutelage.train import checkpoint
-from tutelage.train.device import accelerator
 from tutelage.train.loop import begin, fit
-from tutelage.train.settings import Compute, Optimiser
+from tutelage.train.settings import Optimiser
 from tutelage.types import IGNORE, BadInput, Sizes
 
 OFF = {"mixed": 0.0, "masked": 0.0}
@@ -191,10 +190,9 @@ def test_a_network_without_a_head_for_pixels_is_refused_and_an_empty_pool_is_not
     torch.stack(list(terms.values())).sum().backward()
 
 
-def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(tmp_path):
+def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(engine, tmp_path):
     """The teacher moves on too, and the squares that hide are those that would have."""
     method, batches, settings = MIC(confidence=0.0), [multi_batch() for _ in range(3)], Optimiser(warmup_steps=1)
-    engine = accelerator(Compute(threads=1, device="cpu", precision="fp32"))
     student, sizes = multi_net(), Sizes(2, 3, CLASSES, 3)
 
     def go(run, seen):

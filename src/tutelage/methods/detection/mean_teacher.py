@@ -10,7 +10,7 @@ from tutelage.losses.ramps import sigmoid_ramp
 from tutelage.losses.soft_boxes import dense_consistency
 from tutelage.methods.detection.method import DetectionMethod, Part, both_views, learn_and_look, of_the_pool
 from tutelage.methods.method import Clock, check
-from tutelage.models.average import average_into
+from tutelage.models.average import follow
 from tutelage.types import Detector, DetectorNets, Losses, SceneBatch, Sizes
 
 
@@ -50,4 +50,4 @@ class MeanTeacher(DetectionMethod):
 
     def after_step(self, nets: DetectorNets, step: int) -> None:
         super().after_step(nets, step)
-        average_into(nets.teacher, nets.student, decay=min(self.decay, 1 - 1 / (step + 1)))
+        follow(nets.teacher, nets.student, step, most=self.decay)

@@ -13,7 +13,7 @@ from tutelage.losses.uncertainty import robust_entropy
 from tutelage.methods.method import check
 from tutelage.methods.multitask.method import MultiMethod
 from tutelage.methods.multitask.pixels import both_domains, class_mixed, pseudo_named, unnamed
-from tutelage.models.average import average_into
+from tutelage.models.average import follow
 from tutelage.multi_types import MultiBatch, MultiNets
 from tutelage.types import Losses
 
@@ -67,4 +67,4 @@ class MIC(MultiMethod):
         return terms
 
     def after_step(self, nets: MultiNets, step: int) -> None:
-        average_into(nets.teacher, nets.student, decay=min(self.decay, 1 - 1 / (step + 1)))
+        follow(nets.teacher, nets.student, step, most=self.decay)
