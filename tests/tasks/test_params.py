@@ -269,6 +269,23 @@ def test_a_mosaic_of_images_that_cannot_be_halved_is_refused(change, section):
     load(path)
 
 
+@pytest.mark.parametrize("section", ["adapt", "adapt_scenes"])
+@pytest.mark.parametrize("name", ["lr0.5", "a b", "a/b", "round 1", ""])
+def test_a_way_to_adapt_whose_name_no_stage_can_have_is_refused(change, section, name):
+    """DVC looks for `lr0.5` below `lr0`, the shell parts `a b`, and `round 1` is that of a student in the report."""
+    written = content()[section]["candidates"]
+    path = change(f"{section}.candidates", written | {name: next(iter(written.values()))})
+    with pytest.raises(BadInput, match=rf"{section}\.candidates\.{name} is '{name}': .* letters, digits, _ and -"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["source", "cycada"])
+def test_a_way_to_adapt_has_the_name_of_no_other_model_that_is_chosen_among(change, name):
+    written = content()["adapt"]["candidates"]
+    with pytest.raises(BadInput, match=f"`{name}`"):
+        load(change("adapt.candidates", written | {name: written["mic"]}))
+
+
 @pytest.mark.parametrize("name", ["bdl", "ruder_adapt", "ts_da_parallel", "adaptsegnet", "fda", "mic"])
 def test_ways_to_adapt_are_taken_by_name(change, name):
     written = {"steps": 90, "labelled_batch": 4, "pool_batch": 4, "learn": {"name": name}}  # bdl: 9 phases
