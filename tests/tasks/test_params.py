@@ -122,6 +122,11 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
             "'ail_regression' is not one of.*there are: mic, must",
         ),
         ("compact_depth.method", {"name": "must"}, "'must' is not one of the 5 methods by which a given teacher"),
+        (
+            "compact_depth.network",
+            {"image_size": 32},
+            r"network.image_size is 32, but .* at 48 pixels.*leave image_size out",
+        ),
         ("compact_depth.network", {"wide": 3}, r"compact_depth\.network\.wide is not a parameter"),
         ("multitask.network.detector.kind", "retinanet", "takes heads of fcos"),
         ("multitask.student.turns", {"every": 50, "learn": {"name": "tscll"}}, "guides of turns. Did you mean 'tscl'"),
