@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tasks.fits import check_alone
-from tasks.knobs import STRICT, Count, Open, Places, Share, Train, parse_method, parse_named
+from tasks.knobs import STRICT, Count, Open, Places, Share, StageName, Train, parse_method, parse_named
 from tasks.mistakes import nearest
 from tasks.turn_params import PlanTurns
 from tutelage.methods import METHODS, Method
@@ -155,7 +155,7 @@ class Adapt:
     source: Train  # the model of the source alone: strong views and a moving average, as all have
     drift: DriftParams
     translate: Translate
-    candidates: dict[str, Candidate]
+    candidates: dict[StageName, Candidate]
     answers: dict[Shift, str | None]  # which of them answers a kind of drift that `retrain` sees; null, none: only told
     features: Features
     student: Train  # of each round
@@ -171,10 +171,10 @@ class Adapt:
                     f"answers.{kind} is {name!r}; a candidate that needs no translator answers: {', '.join(free)}"
                 )
         _see_that_rounds_are_chained(self.rounds, [*self.candidates, "cycada"])
-        if "translated" not in self.candidates or "cycada" in self.candidates:
+        if "translated" not in self.candidates or {"source", "cycada"} & set(self.candidates):
             raise ValueError(
                 f"candidates are {', '.join(self.candidates)}: `translated` must be one, which cycada goes on from, "
-                "and `cycada` none, which `features` describes"
+                "`cycada` none, which `features` describes, and `source` none, which adapts to nothing: rename it"
             )
 
 

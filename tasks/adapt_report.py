@@ -83,7 +83,7 @@ def _gains(answers: dict[str, Answers], chosen: str, params: Params) -> dict[str
         return gain(SOURCE) | {"fair": None, "uneven": []}
     name = max(alone, key=lambda each: alone[each])
     fair = {"name": name, "steps": alone[name], **gain(name)}
-    return gain(SOURCE) | {"fair": fair, "uneven": uneven_choice(params.adapt, chosen, name)}
+    return gain(SOURCE) | {"fair": fair, "uneven": uneven_choice(params.adapt, chosen, name, answers)}
 
 
 def _line(folder: Path, right: float) -> dict[str, Any]:

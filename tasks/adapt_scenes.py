@@ -15,7 +15,10 @@ from tasks.multi_truth import Given, Truth, Unlabelled
 from tasks.params import Params
 from tutelage.data.scenes import read_boxes
 
-WORDS = {"detection.": "adapt_scenes."}  # refusals name the section that was read
+WORDS = {  # refusals name the section that was read, whose labelled images are all of the source's
+    "detection.ingest.pool, or lower detection.split.images": "adapt_scenes.ingest.pool",
+    "detection.": "adapt_scenes.",
+}
 
 
 def as_scenes(params: Params) -> Params:

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from tasks.adapt_params import parse_shared
 from tasks.box_params import ScenesIngest
-from tasks.knobs import STRICT, Count, of_several
+from tasks.knobs import STRICT, Count, StageName, of_several
 from tasks.multi_params import EvaluateMulti, TrainMulti
 from tutelage.data.scene_views import SceneViews
 from tutelage.methods.multitask import MultiMethod
@@ -75,7 +75,7 @@ class AdaptScenes:
     source: TrainMulti  # the source alone: what candidates begin with
     baseline: TrainMulti  # the source alone, for as many steps as source and candidate together: what one must beat
     oracle: TrainMulti  # the target's hidden labels alone
-    candidates: Annotated[dict[str, SceneCandidate], Field(min_length=1)]
+    candidates: Annotated[dict[StageName, SceneCandidate], Field(min_length=1)]
     adapted: str  # which candidate is the line between source and oracle, said before the test is seen
     evaluate: EvaluateMulti = field(default_factory=EvaluateMulti)
 

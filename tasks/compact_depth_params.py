@@ -28,7 +28,14 @@ class CompactDepth:
         return TrainMulti(steps=self.steps, labelled_batch=self.labelled_batch, method=method)
 
     def shaped(self, full: MultiSpec) -> MultiSpec:
-        """`full`, a head for depth alone and smaller. Raises ValueError for a field that it does not have."""
+        """`full`, a head for depth alone and smaller. Raises ValueError for a field that it does not have, and where it
+        would see images of another size than their depth and its teacher's answers have.
+        """
         check_changes(full.detector, self.network, "compact_depth.network")
         detector = replace(full.detector, **self.network)
+        if detector.image_size != full.detector.image_size:
+            raise ValueError(
+                f"compact_depth.network.image_size is {detector.image_size}, but images, depth and the teacher are those "
+                f"of multitask, at {full.detector.image_size} pixels: leave image_size out"
+            )
         return replace(full, tasks=("depth",), detector=detector, dense_width=self.dense_width)

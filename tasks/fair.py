@@ -36,9 +36,12 @@ def _told(lines: Mapping[str, int], together: int, who: str, section: str) -> li
     ]
 
 
-def uneven_choice(adapt: Adapt, chosen: str, longer: str) -> list[str]:
-    """A sentence where the adapted model `chosen` has other steps than `longer`, the source trained on; else none."""
-    ours, theirs, before = (_steps(adapt, name) for name in (chosen, longer, "source"))
+def uneven_choice(adapt: Adapt, chosen: str, longer: str, there: Collection[str]) -> list[str]:
+    """A sentence where the adapted model `chosen` has other steps than `longer`, the source trained on; else none.
+
+    Rounds that are not `there` passed the model on that they started from.
+    """
+    ours, theirs, before = (_steps(adapt, name, there) for name in (chosen, longer, "source"))
     if chosen == "source" or ours == theirs:
         return []
     why = LESS["baseline"] if theirs < ours else MORE
@@ -47,15 +50,17 @@ def uneven_choice(adapt: Adapt, chosen: str, longer: str) -> list[str]:
     return [f"Unequal training: {chosen} has {ours:,} steps {begun}, {longer} {theirs:,}, so {why}{way_out}"]
 
 
-def _steps(adapt: Adapt, name: str) -> int:
+def _steps(adapt: Adapt, name: str, there: Collection[str]) -> int:
     """Of a model, and of all that it begins with."""
     if name == "source":
         return adapt.source.steps
     if name == "cycada":
-        return _steps(adapt, "translated") + adapt.features.steps
+        return _steps(adapt, "translated", there) + adapt.features.steps
     if name.startswith("round "):
         number = int(name.removeprefix("round "))
         first = adapt.rounds[number].teacher.rpartition("/")[2] if number == 1 else f"round {number - 1}"
-        return adapt.student.steps + (_steps(adapt, first) if adapt.student.start == "teacher" else 0)
+        if name not in there:
+            return _steps(adapt, first, there)
+        return adapt.student.steps + (_steps(adapt, first, there) if adapt.student.start == "teacher" else 0)
     way = adapt.candidates[name]
     return way.steps + (adapt.source.steps if way.start == "source" else 0)

@@ -34,6 +34,16 @@ def parse_places(value: Any) -> Any:
 Places = Annotated[str | dict[str, str], BeforeValidator(parse_places)]
 
 
+def parse_stage(value: Any) -> Any:
+    """ "lr_05", which becomes a stage and a folder."""
+    if not isinstance(value, str) or not re.fullmatch(r"[\w-]+", value):
+        raise ValueError("DVC and the shell take no such name: write one of letters, digits, _ and -")
+    return value
+
+
+StageName = Annotated[str, BeforeValidator(parse_stage)]
+
+
 def parse_method(value: Any) -> Any:
     """{"name": "rkd", "angle": 50} -> RKD(angle=50.0)."""
     return parse_named(value, METHODS, "methods")

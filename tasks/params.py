@@ -229,7 +229,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
         params = _checker().validate_python(written)
     except ValidationError as error:
         for problem in error.errors():
-            where = ".".join(str(part) for part in problem["loc"]) or "params"
+            where = ".".join(str(part) for part in problem["loc"] if part != "[key]") or "params"
             problems.setdefault(where, _explain(where, problem))
     if problems:
         raise BadInput(f"{path} has {len(problems)} problem(s):\n" + "\n".join(f"  {x}" for x in problems.values()))

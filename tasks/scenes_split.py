@@ -24,6 +24,7 @@ from tutelage.types import BadInput
 SHOWN = 10  # names in a sentence
 FEW = 20  # boxes of a class, fewer of which get a note
 TINY = 2.0  # pixels at the network's size, below which a side can hardly be seen
+UNFILLED = "Set detection.ingest.pool, or lower detection.split.images"  # what to do about an empty pool
 Roles = dict[str, dict[str, int]]  # class -> role -> objects that are no crowd
 
 
@@ -32,7 +33,8 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     known.parquet (objects of the pool that are hidden, and the images where they are known), report.
 
     Roles follow from the seed and each image's bytes, of the test its pixels. Where nothing is `calibrated`, no
-    hold-out is missed; where a precision is to be promised of the pool's boxes, there must be one.
+    hold-out is missed, and a pool is; where a precision is to be promised of the pool's boxes, there must be a
+    hold-out.
     Data that cannot be trained on is refused, with the way out.
     """
     wanted: ScenesSplit = params.detection.split
@@ -45,7 +47,12 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     counts = _count(classes_of(table), boxes, roles)
     promised = calibrated and params.detection.calibrate.rule == "precision"
     torn, grouped = groups.examined(table, wanted.groups, "detection.split.groups")
-    problems = [*_leaks(told["leaks"]), *_images(roles, promised=promised), *_classes(counts), *torn]
+    problems = [
+        *_leaks(told["leaks"]),
+        *_images(roles, promised=promised, pooled=not calibrated),
+        *_classes(counts),
+        *torn,
+    ]
     if calibrated and counts and "test" in roles.values() and not any(each["test"] for each in counts.values()):
         problems.append("No test image shows an object, so no detector could be measured. Check detection.ingest.test")
     if problems:
@@ -101,7 +108,7 @@ def _leaks(leaks: list[dict[str, str]]) -> Iterator[str]:
         )
 
 
-def _images(roles: dict[str, str], *, promised: bool) -> Iterator[str]:
+def _images(roles: dict[str, str], *, promised: bool, pooled: bool) -> Iterator[str]:
     images = Counter(roles.values())
     if not images["labelled"]:
         yield "There is no labelled image that can be used. Check detection.ingest.labelled"
@@ -110,6 +117,8 @@ def _images(roles: dict[str, str], *, promised: bool) -> Iterator[str]:
             "There is no test image, so no detector could be judged. Set detection.ingest.test, or add labelled "
             "images: the only one, or the only group, is not set aside"
         )
+    if pooled and not images["pool"]:
+        yield f"The pool is empty, so no student could learn from it. {UNFILLED}"
     if promised and not images["holdout"]:
         yield (
             "There is no hold-out image, on which detection.calibrate.rule: precision is proven. Raise "
@@ -139,10 +148,7 @@ def _classes(counts: Roles) -> Iterator[str]:
 def _idle(roles: dict[str, str], counts: Roles, calibrated: bool) -> Iterator[str]:
     images = Counter(roles.values())
     if not images["pool"]:
-        yield (
-            "The pool is empty: training goes on with labels alone. Set detection.ingest.pool, or lower "
-            "detection.split.images"
-        )
+        yield f"The pool is empty: training goes on with labels alone. {UNFILLED}"
     if not images["holdout"] and calibrated:
         yield (
             "The hold-out is empty: boxes of the pool can be counted (detection.calibrate.rule: count), but no "

@@ -250,6 +250,18 @@ def test_objects_of_the_source_without_a_mask_are_refused(tmp_path, monkeypatch)
         prepare(tmp_path, small(), masks=False)
 
 
+def test_a_target_whose_images_were_all_refused_ends_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def broken(root, name, number, start):
+        scenes(root, name, number, start=start)
+        for path in (root / name).rglob("*.png"):
+            path.write_bytes(b"no image")
+
+    with pytest.raises(BadInput, match=r"The pool is empty, so .* Set adapt_scenes\.ingest\.pool\n"):
+        prepare(tmp_path, small(), pool=broken)
+
+
 def boxes_alone(params, **candidates):
     own = params.adapt_scenes
     network = dataclasses.replace(own.network, tasks=("detection",))

@@ -45,23 +45,33 @@ def test_students_of_all_rounds_count():
     ]  # fmt: skip
 
 
+ROUNDS = ("round 1", "round 2", "round 3")
+
+
 def test_who_descends_from_more_steps_than_the_source_trained_longer_is_named():
     """600 steps of the source and of `translated`, 200 of each round; the source trained longer has 1,200."""
-    assert uneven_choice(PARAMS.adapt, "mic", "source_longer") == []
-    assert uneven_choice(PARAMS.adapt, "source", "source_longer") == []  # nothing was adapted
-    (line,) = uneven_choice(PARAMS.adapt, "round 3", "source_longer")
+    assert uneven_choice(PARAMS.adapt, "mic", "source_longer", ROUNDS) == []
+    assert uneven_choice(PARAMS.adapt, "source", "source_longer", ROUNDS) == []  # nothing was adapted
+    (line,) = uneven_choice(PARAMS.adapt, "round 3", "source_longer", ROUNDS)
     assert line == (
         "Unequal training: round 3 has 1,800 steps with those of all that it begins with, source_longer 1,200, so some "
         "of the gain is longer training. Write adapt.candidates.source_longer.steps: 1200 for a fair comparison"
     )
-    assert "cycada has 1,400 steps" in uneven_choice(PARAMS.adapt, "cycada", "source_longer")[0]
+    assert "cycada has 1,400 steps" in uneven_choice(PARAMS.adapt, "cycada", "source_longer", ROUNDS)[0]
     scratch = dataclasses.replace(PARAMS.adapt, candidates=PARAMS.adapt.candidates | {
         "mic": dataclasses.replace(PARAMS.adapt.candidates["mic"], start="scratch"),
     })  # fmt: skip
-    (line,) = uneven_choice(scratch, "mic", "source_longer")
+    (line,) = uneven_choice(scratch, "mic", "source_longer", ROUNDS)
     assert line.endswith("source_longer 1,200, so it has had more training")  # and nothing to write makes them equal
     afresh = dataclasses.replace(PARAMS.adapt, student=dataclasses.replace(PARAMS.adapt.student, start="scratch"))
-    assert "round 3 has 200 steps" in uneven_choice(afresh, "round 3", "source_longer")[0]
+    assert "round 3 has 200 steps" in uneven_choice(afresh, "round 3", "source_longer", ROUNDS)[0]
+
+
+def test_steps_of_a_student_that_the_guard_refused_are_in_no_later_one():
+    """The second round goes on from `translated` where the guard of the first passed it on."""
+    for kept, steps in ((["round 1", "round 2"], "1,600"), (["round 2"], "1,400")):
+        (line,) = uneven_choice(PARAMS.adapt, "round 2", "source_longer", kept)
+        assert f"round 2 has {steps} steps" in line
 
 
 @pytest.mark.parametrize("name", ["baseline", "oracle"])

@@ -54,3 +54,17 @@ def test_refusals_name_the_section_that_was_read(scenes, tmp_path):
 
     with pytest.raises(BadInput, match=r"Raise multitask\.split\.images, lower multitask\.split\.holdout"):
         list(map(drawn, range(20)))  # the one scene with objects is held out, or in the pool
+
+
+def test_scenes_without_a_pool_are_refused_before_a_specialist_is_trained(scenes, tmp_path):
+    """Detection has a pool by its own `split.images`, and goes on without one; a student of several tasks does not."""
+    params, _ = scenes
+    own = dataclasses.replace(params.detection, ingest=dataclasses.replace(params.detection.ingest, pool=None))
+    params = dataclasses.replace(params, detection=own)
+    ingested = scenes_ingest(tmp_path / "images", params=params, out=tmp_path / "alone")
+    every = with_split(params, holdout=0.25)
+    with pytest.raises(
+        BadInput, match=r"pool is empty.*Set detection\.ingest\.pool, or lower multitask\.split\.images"
+    ):
+        multi_scenes_split(ingested, params=every, out=tmp_path / "several")
+    multi_scenes_split(ingested, params=with_split(params, images=6, holdout=0.25), out=tmp_path / "several")

@@ -122,6 +122,11 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
             "'ail_regression' is not one of.*there are: mic, must",
         ),
         ("compact_depth.method", {"name": "must"}, "'must' is not one of the 5 methods by which a given teacher"),
+        (
+            "compact_depth.network",
+            {"image_size": 32},
+            r"network.image_size is 32, but .* at 48 pixels.*leave image_size out",
+        ),
         ("compact_depth.network", {"wide": 3}, r"compact_depth\.network\.wide is not a parameter"),
         ("multitask.network.detector.kind", "retinanet", "takes heads of fcos"),
         ("multitask.student.turns", {"every": 50, "learn": {"name": "tscll"}}, "guides of turns. Did you mean 'tscl'"),
@@ -267,6 +272,23 @@ def test_a_mosaic_of_images_that_cannot_be_halved_is_refused(change, section):
     runs[last]["method"] = {"name": "stac", "mix": "mixup"}
     write(path, entries)
     load(path)
+
+
+@pytest.mark.parametrize("section", ["adapt", "adapt_scenes"])
+@pytest.mark.parametrize("name", ["lr0.5", "a b", "a/b", "round 1", ""])
+def test_a_way_to_adapt_whose_name_no_stage_can_have_is_refused(change, section, name):
+    """DVC looks for `lr0.5` below `lr0`, the shell parts `a b`, and `round 1` is that of a student in the report."""
+    written = content()[section]["candidates"]
+    path = change(f"{section}.candidates", written | {name: next(iter(written.values()))})
+    with pytest.raises(BadInput, match=rf"{section}\.candidates\.{name} is '{name}': .* letters, digits, _ and -"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["source", "cycada"])
+def test_a_way_to_adapt_has_the_name_of_no_other_model_that_is_chosen_among(change, name):
+    written = content()["adapt"]["candidates"]
+    with pytest.raises(BadInput, match=f"`{name}`"):
+        load(change("adapt.candidates", written | {name: written["mic"]}))
 
 
 @pytest.mark.parametrize("name", ["bdl", "ruder_adapt", "ts_da_parallel", "adaptsegnet", "fda", "mic"])
