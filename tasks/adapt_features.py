@@ -33,7 +33,12 @@ def adapt_features(split: Path, translation: Path, translated: Path, *, params: 
         "adapt@cycada", run,
         lambda: fit(
             wanted.cycada, run,
-            translated_pairs(two_domains(table, params, start=run.step, stop=wanted.steps, batch=sizes), generator),
+            translated_pairs(
+                two_domains(
+                    "adapt@cycada", table, params, begins="teacher", start=run.step, stop=wanted.steps, batch=sizes
+                ),
+                generator,
+            ),
             params.optimiser,
         ),
         steps=wanted.steps, compute=params.compute, scratch=scratch,

@@ -46,8 +46,8 @@ def adapt_scenes_student(split: Path, source: Path, *, params: Params, out: Path
     told, name = Unlabelled(truth, pool), f"adapt_scenes@{out.name}"
     job = replace(
         job_of(name, train, truth, rows_of(table, "labelled"), told, known),
-        start=source if wanted.start == "source" else None,
-    )
+        start=source if wanted.start == "source" else None, again=wanted.start == "source",
+    )  # fmt: skip
 
     def finish(net: MultiNet) -> None:
         if wanted.norms == "target":

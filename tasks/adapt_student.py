@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 
 from tasks.adapt_params import Candidate
-from tasks.adapting import about, job_of, network_of, scratch_of, two_domains
+from tasks.adapting import BEGINS, about, job_of, network_of, scratch_of, two_domains
 from tasks.carry import carry_on, results
 from tasks.domain_turns import train_in_turns
 from tasks.params import Params
@@ -27,6 +27,7 @@ from tutelage.train.loop import Step
 from tutelage.types import BadInput
 
 Begin = Callable[[], Iterable[Step]]  # the steps that a loop has left
+Pairs = Callable[[int, int], Iterator[Pair]]  # those of steps from one to another
 
 
 def adapt_student(split: Path, source: Path, translation: Path, *, params: Params, out: Path) -> Path:
@@ -46,7 +47,8 @@ def adapted(
 ) -> Path:
     """A candidate, trained from `model` on the labelled images and the pool of `table`."""
     learner, before = wanted.learn, learned_from(model.parent) if wanted.start == "source" else []
-    notes = {NOTE: sorted({"labelled", *before})}
+    guides = [] if wanted.turns is None else ["holdout"]  # its loss there plans the turns, so it proves nothing there
+    notes = {NOTE: sorted({"labelled", *before, *guides})}
     if isinstance(learner, Method):
         job = job_of(out.name, wanted, table, params, model, translator)
         if wanted.turns is not None:
@@ -55,7 +57,9 @@ def adapted(
     torch.manual_seed(params.seed)
     classes, device = classes_of(table), accelerator(params.compute).device
     network = network_of(model, table) if wanted.start == "source" else create(params.network, len(classes))
-    state, begin = LOOPS[type(learner)](learner, Levels(network).to(device), table, wanted, params)
+    state, begin = LOOPS[type(learner)](
+        learner, Levels(network).to(device), _pairs(out.name, table, wanted, params), table, wanted, params
+    )  # fmt: skip
     scratch = scratch_of(out.name, wanted, table, params, model)
     carry_on(f"adapt@{out.name}", state, begin, steps=wanted.steps, compute=params.compute, scratch=scratch)
     with results(out, scratch, notes) as folder:
@@ -67,17 +71,17 @@ def adapted(
 
 
 def _adaptsegnet(
-    learner: AdaptSegNet, student: Levels, table: pa.Table, wanted: Candidate, params: Params
+    learner: AdaptSegNet, student: Levels, pairs: Pairs, _: pa.Table, wanted: Candidate, params: Params
 ) -> tuple[adaptsegnet.Run, Begin]:
     side, device = params.network.image_size, accelerator(params.compute).device
     state = adaptsegnet.begin(learner, student, torch.zeros(2, 3, side, side, device=device), params.optimiser)
     return state, lambda: adaptsegnet.fit(
-        learner, state, _pairs(table, wanted, params)(state.step, wanted.steps), params.optimiser, steps=wanted.steps
+        learner, state, pairs(state.step, wanted.steps), params.optimiser, steps=wanted.steps
     )
 
 
 def _bdl(
-    learner: BDL, student: Levels, table: pa.Table, wanted: Candidate, params: Params
+    learner: BDL, student: Levels, pairs: Pairs, table: pa.Table, wanted: Candidate, params: Params
 ) -> tuple[bdl.Run, Begin]:  # fmt: skip
     """The candidate's steps are those of all phases of all rounds."""
     each = learner.sharing(wanted.steps)
@@ -93,15 +97,16 @@ def _bdl(
             yield pixels.permute(0, 3, 1, 2).to(device).float().div(255)
 
     def feed(start: int, stop: int, pseudo: torch.Tensor) -> Iterator[Pair]:
-        return (pair._replace(pseudo=pseudo[pair.ids]) for pair in _pairs(table, wanted, params)(start, stop))
+        return (pair._replace(pseudo=pseudo[pair.ids]) for pair in pairs(start, stop))
 
     return state, lambda: bdl.fit(each, state, feed, target, params.optimiser)
 
 
-def _pairs(table: pa.Table, wanted: Candidate, params: Params) -> Callable[[int, int], Iterator[Pair]]:
-    """The pairs of steps from one to another."""
-    sizes = wanted.labelled_batch, wanted.pool_batch
-    return lambda start, stop: two_domains(table, params, start=start, stop=stop, batch=sizes)
+def _pairs(name: str, table: pa.Table, wanted: Candidate, params: Params) -> Pairs:
+    sizes, begins = (wanted.labelled_batch, wanted.pool_batch), BEGINS[wanted.start]
+    return lambda start, stop: two_domains(
+        f"adapt@{name}", table, params, begins=begins, start=start, stop=stop, batch=sizes
+    )
 
 
 LOOPS: dict[type[Any], Callable[..., tuple[adaptsegnet.Run | bdl.Run, Begin]]] = {AdaptSegNet: _adaptsegnet, BDL: _bdl}

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -24,23 +24,31 @@ from tutelage.train.adversarial import Pair, pairs
 from tutelage.train.device import accelerator
 from tutelage.types import BadInput
 
+Begins = Literal["teacher", "scratch"]
+BEGINS: dict[str, Begins] = {"source": "teacher", "scratch": "scratch"}  # of a candidate, in the words of a run
+
 
 def job_of(name: str, wanted: Candidate, table: pa.Table, params: Params, model: Path, translator: Path | None) -> Job:
     """A candidate as a training run: labelled images are the source's, the pool is the target."""
     assert isinstance(wanted.learn, Method), "a loop of its own is no method"
     train = Train(
         steps=wanted.steps, labelled_batch=wanted.labelled_batch, pool_batch=wanted.pool_batch, method=wanted.learn,
-        start="teacher" if wanted.start == "source" else "scratch",
+        start=BEGINS[wanted.start],
     )  # fmt: skip
     job = every_label(f"adapt@{name}", train, params.network, table, teacher=model, roles=("labelled",))
     return replace(job, translator=translator if wanted.translated else None)
 
 
-def two_domains(table: pa.Table, params: Params, *, start: int, stop: int, batch: tuple[int, int]) -> Iterator[Pair]:
-    """The pairs of steps start..stop-1: `batch` images of the source, in both views, and of the target."""
+def two_domains(
+    name: str, table: pa.Table, params: Params, *, begins: Begins, start: int, stop: int, batch: tuple[int, int]
+) -> Iterator[Pair]:
+    """The pairs of steps start..stop-1: `batch` images of the source, in both views, and of the target.
+
+    What begins with a model of the source is shown others than that was: they are drawn by its name.
+    """
     method = MIC()  # one that sees the pool; nothing of it is run
-    train = Train(steps=stop, labelled_batch=max(2, batch[0]), pool_batch=batch[1], method=method)
-    made = source(every_label("", train, params.network, table, roles=("labelled",)), table, params)
+    train = Train(steps=stop, labelled_batch=max(2, batch[0]), pool_batch=batch[1], method=method, start=begins)
+    made = source(every_label(name, train, params.network, table, roles=("labelled",)), table, params)
     device = accelerator(params.compute).device
     return pairs(batches(made, start=start, stop=stop, workers=params.compute.workers), device=device)
 

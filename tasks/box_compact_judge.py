@@ -8,6 +8,7 @@ from tasks import latency
 from tasks.box_checks import Rival, Rules, between, gain
 from tasks.box_judge import digests, judged_by, rival
 from tasks.checks import Check
+from tasks.fair import uneven_pair
 from tasks.io import whole, write_json
 from tasks.judge import page
 from tasks.params import Params
@@ -37,10 +38,12 @@ def box_compact_judge(
     winner = "student" if promote else "teacher"
     beside = gain(new, plain, rules)
     alone = f"the student's AP is {change(beside.estimate)} points from it (95 % interval {between(beside)})"
+    trained = params.detection.compress.student, params.detection.compress.baseline
+    told = uneven_pair(*trained, section="detection.compress", names=("student", "baseline"), whose="the teacher's")
     content: dict[str, Any] = {
         "promote": promote,
         "winner": winner,
-        "reasons": [*_reasons(promote, checks), f"The same network from boxes alone: {alone}."],
+        "reasons": [*_reasons(promote, checks), f"The same network from boxes alone: {alone}.", *told],
         "checks": [asdict(one) for one in checks],
         "gain": {"ap": beside.estimate, "low": beside.low, "high": beside.high},
         "digests": digests(split) | {"student": card.sha256, "teacher": old_card.sha256},

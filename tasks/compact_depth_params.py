@@ -35,7 +35,7 @@ class CompactDepth:
         detector = replace(full.detector, **self.network)
         if detector.image_size != full.detector.image_size:
             raise ValueError(
-                f"compact_depth.network.image_size is {detector.image_size}, but images, depth and teacher are those "
-                f"of multitask, at {full.detector.image_size} pixels: leave image_size out"
+                f"compact_depth.network.image_size is {detector.image_size}, but images, depth and the teacher are "
+                f"those of multitask, at {full.detector.image_size} pixels: leave image_size out"
             )
         return replace(full, tasks=("depth",), detector=detector, dense_width=self.dense_width)

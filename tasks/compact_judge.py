@@ -12,7 +12,7 @@ import numpy as np
 from tasks import latency
 from tasks.answers import gained, read_answers
 from tasks.checks import Check, Contender
-from tasks.compress_params import Compress
+from tasks.fair import uneven_pair
 from tasks.io import read_json, whole, write_json
 from tasks.judge import contender, digest_of_test, page, same_test
 from tasks.params import Params
@@ -46,7 +46,9 @@ def compact_judge(
     gain = gained(new.answers, plain, params).difference
     size = int(read_json(evaluation / "baseline" / "metrics.json")["parameters"])
     beside = _beside(gain, size, new.card.parameters)
-    reasons = [*_reasons(promote, checks), beside, *_uneven(params.compress)]
+    trained = params.compress.student, params.compress.baseline
+    told = uneven_pair(*trained, section="compress", names=("student", "baseline"), whose="the teacher's")
+    reasons = [*_reasons(promote, checks), beside, *told]
     content = {
         "promote": promote,
         "winner": winner,
@@ -132,18 +134,6 @@ def _reasons(promote: bool, checks: list[Check]) -> list[str]:
     if promote:
         return [f"The student takes its teacher's place: {'; '.join(c.reason for c in checks)}."]
     return ["The teacher stays.", *(f"{check.name}: {check.reason}" for check in checks if not check.passed)]
-
-
-def _uneven(wanted: Compress) -> list[str]:
-    """A sentence for each way in which student and baseline did not see as much of the labels; else none."""
-    ours, theirs = wanted.student, wanted.baseline
-    return [
-        f"Unequal training: compress.baseline.{name} is {getattr(theirs, name):,}, compress.student.{name} "
-        f"{getattr(ours, name):,}, so not all of the difference is the teacher's. Write {getattr(ours, name)} for a "
-        "fair comparison."
-        for name in ("steps", "labelled_batch")
-        if getattr(ours, name) != getattr(theirs, name)
-    ]
 
 
 def _worst_class(new: Contender, old: Contender) -> str:

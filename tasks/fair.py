@@ -4,9 +4,12 @@ from collections.abc import Collection, Mapping
 
 from tasks.adapt_params import Adapt
 from tasks.adapt_scenes_params import AdaptScenes
-from tasks.box_params import Detection
+from tasks.box_params import Detection, TrainDetector
+from tasks.knobs import Train
+from tasks.multi_params import TrainMulti
 from tasks.params import Params
 
+Labelled = Train | TrainDetector | TrainMulti
 LESS = {"baseline": "some of the gain is longer training", "oracle": "it is no ceiling"}  # where it has fewer steps
 MORE = "it has had more training"
 
@@ -25,6 +28,22 @@ def uneven_scenes(wanted: AdaptScenes, there: Collection[str] = tuple(LESS)) -> 
     if way.start == "scratch":
         return _told(lines, way.steps, f"{wanted.adapted} has", "adapt_scenes.")
     return _told(lines, wanted.source.steps + way.steps, f"source and {wanted.adapted} have", "adapt_scenes.")
+
+
+def uneven_pair(
+    ours: Labelled, theirs: Labelled, *, section: str, names: tuple[str, str], whose: str
+) -> list[str]:  # fmt: skip
+    """A sentence for each way in which a student and what it is read against, by their `names` in `section`, did not
+    see as much of the labels; else none. `whose` the difference is to be.
+    """
+    one, other = names
+    pairs = {name: (getattr(ours, name), getattr(theirs, name)) for name in ("steps", "labelled_batch")}
+    return [
+        f"Unequal training: {section}.{other}.{name} is {had:,}, {section}.{one}.{name} {wanted:,}, so not all of the "
+        f"difference is {whose}. Write {wanted} for a fair comparison."
+        for name, (wanted, had) in pairs.items()
+        if wanted != had
+    ]
 
 
 def _told(lines: Mapping[str, int], together: int, who: str, section: str) -> list[str]:

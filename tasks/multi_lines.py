@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.fair import uneven_pair
 from tasks.multi_params import Multitask
 from tutelage.types import Task
 
@@ -40,13 +41,9 @@ def notes(metrics: Mapping[str, Any], wanted: Multitask) -> list[str]:
 def uneven(wanted: Multitask) -> list[str]:
     """A sentence for each way in which the student saw more or less of the true labels than the union; else none."""
     ours, theirs = wanted.student, wanted.union
-    found = [
-        f"Unequal training: multitask.union.{name} is {getattr(theirs, name):,}, multitask.student.{name} "
-        f"{getattr(ours, name):,}, so not all of the difference is the specialists'. Write the same for a fair "
-        "comparison."
-        for name in ("steps", "labelled_batch")
-        if getattr(ours, name) != getattr(theirs, name)
-    ]
+    found = uneven_pair(
+        ours, theirs, section="multitask", names=("student", "union"), whose="the specialists'"
+    )  # fmt: skip
     if wanted.split.holdout and ours.learns_holdout != theirs.holdout:
         one, other = ("student", "union") if ours.learns_holdout else ("union", "student")
         same = str(ours.learns_holdout).lower()

@@ -17,6 +17,7 @@ from tasks.multi_said import Told, nothing_told
 from tasks.multi_split import read_shares
 from tasks.multi_truth import Given, Truth, Unlabelled
 from tasks.params import Params
+from tasks.training import seed_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.data.multi_batches import MultiSource, multi_batches
@@ -43,6 +44,7 @@ class MultiJob:
     told: Told | Unlabelled
     stores: tuple[Path, ...] = ()  # that `told` was read from
     start: Path | None = None  # a network of the same shape with fewer heads, whose weights this one begins with
+    again: bool = False  # `start` has learned from these images: they come in another order and other views
     teacher: Path | None = None  # a network that answers in every step
 
 
@@ -169,5 +171,5 @@ def source_of(job: MultiJob, table: pa.Table, params: Params) -> MultiSource:
         images=Images.open(table, size, letterbox=True), classes=len(classes_of(table)), labeled=job.given.rows,
         pool=job.told.rows, given=job.given, said=job.told, view=strong_scene(views, size), visible=views.visible,
         labeled_batch=job.train.labelled_batch, pool_batch=job.train.pool_batch if len(job.told.rows) else 0,
-        seed=params.seed,
+        seed=seed_of("again", "teacher" if job.again else "scratch", params),
     )  # fmt: skip

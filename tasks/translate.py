@@ -35,7 +35,10 @@ def translate(split: Path, model: Path, *, params: Params, out: Path) -> Path:
         "translate", run,
         lambda: fit(
             wanted.cyclegan, run,
-            two_domains(table, params, start=run.step, stop=wanted.steps, batch=(half, wanted.batch)),
+            two_domains(
+                "translate", table, params, begins="scratch", start=run.step, stop=wanted.steps,
+                batch=(half, wanted.batch),
+            ),
             watcher.requires_grad_(False).to(device), params.optimiser, steps=wanted.steps,
         ),
         steps=wanted.steps, compute=params.compute, scratch=scratch,

@@ -16,6 +16,7 @@ from project import known
 from scene_work import coco_set
 
 import tasks.adapt_scenes_student as student_stage
+import tasks.adapt_scenes_train as train_stage
 from tasks import carry, scene_loops
 from tasks.adapt_scenes import as_scenes
 from tasks.adapt_scenes_ingest import adapt_scenes_ingest
@@ -25,6 +26,7 @@ from tasks.adapt_scenes_split import adapt_scenes_split
 from tasks.adapt_scenes_student import adapt_scenes_student
 from tasks.adapt_scenes_train import adapt_scenes_train
 from tasks.io import read_json
+from tasks.multi_training import source_of
 from tasks.multi_truth import Unlabelled
 from tasks.scene_loops import Said
 from tutelage.data.manifest import read_split
@@ -153,6 +155,22 @@ def test_statistics_of_the_target_change_nothing_else_and_who_starts_from_the_so
     norms = {name for name in mine if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
     assert {name for name in mine if not torch.equal(mine[name], plain[name])} == norms
     assert all(torch.allclose(plain[name], source[name], atol=1e-6) for name in set(plain) - norms)
+
+
+def test_who_goes_on_from_the_source_is_not_shown_its_images_again(params, monkeypatch):
+    """A batch of as many of the same images: by name where it begins with the source, as that was from scratch."""
+    seen = {}
+
+    def noted(job, table, known, out, **_):
+        seen[out.name] = source_of(job, table, known)[0].labeled.images
+
+    for stage in (student_stage, train_stage):
+        monkeypatch.setattr(stage, "train_multi", noted)
+    adapt_scenes_train(SPLIT, params=params, out=FOLDER / "source")
+    for name in ("adabn", "mix"):
+        adapt_scenes_student(SPLIT, FOLDER / "source", params=params, out=FOLDER / "candidates" / name)
+    assert torch.equal(seen["source"], seen["mix"])
+    assert not torch.equal(seen["source"], seen["adabn"])
 
 
 def test_each_image_of_the_target_counts_alike_in_its_statistics(params, monkeypatch):

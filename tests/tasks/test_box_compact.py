@@ -149,6 +149,15 @@ def test_the_clock_leaves_no_trace(judged):
     assert judged(ratio=0.5)[0] == judged(ratio=0.4)[0]
 
 
+def test_a_baseline_that_was_trained_for_another_time_is_told(judged, work):
+    assert not any("Unequal" in line for line in judged()[0]["reasons"])
+    longer = dataclasses.replace(work[0].detection.compress.baseline, steps=9)
+    told = judged(baseline=longer)[0]["reasons"][-1]
+    assert told.startswith(
+        "Unequal training: detection.compress.baseline.steps is 9, detection.compress.student.steps 3,"
+    )
+
+
 def test_what_other_stages_wrote_is_read_and_what_does_not_fit_is_refused(work, tmp_path):
     params, folder, labels = work
     for name, model in models(folder).items():

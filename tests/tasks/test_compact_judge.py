@@ -7,7 +7,7 @@ from small_work import SPEC, contents, failed, make_split, new_network, plant_an
 
 from tasks import latency
 from tasks.answers import read_answers, write_answers
-from tasks.compact_judge import _uneven, compact_judge
+from tasks.compact_judge import compact_judge
 from tasks.export import export
 from tutelage.models.files import load_model
 from tutelage.types import BadInput
@@ -70,20 +70,6 @@ def test_words_fit_where_nothing_is_lost_or_the_baseline_is_better(judged):
     assert "- No class loses recall." in (out / "report.md").read_text()
     worse = judged(student=range(10), teacher=())[1]
     assert "The class that loses most recall is" in (worse / "report.md").read_text()
-
-
-def test_a_baseline_that_was_trained_for_another_time_is_told():
-    wanted = small_params().compress
-    alike = replace(wanted, baseline=replace(wanted.baseline, steps=wanted.student.steps))
-    assert _uneven(alike) == []
-    (told,) = _uneven(replace(alike, baseline=replace(alike.baseline, steps=2500)))
-    assert told.startswith(
-        f"Unequal training: compress.baseline.steps is 2,500, compress.student.steps {alike.student.steps:,},"
-    )
-    batch = alike.student.labelled_batch
-    (told,) = _uneven(replace(alike, baseline=replace(alike.baseline, labelled_batch=batch + 1)))
-    assert told.startswith(f"Unequal training: compress.baseline.labelled_batch is {batch + 1},")
-    assert told.endswith(f"Write {batch} for a fair comparison.")
 
 
 def test_a_student_that_was_found_is_not_said_to_be_the_baselines_network(judged, world):

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from interrupted import interrupted
 from project import fill, make, write
 
@@ -17,9 +18,13 @@ from tasks.adapt_ingest import adapt_ingest
 from tasks.adapt_report import _markdown, _turns
 from tasks.adapt_split import adapt_split
 from tasks.adapt_student import adapt_student
+from tasks.adapting import two_domains
 from tasks.io import read_json
 from tasks.params import load
+from tasks.training import labels_alone
+from tasks.training import source as fed
 from tasks.written import read
+from tutelage.data.batches import batches, on_device
 from tutelage.data.images import Images
 from tutelage.data.manifest import read_manifest, read_split
 from tutelage.models.backbone import create
@@ -88,6 +93,7 @@ def test_a_run_in_turns_that_is_cut_off_ends_with_the_same_bytes(params):
     continued = {path.name: path.read_bytes() for path in train(params).iterdir()}
     shutil.rmtree(OUT)
     assert continued == {path.name: path.read_bytes() for path in train(params).iterdir()}
+    assert read_json(OUT / "learned_from.json") == ["holdout", "labelled"]  # which planned its turns
     turns = read_json(OUT / "turns.json")["turns"]
     assert [turn["step"] for turn in turns] == [2, 4, 6]
     assert all(sorted(turn["scores"]) == ["by day", "by night"] for turn in turns)
@@ -142,6 +148,22 @@ def test_turns_count_in_the_report():
         "turns": {"tscl": {"by night": 2, "by day": 1}}, "fair": None, "uneven": [],
     }  # fmt: skip
     assert "Turns of tscl: 2 of by night, 1 of by day." in _markdown(content, {"refused": []})
+
+
+def test_a_loop_that_goes_on_from_the_source_is_not_shown_its_images_again(params):
+    table = read_split(SPLIT)
+    alone = labels_alone("adapt_source", params.adapt.source, params.network, table, roles=("labelled",))
+
+    def seen(name, begins):
+        (pair,) = two_domains(name, table, params, begins=begins, start=0, stop=1, batch=(4, 4))
+        return pair.source[:4]
+
+    few = replace(alone, train=replace(alone.train, labelled_batch=4))
+    (first,) = batches(fed(few, table, params), start=0, stop=1, workers=0)
+    before = on_device(first.labeled.weak, torch.device("cpu"))
+    torch.testing.assert_close(seen("translate", "scratch"), before)  # generators learn from nothing before them
+    cycada, other = seen("adapt@cycada", "teacher"), seen("adapt@adaptsegnet", "teacher")
+    assert not any(torch.equal(one, two) for one, two in ((cycada, before), (other, before), (cycada, other)))
 
 
 def test_a_domain_that_is_not_there_is_refused_by_the_name_that_was_read(params, tmp_path):

@@ -1,10 +1,11 @@
 import dataclasses
+from operator import attrgetter
 
 import pytest
 from project import ROOT, known
 
 import tasks.__main__ as command
-from tasks.fair import uneven, uneven_choice, uneven_scenes
+from tasks.fair import uneven, uneven_choice, uneven_pair, uneven_scenes
 
 PARAMS = known()
 
@@ -72,6 +73,27 @@ def test_steps_of_a_student_that_the_guard_refused_are_in_no_later_one():
     for kept, steps in ((["round 1", "round 2"], "1,600"), (["round 2"], "1,400")):
         (line,) = uneven_choice(PARAMS.adapt, "round 2", "source_longer", kept)
         assert f"round 2 has {steps} steps" in line
+
+
+@pytest.mark.parametrize("section", ["compress", "detection.compress"])
+def test_a_student_and_its_baseline_that_saw_other_labels_are_told(section):
+    wanted = attrgetter(section)(PARAMS)
+    alike = dataclasses.replace(wanted.baseline, steps=wanted.student.steps)
+
+    def told(**changes):
+        other = dataclasses.replace(alike, **changes)
+        return uneven_pair(wanted.student, other, section=section, names=("student", "baseline"), whose="the teacher's")
+
+    assert told() == []
+    (line,) = told(steps=2501)
+    assert line.startswith(
+        f"Unequal training: {section}.baseline.steps is 2,501, {section}.student.steps {wanted.student.steps:,}, so "
+        "not all of the difference is the teacher's."
+    )
+    batch = wanted.student.labelled_batch
+    (line,) = told(labelled_batch=batch + 1)
+    assert line.startswith(f"Unequal training: {section}.baseline.labelled_batch is {batch + 1},")
+    assert line.endswith(f"Write {batch} for a fair comparison.")
 
 
 @pytest.mark.parametrize("name", ["baseline", "oracle"])
