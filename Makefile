@@ -4,7 +4,8 @@ RIGHT := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(RIGHT)' 2>/dev/null && echo $$p && exit; done)
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
-unexport PYTHONDONTWRITEBYTECODE # containers set it; here each stage is a process, and would compile all code anew
+# Code is compiled when it is first used, most of what is installed never, and kept: each stage is a process of its own.
+unexport PYTHONDONTWRITEBYTECODE # which containers set
 
 # An environment knows the folder that it was made in: a copy of it would run the code of the checkout it came from.
 ifneq ($(shell cat .venv/ready 2>/dev/null),$(CURDIR))
@@ -69,5 +70,5 @@ format: .venv/ready
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(RIGHT)' \
 		|| (echo "Tutelage needs Python 3.11 or 3.12: make demo PYTHON=/path/to/python3.12" && exit 2)
 	$(PYTHON) -m venv $(ANEW) .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,export,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[pipeline,export,dev]'
 	@echo '$(CURDIR)' > .venv/ready

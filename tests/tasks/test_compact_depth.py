@@ -71,8 +71,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(BadInput, match="names no network of depth: write"):
         compact_depth(SPLIT, SHARES, TEACHER, params=small(), out=tmp_path / "depth")
     params = small()
-    wanted = dataclasses.replace(params.compact_depth, network={"image_size": 64})
+    full = params.multitask.network
+    larger = dataclasses.replace(full, detector=dataclasses.replace(full.detector, image_size=64))
+    params = dataclasses.replace(params, multitask=dataclasses.replace(params.multitask, network=larger))
     with pytest.raises(BadInput, match=r"at 32 pixels, its student .* at 64\. Train the teacher again"):
-        compact_depth(
-            SPLIT, SHARES, TEACHER, params=dataclasses.replace(params, compact_depth=wanted), out=tmp_path / "student"
-        )
+        compact_depth(SPLIT, SHARES, TEACHER, params=params, out=tmp_path / "student")
