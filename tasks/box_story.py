@@ -117,7 +117,8 @@ def read_box_story(work: Path, params: Params, *, side: int) -> BoxStory:
 
 def count_boxes(store: pa.Table, rules: list[dict[str, Any]], truth: dict[int, Given]) -> list[Counted]:
     """Yield and, where the truth is known, precision (at overlap 0.5) of each class's kept boxes; of those on crowds
-    nothing is known."""
+    nothing is known.
+    """
     kept, checked, right = (np.zeros(len(rules), np.int64) for _ in range(3))
     for row, said in enumerate(kept_boxes(store)):
         np.add.at(kept, said.labels, 1)

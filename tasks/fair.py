@@ -30,9 +30,7 @@ def uneven_scenes(wanted: AdaptScenes, there: Collection[str] = tuple(LESS)) -> 
     return _told(lines, wanted.source.steps + way.steps, f"source and {wanted.adapted} have", "adapt_scenes.")
 
 
-def uneven_pair(
-    ours: Labelled, theirs: Labelled, *, section: str, names: tuple[str, str], whose: str
-) -> list[str]:  # fmt: skip
+def uneven_pair(ours: Labelled, theirs: Labelled, *, section: str, names: tuple[str, str], whose: str) -> list[str]:
     """A sentence for each way in which a student and what it is read against, by their `names` in `section`, did not
     see as much of the labels; else none. `whose` the difference is to be.
     """

@@ -41,9 +41,7 @@ def notes(metrics: Mapping[str, Any], wanted: Multitask) -> list[str]:
 def uneven(wanted: Multitask) -> list[str]:
     """A sentence for each way in which the student saw more or less of the true labels than the union; else none."""
     ours, theirs = wanted.student, wanted.union
-    found = uneven_pair(
-        ours, theirs, section="multitask", names=("student", "union"), whose="the specialists'"
-    )  # fmt: skip
+    found = uneven_pair(ours, theirs, section="multitask", names=("student", "union"), whose="the specialists'")
     if wanted.split.holdout and ours.learns_holdout != theirs.holdout:
         one, other = ("student", "union") if ours.learns_holdout else ("union", "student")
         same = str(ours.learns_holdout).lower()

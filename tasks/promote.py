@@ -81,10 +81,10 @@ def all_the_same(judged: Path, registry: Path, split: Path | None) -> str:
 
 def by_hand(model: Path, registry: Path, split: Path | None = None) -> Path:
     """A folder's model -> registry/production because a person says so: as `promote`, but no verdict is asked."""
-    record: dict[str, Any] = {"model": (digest := smoke_test(model / MODEL)), "verdict": None}
+    record = {"model": smoke_test(model / MODEL), "verdict": None}
     production = _put(model / MODEL, record, _record(registry / "production"), registry, split)
-    if digest in (known := taken_back(registry)):
-        write_whole(registry / TAKEN_BACK, as_json(sorted(known - {digest})).encode())
+    if record["model"] in (known := taken_back(registry)):
+        write_whole(registry / TAKEN_BACK, as_json(sorted(known - {record["model"]})).encode())
     return production
 
 
@@ -250,10 +250,10 @@ def _changed(*places: Path) -> Iterator[Path]:
     with whole(places[0]) as part:
         shutil.copytree(places[0], part, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*FILES, *hashes))
         yield part
-        now = _digests(part)
-        for place, before in ((place, _digests(place)) for place in places):
-            for name in (name for name in now if before.get(name) == now[name] and _tracked(place / name).exists()):
-                shutil.copyfile(_tracked(place / name), _tracked(part / name))
+        for hashed in (_tracked(place / name) for place in places for name in FILES):
+            before, now = hashed.with_suffix(""), part / hashed.stem
+            if all(map(Path.exists, (hashed, before, now))) and sha256_of(before) == sha256_of(now):
+                shutil.copyfile(hashed, _tracked(now))
 
 
 def _recover(folder: Path) -> None:

@@ -158,7 +158,7 @@ def test_statistics_of_the_target_change_nothing_else_and_who_starts_from_the_so
 
 
 def test_who_goes_on_from_the_source_is_not_shown_its_images_again(params, monkeypatch):
-    """A batch of as many of the same images: by name where it begins with the source, as that was from scratch."""
+    """Batches are of as many of the same images: drawn anew where a way begins with the source, alike from scratch."""
     seen = {}
 
     def noted(job, table, known, out, **_):
