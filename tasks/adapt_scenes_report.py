@@ -82,7 +82,7 @@ def _measured(folder: Path, table: pa.Table, truth: Truth, rows: np.ndarray, par
             f"{folder} answers {net.tasks} at {card.image_size} pixels, adapt_scenes.network {wanted} at {truth.size}. "
             "Train it again"
         )
-    said = decided(say(table, rows, (net, card), params, params.multitask.evaluate.batch))
+    said = decided(say(table, [rows], (net, card), params, params.multitask.evaluate.batch))
     (task,) = net.tasks
     return measure(task, truth, rows, said, card.classes, params.multitask.evaluate)
 

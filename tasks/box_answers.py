@@ -1,7 +1,8 @@
 """What a detector finds in images of a split, and the file that keeps it: found.parquet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from tutelage.data.orientations import Orientation
 from tutelage.data.pseudo_labels import read_shards
 from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.models.files import DetectorCard
-from tutelage.train.detect import detect_all
+from tutelage.train.detect import detect
 from tutelage.train.settings import Compute
 from tutelage.types import BadInput, Detector
 
@@ -60,12 +61,27 @@ def find(
 
     BadInput where the split has other classes than it was trained on.
     """
+    [found] = find_each(table, [rows], network, card, compute=compute, batch=batch, ways=ways)
+    return found
+
+
+def find_each(
+    table: pa.Table, parts: Sequence[np.ndarray], network: Detector, card: DetectorCard, *, compute: Compute,
+    batch: int, ways: Sequence[Orientation] = (Orientation(),),
+) -> Iterator[list[Found]]:  # fmt: skip
+    """What `find` gives for each of `parts` of rows, in turn. Batches never cross a part.
+
+    The table is opened once for all parts, which takes time for each of its rows.
+    """
     if card.classes != classes_of(table):
         raise BadInput(
             f"the detector knows the classes {card.classes}, the split {classes_of(table)}. Train it again on it"
         )
     images = Images.open(table, card.image_size, letterbox=True)
-    return detect_all(network, images, rows, sizes_of(table), compute=compute, batch=batch, ways=ways)
+    chunks = [[rows[first : first + batch] for first in range(0, len(rows), batch)] for rows in parts]
+    stream = detect(network, images, list(chain(*chunks)), sizes_of(table), compute=compute, ways=ways)
+    for mine in chunks:
+        yield [found for some in islice(stream, len(mine)) for found in some]
 
 
 def write_found(folder: Path, ids: list[str], found: Sequence[Found], name: str = "found.parquet") -> None:

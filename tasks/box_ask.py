@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tasks.asked import BOXES, SUGGESTED, check_unanswered
 from tasks.asking import by_chance, chosen, copies, tell, unlabelled, write_sheet
-from tasks.box_answers import find
+from tasks.box_answers import find_each
 from tasks.box_calibrate import scale_of
 from tasks.box_label import rules_of
 from tasks.box_training import sizes_of
@@ -79,16 +79,13 @@ def _found(
     table: pa.Table, rows: np.ndarray, network: Detector, card: DetectorCard, rules: Rules, params: Params, name: str
 ) -> Iterator[list[Found]]:  # fmt: skip
     """The boxes of some images at a time, with calibrated scores."""
-    step = params.detection.label.shard_size
-    ways = params.detection.ways
+    step, ways = params.detection.label.shard_size, params.detection.ways
+    parts = [rows[first : first + step] for first in range(0, len(rows), step)]
+    said = find_each(table, parts, network, card, compute=params.compute, batch=params.detection.label.batch, ways=ways)
     with Progress(name, len(rows)) as bar:
-        for first in range(0, len(rows), step):
-            some = rows[first : first + step]
-            seen = find(
-                table, some, network, card, compute=params.compute, batch=params.detection.label.batch, ways=ways
-            )
+        for seen in said:
             yield seen if rules is None else [one._replace(scores=scale_of(rules)(one.scores)) for one in seen]
-            bar.update(len(some))
+            bar.update(len(seen))
 
 
 def _limits(rules: Rules, card: DetectorCard) -> np.ndarray:

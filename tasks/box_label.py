@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.box_answers import find
+from tasks.box_answers import find_each
 from tasks.box_merge import Merge, merged
 from tasks.finished import UNFINISHED
 from tasks.params import Params
@@ -89,9 +89,10 @@ def _shards(
 ) -> Iterator[tuple[int, pa.Table]]:  # fmt: skip
     """The shards that are not in `done` yet. Batches never cross a shard: its bytes do not depend on the others."""
     settings, rules, teacher = params.detection.label, [one.rules for one in sources], sources[-1].card.sha256
-    ask = partial(find, compute=params.compute, batch=settings.batch, ways=params.detection.ways)
-    for place, rows in missing(pool, settings.shard_size, done=done):
-        found = [ask(table, rows, one.network, one.card) for one in sources]
+    todo = missing(pool, settings.shard_size, done=done)
+    ask = partial(find_each, compute=params.compute, batch=settings.batch, ways=params.detection.ways)
+    said = [ask(table, [rows for _, rows in todo], one.network, one.card) for one in sources]
+    for (place, rows), *found in zip(todo, *said, strict=True):
         ids = table["id"].take(pa.array(rows)).to_pylist()
         verdicts = [merged(each, rules, rule) for each in zip(*found, strict=True)]
         yield place, to_table(ids, verdicts, teacher=teacher, number=number)

@@ -49,7 +49,7 @@ def multi_evaluate(split: Path, shares: Path, model: Path, *, params: Params, ou
     if card.image_size != wanted.network.detector.image_size:
         raise BadInput(f"{model} sees {card.image_size} pixels, multitask.network another size. Train it again")
     test, truth = marked(split, table, "test"), truth_of(split, shares, table, params)
-    said = decided(say(table, test.rows, (net, card), params, wanted.evaluate.batch))
+    said = decided(say(table, [test.rows], (net, card), params, wanted.evaluate.batch))
     tasks = [task for task in net.tasks if task in wanted.tasks]
     measured = {task: measure(task, truth, test.rows, said, card.classes, wanted.evaluate) for task in tasks}
     metrics = {

@@ -1,8 +1,9 @@
 """The pool, as one specialist sees it."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +49,17 @@ def multi_label(split: Path, teacher: Path, *, params: Params, out: Path) -> Pat
 
 
 def say(
-    table: pa.Table, rows: np.ndarray, model: tuple[MultiNet, MultiCard], params: Params, batch: int
+    table: pa.Table, parts: Sequence[np.ndarray], model: tuple[MultiNet, MultiCard], params: Params, batch: int
 ) -> Iterator[Said]:
-    """What a network says of `rows`, in order. BadInput where the split has other classes than it was trained on."""
+    """What a network says of the rows of all `parts`, in order. Batches never cross a part.
+
+    BadInput where the split has other classes than it was trained on.
+    """
     net, card = model
     if card.classes != classes_of(table):
         raise BadInput(f"the network knows the classes {card.classes}, the split {classes_of(table)}. Train it again")
     images = Images.open(table, card.image_size, letterbox=True)
-    chunks = [rows[first : first + batch] for first in range(0, len(rows), batch)]
+    chunks = [rows[first : first + batch] for rows in parts for first in range(0, len(rows), batch)]
     for chunk in answers(net, images, chunks, sizes_of(table), compute=params.compute):
         yield from chunk
 
@@ -65,9 +69,11 @@ def _shards(
 ) -> Iterator[tuple[int, pa.Table]]:
     """The shards that are not in `done` yet. Batches never cross a shard: its bytes do not depend on the others."""
     wanted = params.multitask.label
-    for place, rows in missing(pool, wanted.shard_size, done=done):
+    todo = missing(pool, wanted.shard_size, done=done)
+    said = say(table, [rows for _, rows in todo], model, params, wanted.batch)
+    for place, rows in todo:
         ids = table["id"].take(pa.array(rows)).to_pylist()
-        yield place, shard(ids, _watched(say(table, rows, model, params, wanted.batch), wanted), maker, wanted)
+        yield place, shard(ids, _watched(islice(said, len(rows)), wanted), maker, wanted)
 
 
 def _watched(said: Iterable[Said], wanted: LabelMulti) -> Iterator[Said]:

@@ -48,7 +48,7 @@ def read_scenes(split: Path, shares: Path, work: Path, params: Params) -> list[S
     told = read_told(work / "labels", wanted.tasks, table["id"].take(pa.array(pool)).to_pylist(), truth, pool)
     places = np.unique(np.linspace(0, len(pool) - 1, min(len(pool), wanted.report.gallery)).astype(int))
     rows = pool[places]
-    said = say(table, rows, load_multi(work / "student" / "model.safetensors"), params, wanted.label.batch)
+    said = say(table, [rows], load_multi(work / "student" / "model.safetensors"), params, wanted.label.batch)
     images = Images.open(table, SIDE, cache_bytes=0, letterbox=True)
     scenes = []
     for place, row, own in zip(places.tolist(), rows.tolist(), said, strict=True):

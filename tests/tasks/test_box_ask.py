@@ -60,14 +60,15 @@ def split(params):
 def plant(monkeypatch, scores):
     """Let the detector find boxes of class 1 with these scores in the images of the pool, one list an image."""
 
-    def find(table, rows, *_, **__):
-        said = [scores[int(table["id"][int(row)].as_py()[-6:-4])] for row in rows]
-        return [
-            Found(np.array([[1, 2, 7, 6.5]] * len(one), np.float32).reshape(-1, 4), np.ones(len(one), np.int64),
-                  np.array(one, np.float32)) for one in said
-        ]  # fmt: skip
+    def find_each(table, parts, *_, **__):
+        for rows in parts:
+            said = [scores[int(table["id"][int(row)].as_py()[-6:-4])] for row in rows]
+            yield [
+                Found(np.array([[1, 2, 7, 6.5]] * len(one), np.float32).reshape(-1, 4), np.ones(len(one), np.int64),
+                      np.array(one, np.float32)) for one in said
+            ]  # fmt: skip
 
-    monkeypatch.setattr(tasks.box_ask, "find", find)
+    monkeypatch.setattr(tasks.box_ask, "find_each", find_each)
 
 
 def asked(params, monkeypatch, scores=((0.9,), (0.45, 0.95), (0.1,), (), (0.5, 0.3), (0.7,), (0.99,))):

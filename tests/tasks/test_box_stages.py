@@ -151,25 +151,39 @@ def test_a_pool_has_the_same_bytes_by_one_worker_by_two_and_after_a_kill(work, m
     assert len(list(one.glob("shard-*.parquet"))) == 3
     assert contents(one) == contents(two)
 
-    find, asked = box_labels.find, []
+    find_each, asked = box_labels.find_each, []
 
-    def dies(table, rows, *others, **more):
-        asked.append(len(rows))
-        if len(asked) == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return find(table, rows, *others, **more)
+    def watched(table, parts, *others, **more):
+        for part, found in zip(parts, find_each(table, parts, *others, **more), strict=True):
+            asked.append(len(part))
+            yield found
+
+    def dies(*some, **more):
+        for found in watched(*some, **more):
+            if len(asked) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield found
 
     again = folder / "again/1/labels"
-    monkeypatch.setattr(box_labels, "find", dies)
+    monkeypatch.setattr(box_labels, "find_each", dies)
     assert killed(lambda: labelled(params, folder, again)) == -signal.SIGKILL
     assert not again.exists()
-    monkeypatch.setattr(
-        box_labels,
-        "find",
-        lambda table, rows, *some, **more: asked.append(len(rows)) or find(table, rows, *some, **more),
-    )
+    monkeypatch.setattr(box_labels, "find_each", watched)
     assert contents(labelled(params, folder, again)) == contents(one)
     assert asked == [3, 1]  # the first shard was not labelled again
+
+
+def test_the_images_of_all_shards_are_opened_once(work, monkeypatch):
+    """To open a table takes time for each of its rows, which all shards would take again."""
+    params, folder = work
+    box_calibrate(folder / "split", folder / "teacher", params=params, out=folder / "calibration")
+    opened, plain = [], box_answers.Images.open
+    monkeypatch.setattr(box_answers.Images, "open", lambda *some, **more: opened.append(1) or plain(*some, **more))
+    labels = box_label(
+        folder / "split", folder / "teacher", folder / "calibration", params=params, out=folder / "1/labels"
+    )
+    assert len(list(labels.glob("shard-*.parquet"))) == 3
+    assert len(opened) == 1
 
 
 def test_views_that_the_method_does_not_read_are_not_made(work, monkeypatch):

@@ -188,16 +188,18 @@ def test_a_pool_has_the_same_bytes_after_a_kill(params, monkeypatch, task):
     again, teacher = FOLDER / "again" / task, FOLDER / "teachers" / task
     assert len(list(once.glob("shard-*.parquet"))) == 3
 
-    def dies(table, rows, *others):
-        asked.append(len(rows))
-        if len(asked) == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return say(table, rows, *others)
+    def dies(*some):
+        for place, each in enumerate(say(*some)):
+            if place == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield each
 
     monkeypatch.setattr(labelling, "say", dies)
     assert killed(lambda: multi_label(SPLIT, teacher, params=params, out=again)) == -signal.SIGKILL
     assert not again.exists()
-    monkeypatch.setattr(labelling, "say", lambda table, rows, *some: asked.append(len(rows)) or say(table, rows, *some))
+    monkeypatch.setattr(
+        labelling, "say", lambda table, parts, *some: asked.extend(map(len, parts)) or say(table, parts, *some)
+    )
     assert contents(multi_label(SPLIT, teacher, params=params, out=again)) == contents(once)
     assert asked == [3, 1]  # the first shard was not labelled again
 
