@@ -15,6 +15,7 @@ from tutelage.data.boxes import Found, Given
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.data.orientations import Orientation
+from tutelage.data.pseudo_boxes import SCHEMA, by_row, chosen, flat
 from tutelage.data.pseudo_labels import read_shards
 from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.models.files import DetectorCard
@@ -99,31 +100,22 @@ def read_found(folder: Path, name: str = "found.parquet") -> tuple[list[str], li
     path = folder / name
     if not path.exists():
         raise BadInput(f"{path} does not exist: {folder} evaluated no detector. Its metrics.json says why")
-    columns = pq.read_table(path).to_pydict()
-    found = [
-        Found(np.array(places, np.float32).reshape(-1, 4), np.array(labels, np.int64), np.array(scores, np.float32))
-        for places, labels, scores in zip(columns["places"], columns["labels"], columns["scores"], strict=True)
-    ]
-    return columns["id"], found
+    table = pq.read_table(path)
+    places, ends = flat(table["places"], np.float32)
+    rest = (by_row(*flat(table[name], kind)) for name, kind in (("labels", np.int64), ("scores", np.float32)))
+    found = [Found(*one) for one in zip(by_row(places.reshape(-1, 4), ends // 4), *rest, strict=True)]
+    return table["id"].to_pylist(), found
 
 
 def read_store(labels: Path) -> pa.Table:
     """All rows of a store of pseudo-boxes, in the order of the pool. BadInput where its manifest says another."""
     names = ["id", "boxes", "labels", "calibrated", "kept"]
-    tables = list(read_shards(labels, names))
-    if not tables:
-        return pa.table({name: pa.array([], pa.string() if name == "id" else pa.list_(pa.float32())) for name in names})
-    return pa.concat_tables(tables)
+    return pa.concat_tables([SCHEMA.empty_table().select(names), *read_shards(labels, names)])
 
 
 def kept_boxes(store: pa.Table) -> list[Found]:
     """The kept boxes of each row of a store, with their calibrated scores."""
-    columns = [store[name].to_pylist() for name in ("boxes", "labels", "calibrated", "kept")]
-    return [
-        Found(
-            np.array(places, np.float32).reshape(-1, 4)[some], np.array(labels, np.int64)[some],
-            np.array(scores, np.float32)[some],
-        )
-        for places, labels, scores, kept in zip(*columns, strict=True)
-        for some in [np.array(kept, bool)]
-    ]  # fmt: skip
+    kept, ends = chosen(store["kept"])
+    kinds = {"boxes": np.float32, "labels": np.int64, "calibrated": np.float32}
+    columns = [by_row(flat(store[name], kind)[0][kept], ends) for name, kind in kinds.items()]
+    return [Found(*one) for one in zip(*columns, strict=True)]

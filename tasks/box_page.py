@@ -30,11 +30,15 @@ class BoxView:
     strips: list[Strip]
 
 
-def box_page(story: BoxStory, params: Params) -> str:
+def box_views(story: BoxStory, number: int) -> list[BoxView]:
+    """The rounds, with at most `number` pictures of a kind each."""
+    return [BoxView(one, strips(story.pool, one.store, one.opinions, number)) for one in story.rounds]
+
+
+def box_page(story: BoxStory, views: list[BoxView], params: Params) -> str:
     """One HTML file without a single address in it: pictures and style are inside."""
     lines = list(story.lines.values())
     means = {line.title: np.mean(list(line.curves.values()), axis=0) for line in lines if line.curves}
-    number = params.detection.report.gallery
     return rendered(
         "box_report.html",
         story=story,
@@ -51,7 +55,7 @@ def box_page(story: BoxStory, params: Params) -> str:
         ),
         errors_chart=_errors(story),
         kinds=ERRORS,
-        rounds=[BoxView(r, strips(story.pool, r.store, r.opinions, number)) for r in story.rounds],
+        rounds=views,
         colours=COLOURS,
         curves_chart=drawn(curves_chart(story.curves), "Training loss") if story.curves else None,
         hidden_truth=bool(story.pool.truth),

@@ -16,6 +16,7 @@ from tasks.training import rows_of
 from tutelage.data.boxes import Found, Given
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
+from tutelage.data.pseudo_boxes import by_row, flat
 from tutelage.data.scenes import Annotations, read_boxes, read_known
 from tutelage.metrics.box_matching import match
 
@@ -80,7 +81,7 @@ def strips(pool: BoxPool, labels: pa.Table, opinions: dict[int, Found], number: 
     student finds, by row, in some images, above the scores that it would keep. Every row is looked at, so of a large
     pool a sample is enough.
     """
-    rows = [_Row(*boxes) for boxes in _columns(labels)]
+    rows = _rows(labels)
     kept = np.array([row.kept.any() for row in rows], bool)
     top = np.array([row.scores.max(initial=0.0) for row in rows])
     sure = np.array([row.scores[row.kept].mean() if row.kept.any() else 0.0 for row in rows])
@@ -109,12 +110,10 @@ class _Row(NamedTuple):
     kept: np.ndarray
 
 
-def _columns(labels: pa.Table) -> list[tuple[np.ndarray, ...]]:
+def _rows(labels: pa.Table) -> list[_Row]:
     kinds = {"boxes": np.float32, "labels": np.int64, "calibrated": np.float32, "kept": np.bool_}
-    columns: list[list[np.ndarray]] = [
-        [np.array(row, kind) for row in labels[name].to_pylist()] for name, kind in kinds.items()
-    ]
-    return [(boxes.reshape(-1, 4), *rest) for boxes, *rest in zip(*columns, strict=True)]
+    columns = [by_row(*flat(labels[name], kind)) for name, kind in kinds.items()]
+    return [_Row(*one) for one in zip(*columns, strict=True)]
 
 
 def _to_threshold(rows: Sequence[_Row], classes: int) -> np.ndarray:

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tasks.box_page import box_page
-from tasks.box_pictures import strips
+from tasks.box_page import box_page, box_views
 from tasks.box_story import BoxStory, read_box_story
 from tasks.gallery import sheet
 from tasks.io import whole, write_csv, write_json
@@ -23,14 +22,13 @@ def box_report(work: Path, *, params: Params, out: Path) -> Path:
     The three lines are the supervised-only baseline, the detector that the rounds ended with, and the all-boxes oracle.
     """
     story = read_box_story(work, params, side=SIDE)
-    html, last = box_page(story, params), story.rounds[-1]
+    views = box_views(story, params.detection.report.gallery)
     with whole(out) as folder:
-        (folder / "report.html").write_text(html)
+        (folder / "report.html").write_text(box_page(story, views, params))
         write_json(folder / "summary.json", _numbers(story))
         write_csv(folder / "curves.csv", curve_rows(story.curves))
         (folder / "summary.md").write_text(_summary(story))
-        found = strips(story.pool, last.store, last.opinions, params.detection.report.gallery)
-        (folder / "gallery.md").write_text("\n\n".join(["# Pseudo-boxes", *map(sheet, found)]) + "\n")
+        (folder / "gallery.md").write_text("\n\n".join(["# Pseudo-boxes", *map(sheet, views[-1].strips)]) + "\n")
     return out
 
 

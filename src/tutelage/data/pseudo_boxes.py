@@ -7,13 +7,15 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from tutelage.data.boxes import Found
 from tutelage.data.pseudo_labels import check_classes, check_weights, read_shards
@@ -162,10 +164,10 @@ def write_manifest(folder: Path, classes: list[str], *, teacher: str, number: in
     found, kept = (np.zeros(len(classes), np.int64) for _ in range(2))
     for path in sorted(folder.glob("shard-*.parquet")):
         table = pq.read_table(path, columns=["labels", "kept"])
-        labels, keep = _flat(table["labels"]), _flat(table["kept"]).astype(bool)
+        labels, (keep, ends) = flat(table["labels"], np.int64)[0], chosen(table["kept"])
         found += np.bincount(labels, minlength=len(classes))
         kept += np.bincount(labels[keep], minlength=len(classes))
-        labelled += sum(any(row) for row in table["kept"].to_pylist())
+        labelled += int(np.count_nonzero(np.diff(ends)))
         images += table.num_rows
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         shards.append({"file": path.name, "rows": table.num_rows, "sha256": digest})
@@ -206,19 +208,35 @@ def read_boxes_of(folder: Path, ids: list[str]) -> PseudoBoxes:
 
 def _of_shard(table: pa.Table) -> tuple[list[str], Pseudo, tuple[np.ndarray, np.ndarray]]:
     """Ids, kept boxes of all images, and of each image how many they are and its weight."""
-    kept = _flat(table["kept"]).astype(bool)
-    lengths = table["kept"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
-    image = np.repeat(np.arange(table.num_rows), lengths)
-    weight, place_weight = (_flat(table[name]).astype(np.float32)[kept] for name in ("weights", "place_weights"))
-    places = _flat(table["boxes"], depth=2).astype(np.float32).reshape(-1, 4)[kept]
-    boxes = Pseudo(places, _flat(table["labels"]).astype(np.int64)[kept], weight, place_weight)
-    counts = np.bincount(image[kept], minlength=table.num_rows)
-    return table["id"].to_pylist(), boxes, (counts, table["weight"].to_numpy().astype(np.float32))
+    kept, ends = chosen(table["kept"])
+    kinds = {"boxes": np.float32, "labels": np.int64, "weights": np.float32, "place_weights": np.float32}
+    boxes = Pseudo(*(flat(table[name], kind)[0][kept] for name, kind in kinds.items()))
+    return table["id"].to_pylist(), boxes, (np.diff(ends), table["weight"].to_numpy().astype(np.float32))
 
 
-def _flat(column: pa.ChunkedArray, *, depth: int = 1) -> np.ndarray:
-    """The values of a column of lists, one after the other."""
-    for _ in range(depth):
-        column = pa.chunked_array([chunk.flatten() for chunk in column.chunks], type=column.type.value_type)
-    values: np.ndarray = column.to_numpy()
-    return values
+def flat(column: pa.ChunkedArray, kind: type[np.generic]) -> tuple[Shaped[np.ndarray, "t ..."], Int[np.ndarray, " _"]]:
+    """The lists of n rows one after the other, numbers [t] or places [t, 4], and n + 1 numbers: where each row begins,
+    and the last one ends.
+
+    As a list of Python's a box takes hundreds of bytes, and a pool has millions of them.
+    """
+    ends = np.concatenate([[0], np.cumsum(pc.list_value_length(column).to_numpy())]).astype(np.int64)
+    column, wide = _flattened(column), ()
+    if pa.types.is_fixed_size_list(column.type):
+        column, wide = _flattened(column), (column.type.list_size,)
+    return column.to_numpy().astype(kind, copy=False).reshape(-1, *wide), ends
+
+
+def chosen(kept: pa.ChunkedArray) -> tuple[Bool[np.ndarray, " t"], Int[np.ndarray, " _"]]:
+    """Which of all boxes are kept, and the ends of each row's among those alone, as `flat` gives them of all."""
+    keep, ends = flat(kept, np.bool_)
+    return keep, np.concatenate([[0], np.cumsum(keep)])[ends]
+
+
+def by_row(values: Shaped[np.ndarray, "t ..."], ends: Int[np.ndarray, " _"]) -> list[Shaped[np.ndarray, "k ..."]]:
+    """What `flat` or `chosen` gave as one array a row: a part of the same memory."""
+    return [values[first:end] for first, end in pairwise(ends.tolist())]
+
+
+def _flattened(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([chunk.flatten() for chunk in column.chunks], type=column.type.value_type)
