@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tutelage.data.pseudo_boxes import SCHEMA, renamed, write_manifest
 from tutelage.data.pseudo_labels import read_shards, shard_name, store_of
 from tutelage.metrics.classification import softmax
 from tutelage.models.files import load_model
-from tutelage.train.predict import looks, predict
+from tutelage.train.predict import logits, looks
 from tutelage.types import BadInput
 
 
@@ -50,18 +51,21 @@ def _name(folder: Path, labels: Path, table: pa.Table, params: Params) -> None:
     """Ask the classifier in `folder` for all crops of the pool and of the hold-out, and write what it says there."""
     network, card = load_model(folder / "model.safetensors")
     images, pool, held = Images.open(table, card.image_size), rows_of(table, "pool"), rows_of(table, "holdout")
-    views = looks(2 if params.views.flip else 1, flip=params.views.flip)
+    batch, views = params.evaluate.batch, looks(2 if params.views.flip else 1, flip=params.views.flip)
 
-    def ask(rows: np.ndarray) -> np.ndarray:
-        said = predict(network, images, rows, compute=params.compute, batch=params.evaluate.batch, views=views)
-        return softmax(said).astype(np.float32) if len(rows) else np.zeros((0, len(card.classes)), np.float32)
+    def ask(rows: np.ndarray) -> Iterator[np.ndarray]:
+        """One crop's probabilities after the other: a pool has millions of crops."""
+        chunks = [rows[first : first + batch] for first in range(0, len(rows), batch)]
+        for said in logits(network, images, chunks, compute=params.compute, views=views):
+            yield from softmax(said).astype(np.float32)
 
-    before, said, known = store_of(labels), ask(pool), ask(held)
-    names, answers = iter(table["id"].take(pa.array(pool)).to_pylist()), iter(said)
+    before, answers = store_of(labels), ask(pool)
+    names = (name.as_py() for name in table["id"].take(pa.array(pool)))
     for number, shard in enumerate(read_shards(labels, SCHEMA.names)):
         pq.write_table(renamed(shard, names, answers), folder / shard_name(number))
     write_manifest(folder, classes_of(table)[:-1], teacher=before["teacher"], number=before["round"])
-    right = float((known.argmax(1) == labels_of(table, held)).mean()) if len(held) else None
+    named = np.array([said.argmax() for said in ask(held)])
+    right = float((named == labels_of(table, held)).mean()) if len(held) else None
     write_json(folder / "names.json", {"holdout_accuracy": right, "holdout": len(held), "boxes": len(pool)})
     (folder / "report.md").write_text(_markdown(before, read_json(folder / "manifest.json"), right, len(held)))
 

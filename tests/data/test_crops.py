@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenes_found import given as marked
 
+import tutelage.data.crops as writing
 from tutelage.data.boxes import overlap
 from tutelage.data.crops import NOTHING, TOUCH, Crop, cut_out, empty_each, empty_square, write_crops
 from tutelage.data.images import Images
@@ -105,3 +106,24 @@ def test_crops_are_read_back_as_a_split_with_one_more_class(tmp_path):
     np.testing.assert_array_equal(seen, np.stack([crop.pixels for crop in crops]))
     with tarfile.open(tmp_path / "one/crops.tar") as tar:
         assert tar.getnames() == ["00000000.png", "00000001.png", "00000002.png"]
+
+
+def test_of_a_crop_that_is_written_only_its_row_stays_in_memory(tmp_path, monkeypatch):
+    crops = [Crop(f"a#{number}", "pool", None, pixels(number)) for number in range(5)]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    write_crops(tmp_path / "one", crops, ["cat"], root=tmp_path)
+    members, add = [], tarfile.TarFile.addfile
+    monkeypatch.setattr(writing, "CHUNK", 2)
+    monkeypatch.setattr(
+        tarfile.TarFile, "addfile", lambda tar, *some: members.append(len(tar.members)) or add(tar, *some)
+    )
+    write_crops(tmp_path / "two", crops, ["cat"], root=tmp_path)
+    assert members == [0] * 5
+    for name in ("crops.tar", "split.parquet"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_pool_without_a_crop_is_a_split_without_a_row(tmp_path):
+    assert write_crops(tmp_path, [], ["cat"], root=tmp_path).num_rows == 0
+    assert classes_of(read_split(tmp_path)) == ["cat", NOTHING]

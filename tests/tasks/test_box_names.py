@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import weakref
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -92,11 +93,12 @@ def test_boxes_have_the_names_that_the_classifier_says(work, monkeypatch):
     params, folder, labels = work
     asked = []
 
-    def predict(network, images, rows, **_):  # class 0, 1, nothing, 0, 1, ...
-        asked.append(len(rows))
-        return np.log(np.eye(3, dtype=np.float32)[np.arange(len(rows)) % 3] * 0.9 + 0.05)
+    def logits(network, images, chunks, **_):  # class 0, 1, nothing, 0, 1, ...
+        ends = np.cumsum([len(rows) for rows in chunks])
+        asked.append(sum(len(rows) for rows in chunks))
+        yield from np.split(np.log(np.eye(3, dtype=np.float32)[np.arange(asked[-1]) % 3] * 0.9 + 0.05), ends[:-1])
 
-    monkeypatch.setattr(naming, "predict", predict)
+    monkeypatch.setattr(naming, "logits", logits)
     names = named(params, folder, labels)
     before, after = (kept_boxes(read_store(each)) for each in (labels, names))
     total = sum(len(each.labels) for each in before)
@@ -110,6 +112,25 @@ def test_boxes_have_the_names_that_the_classifier_says(work, monkeypatch):
     )
     assert said["kept"] == len(kept)
     assert load_model(names / "model.safetensors")[1].classes == ["cat", "dog", NOTHING]
+
+
+def test_answers_to_crops_do_not_pile_up(work, monkeypatch):
+    params, folder, labels = work
+    params = dataclasses.replace(params, evaluate=dataclasses.replace(params.evaluate, batch=4))
+    renamed, given, alive = naming.renamed, [], []
+
+    def watched(answers):
+        for each in answers:
+            if not given or given[-1]() is not each.base:
+                given.append(weakref.ref(each.base))
+            alive.append(sum(chunk() is not None for chunk in given))
+            yield each
+
+    monkeypatch.setattr(naming, "renamed", lambda shard, names, answers: renamed(shard, names, watched(answers)))
+    names = named(params, folder, labels)
+    assert len(given) >= 4
+    assert max(alive) <= 2
+    assert read_json(names / "manifest.json")["boxes"] == read_json(labels / "manifest.json")["boxes"]
 
 
 def test_without_names_the_boxes_stay_as_they_are(work):

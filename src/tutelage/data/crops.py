@@ -9,6 +9,7 @@ import io
 import math
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ NOTHING = "(nothing)"  # class of a square without an object
 TOUCH = 0.3  # overlap with an object, or share on a crowd, from which on a square is not without it
 TRIES = 20  # places where a square without an object is looked for
 FINE = 2048  # pixels of a square that are looked at in each direction, or up to twice as many
+CHUNK = 4096  # rows
 _TAR, _HEADER = "crops.tar", 512  # bytes of a tar before a file's own
 
 
@@ -82,9 +84,11 @@ def write_crops(folder: Path, crops: Iterable[Crop], classes: Sequence[str], *, 
     Equal crops give equal bytes. Crops are written one by one: memory grows by a row of the split a crop.
     """
     with tarfile.open(folder / _TAR, "w", format=tarfile.USTAR_FORMAT) as tar:
-        rows = list(_rows(tar, crops))
-    columns = {name: [row[name] for row in rows] for name in SPLIT.names}
-    table = describe(pa.table(columns, schema=SPLIT), roots={"crops": str(root)}, classes=[*classes, NOTHING])
+        rows = _rows(tar, crops)
+        parts = [SPLIT.empty_table()]
+        while some := list(islice(rows, CHUNK)):  # as dictionaries millions of them fill the memory
+            parts.append(pa.Table.from_pylist(some, schema=SPLIT))
+    table = describe(pa.concat_tables(parts), roots={"crops": str(root)}, classes=[*classes, NOTHING])
     write_split(folder, table)
     return table
 
@@ -96,6 +100,7 @@ def _rows(tar: tarfile.TarFile, crops: Iterable[Crop]) -> Iterator[dict[str, str
         data, member = encoded.tobytes(), tarfile.TarInfo(f"{number:08}.png")
         member.size, start = len(data), tar.offset + _HEADER
         tar.addfile(member, io.BytesIO(data))
+        tar.members.clear()  # it keeps each for readers, of which there are none
         yield {
             "id": crop.id, "source": "crops", "path": _TAR, "offset": start, "length": len(data),
             "sha256": hashlib.sha256(data).hexdigest(), "width": crop.pixels.shape[1],
