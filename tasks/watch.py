@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.drift import Seen, compared, content_of, report_of, some
@@ -49,9 +50,9 @@ def _arrived(table: pa.Table, pool: np.ndarray, champion: Path) -> np.ndarray:
     path = champion / SEEN
     if not path.exists():
         return pool[:0]
-    old = pq.read_table(path)["sha256"].to_numpy()
-    there = table["sha256"].take(pa.array(pool)).to_numpy()
-    return np.asarray(pool[~np.isin(there.astype(str), old.astype(str))])
+    there = table["sha256"].take(pa.array(pool))
+    learned = pc.is_in(there, value_set=pq.read_table(path)["sha256"])
+    return np.asarray(pool[~learned.to_numpy()])
 
 
 def _nothing(champion: Path, fresh: int, known: int) -> tuple[dict[str, Any], str]:

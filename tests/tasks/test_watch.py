@@ -1,9 +1,12 @@
 """New images against those that production learned from, and the round of adaptation that follows."""
 
+import hashlib
 import json
 import shutil
+import tracemalloc
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +16,7 @@ from tasks.domain_choose import domain_choose
 from tasks.domain_round import domain_round
 from tasks.promote import SEEN
 from tasks.training import NOTE
+from tasks.watch import _arrived as arrived
 from tasks.watch import watch
 from tutelage.data.manifest import read_split
 from tutelage.models.files import load_model
@@ -146,3 +150,16 @@ def test_images_of_a_group_are_one_image_as_evidence(night, day, tmp_path):
     found = told(watch(split, day[1], champion, params=of_films, out=tmp_path / "watch"))
     assert (found["kind"], found["images"]) == ("none", 40)
     assert found["advice"] == "4 images are new and 4 known: 20 of each are compared at least."
+
+
+def test_images_that_production_has_not_learned_from_are_found_in_little_memory(tmp_path):
+    """As text of NumPy's a hash takes 256 bytes, and to compare two lists of them several copies."""
+    digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(9000)]
+    pq.write_table(pa.table({"sha256": digests[:6000:2]}), tmp_path / SEEN)
+    pool = np.arange(1000, 9000)
+    tracemalloc.start()
+    found = arrived(pa.table({"sha256": digests}), pool, tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, [row for row in pool if row % 2 or row >= 6000])
+    assert peak < 100 * len(pool)
