@@ -1,16 +1,19 @@
 """dvc.yaml is the only graph; new data is a part of it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from toy import Toy, runs_of, step, story
 
 from flows.dag import Policy, Stage, ancestors, load
 from flows.reproduce import checkout
 
 ROOT = Path(__file__).resolve().parents[2]
+GROWS = re.compile(r"ingest\.root}$|/(ingest|labels|names|crops|rounds|candidates)$")  # inputs as large as the pool
 
 
 def test_names_what_is_needed() -> None:
@@ -76,3 +79,14 @@ def test_flows_load_no_tensors() -> None:
     flows = "flows.compare, flows.compress, flows.expand, flows.retrain, flows.ui"
     code = f"import sys, {flows}; sys.exit(bool({{'torch', 'pyarrow'}} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_stage_whose_time_grows_with_the_pool_may_take_as_long_as_labelling() -> None:
+    """One that is ended has kept nothing, and would be ended again every night."""
+    stages = {
+        name: one.get("do", one) for name, one in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+    }
+    limits = {name: stage["meta"]["prefect"]["timeout"] for name, stage in stages.items()}
+    large = {name for name, stage in stages.items() if any(GROWS.search(path) for path in stage["deps"])}
+    assert {"ingest", "scenes_ingest", "box_crops", "box_report"} <= large
+    assert {name: limits[name] for name in large if limits[name] < limits["box_label"]} == {}
