@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
         *_single(boxes, roles, wanted.groups),
         *_tiny(table, boxes, network.image_size),
         *_many(boxes, roles, network.max_detections),
+        *_apart(table, boxes),
         *_turned(told["turned"]),
         *_told(told),
         *(unlooked(table, told["near_duplicates"], "detection.ingest.near_duplicates") if calibrated else ()),
@@ -181,6 +183,22 @@ def _single(boxes: pa.Table, roles: dict[str, str], pattern: str | None) -> Iter
         yield (
             f"All objects of the test are in one unit ({units.pop()}): what two detectors differ by there says nothing "
             "of other images. Test on more images that show objects"
+        )
+
+
+def _apart(table: pa.Table, boxes: pa.Table) -> Iterator[str]:
+    """Domains without a class in common: sets that were marked for one thing each look so when they are joined."""
+    given = table.filter(pc.and_(pc.not_equal(table["role"], "pool"), pc.not_equal(table["domain"], "")))
+    domains = dict(zip(given["id"].to_pylist(), given["domain"].to_pylist(), strict=True))
+    labels: dict[str, set[int]] = {}
+    for name, label in zip(boxes["id"].to_pylist(), boxes["label"].to_pylist(), strict=True):
+        if name in domains:
+            labels.setdefault(domains[name], set()).add(label)
+    apart = [pair for pair in combinations(sorted(labels), 2) if labels[pair[0]].isdisjoint(labels[pair[1]])]
+    if apart:
+        yield (
+            f"Images of the domains {' and '.join(apart[0])} show no class in common. What nobody looked for is taught "
+            "as background: where that is so, draw a crowd (iscrowd: 1) of its class over the whole image"
         )
 
 

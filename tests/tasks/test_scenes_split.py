@@ -85,6 +85,28 @@ def test_a_test_of_which_one_image_or_group_shows_objects_gets_a_note(root):
     assert told(run(root, "image"), said.format("image test/test/03.png"))
 
 
+def test_domains_that_were_marked_for_one_class_each_get_a_note(root):
+    content, said = (
+        json.loads((root / "labelled.json").read_text()),
+        "Images of the domains street and town show no class",
+    )
+    for image in content["images"]:
+        image["domain"] = ("street", "town")[image["id"] % 2]
+    write(root, "labelled", content)
+    assert "Images of the domains" not in (run(root, "both") / "report.md").read_text()
+    content["annotations"] = [
+        one for one in content["annotations"] if one["category_id"] == 10 + 10 * (one["image_id"] % 2)
+    ]
+    write(root, "labelled", content)
+    assert told(run(root, "apart"), said)
+    content["annotations"] += [
+        {"id": 1000 + image["id"], "image_id": image["id"], "category_id": 20 - 10 * (image["id"] % 2),
+         "bbox": [0, 0, 16, 16], "iscrowd": 1} for image in content["images"]
+    ]  # fmt: skip
+    write(root, "labelled", content)
+    assert "Images of the domains" not in (run(root, "crowds") / "report.md").read_text()
+
+
 def test_scenes_that_are_stored_turned_are_a_note(root):
     exif = Image.Exif()
     exif[0x0112] = 3
