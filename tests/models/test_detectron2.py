@@ -425,6 +425,13 @@ def test_its_own_weights(spec, detector, tmp_path):
     assert not create(wanted, CLASSES, download=False).state_dict()[key].equal(other.state_dict()[key])
     more = create(wanted, CLASSES + 1)  # other classes: the last layer stays as drawn
     assert more.state_dict()[key].equal(other.state_dict()[key])
+    part = {name: value for name, value in other.net.state_dict().items() if ".fpn_" not in name}
+    torch.save({"model": part}, tmp_path / "weights.pth")
+    with pytest.warns(UserWarning, match=r"weights\.pth has \d+ of the \d+ weights .* such as fpn_lateral\d\.bias"):
+        partly = create(wanted, CLASSES).state_dict()
+    key = "net.backbone.bottom_up.stem.conv1.weight"
+    assert partly[key].equal(other.state_dict()[key])
+    assert all(value.isfinite().all() for value in partly.values())
     torch.save({"model": {"something.else": torch.zeros(3)}}, tmp_path / "weights.pth")
     with pytest.raises(BadInput, match="no weight that fits"):
         create(wanted, CLASSES)

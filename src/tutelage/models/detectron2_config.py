@@ -5,10 +5,12 @@ detectron2 is imported where it is used: the library works without it.
 
 import difflib
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from tutelage.models.detectors import DetectorSpec
 from tutelage.types import BadInput
@@ -80,7 +82,10 @@ def _check(config: Any, name: str) -> None:
 
 
 def load_weights(net: Any, weights: str, spec: DetectorSpec) -> None:
-    """Raises BadInput where the weights are not there or none of the backbone's fits."""
+    """Warns where only some of the backbone's weights are there, as of ImageNet, which knows no pyramid.
+
+    Raises BadInput where the file is not there or none of them fits.
+    """
     from detectron2.checkpoint import DetectionCheckpointer
 
     here = re.match(r"\w+://", weights) is None
@@ -89,7 +94,7 @@ def load_weights(net: Any, weights: str, spec: DetectorSpec) -> None:
             f"{spec.config} has MODEL.WEIGHTS {weights!r}, which is no file here. Put it there, or set "
             "detector.pretrained to false"
         )
-    before = {name: value.clone() for name, value in net.backbone.named_parameters()}
+    drawn = _blanked(net.backbone)
     try:
         DetectionCheckpointer(net).load(weights)
     except OSError as error:
@@ -97,5 +102,22 @@ def load_weights(net: Any, weights: str, spec: DetectorSpec) -> None:
             f"{weights} cannot be fetched ({error}). Download it elsewhere, name its path in a copy of the "
             "configuration's MODEL.WEIGHTS, or set detector.pretrained to false"
         ) from error
-    if all(torch.equal(value, before[name]) for name, value in net.backbone.named_parameters()):
+    missing = {name: value for name, value in net.backbone.named_parameters() if value.isnan().any()}
+    if len(missing) == len(drawn):
         raise BadInput(f"{weights} has no weight that fits the backbone of {spec.config}: it is of another network")
+    for name, value in missing.items():
+        value.data.copy_(drawn[name])
+    if missing:
+        warnings.warn(
+            f"{weights} has {len(drawn) - len(missing)} of the {len(drawn)} weights of the backbone of {spec.config}: "
+            f"the others are drawn, such as {min(missing)}",
+            stacklevel=2,
+        )
+
+
+def _blanked(backbone: nn.Module) -> dict[str, Tensor]:
+    """The parameters as they are drawn. NaN in their place tells which ones no file had."""
+    drawn = {name: value.detach().clone() for name, value in backbone.named_parameters()}
+    for value in backbone.parameters():
+        value.data.fill_(torch.nan)
+    return drawn
