@@ -12,7 +12,7 @@ import torch
 
 from tasks.finished import UNFINISHED, begin, by_dvc, finish
 from tasks.io import whole, write_json
-from tasks.progress import Progress
+from tasks.progress import Progress, memory_told
 from tasks.text import percent
 from tutelage.train import checkpoint
 from tutelage.train.cost import Timed
@@ -95,7 +95,7 @@ def _follow(
                 save()
                 saved = time.monotonic()
     if steps > start:
-        print(f"{name}: {_pace(steps - start, time.monotonic() - began, fed)}", flush=True)
+        print(f"{name}: {_pace(steps - start, time.monotonic() - began, fed)}, {memory_told()}", flush=True)
 
 
 def _pace(steps: int, seconds: float, fed: Fed | None) -> str:

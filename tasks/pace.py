@@ -4,8 +4,6 @@ Nothing is written. Weights are drawn, and no published ones are loaded: the tim
 """
 
 import itertools
-import resource
-import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from contextlib import closing
@@ -18,6 +16,7 @@ import psutil
 import torch
 
 from tasks.params import Params
+from tasks.progress import peak
 from tasks.training import Job, fingerprint, source
 from tutelage.data.batches import batches
 from tutelage.data.images import CACHE, Images
@@ -81,7 +80,7 @@ def steps(
             next(each)
             begun.append(_age())
             passes.append(sample(each, warm_up))
-            memory = _peak() + _loaders()
+            memory = peak() + _loaders()
     seconds = [[took.seconds for took in tried] for tried in passes]
     waited = sum(took.waited for took in passes[-1]) / max(sum(seconds[-1]), 1e-9)
     kept = images.kept if not compute.workers else 0  # else a loader's process decodes them, in memory of both
@@ -113,7 +112,7 @@ def asked(said: Iterable[Sized], images: Images, compute: Compute) -> Pace:
         next(parts)
         numbers: list[int] = []
         begun, tried = _age(), sample(_per_answer(parts, numbers), warm_up)
-        memory = _peak() + _loaders()
+        memory = peak() + _loaders()
     mean = sum(took.seconds for took in tried) / sum(numbers[-len(tried) :])
     return Pace(begin=begun, first=mean, again=mean, tried=len(tried), memory=memory - images.kept, gpu=_gpu())
 
@@ -158,15 +157,6 @@ def _closable(parts: Iterable[Any]) -> Generator[Any, None, None]:
 def _age() -> float:
     """Seconds that this process has lived."""
     return time.time() - psutil.Process().create_time()
-
-
-def _peak() -> int:
-    """The most bytes that this process has had in memory, on Linux since it became this program: its parent's do not
-    count."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _loaders() -> int:

@@ -1,7 +1,9 @@
-"""How far a stage is: a bar in a terminal, lines that a flow turns into a progress artifact elsewhere."""
+"""How far a stage is: a bar in a terminal, lines that a flow turns into a progress artifact elsewhere; its memory."""
 
+import resource
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 
 from tqdm import tqdm
@@ -37,3 +39,17 @@ class Progress:
     ) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def memory_told() -> str:
+    """For the log alone, without the processes that make batches."""
+    return f"at most {peak() / 1e9:.2f} GB of memory"
+
+
+def peak() -> int:
+    """The most bytes that this process has had in memory, on Linux since it became this program: its parent's do not
+    count."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

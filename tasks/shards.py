@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tasks.finished import finish
 from tasks.io import whole
-from tasks.progress import Progress
+from tasks.progress import Progress, memory_told
 from tutelage.data.pseudo_labels import shard_name, write_shards
 
 
@@ -28,6 +28,7 @@ def store(
     with bar:
         for rows in write_shards(scratch, shards, schema=schema):
             bar.update(rows)
+    print(f"{bar.name}: {memory_told()}", flush=True)
     with whole(out) as folder:
         for path in scratch.glob("shard-*.parquet"):
             shutil.copy(path, folder / path.name)
