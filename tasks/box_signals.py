@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Int
 
 from tasks.box_answers import find, marked
 from tasks.box_params import GuardBoxes
@@ -105,13 +106,18 @@ def as_many(found: Sequence[Found], kept: Sequence[Found]) -> list[Found]:
 
 
 def changed_share(before: Sequence[Found], after: Sequence[Found]) -> float | None:
-    """Share of the boxes of two rounds that only one has: none of its class overlaps by half; None without boxes."""
-    matched, total = 0, 0
+    """Share of the boxes of two rounds that only one has; None without boxes."""
+    total = sum(len(one.labels) for one in (*before, *after))
+    return 1 - 2 * len(in_both(before, after)) / total if total else None
+
+
+def in_both(before: Sequence[Found], after: Sequence[Found]) -> Int[np.ndarray, " s"]:
+    """The classes of the boxes that two rounds share: one of its class overlaps each by half."""
+    shared = [np.zeros(0, np.int64)]
     for old, new in zip(before, after, strict=True):
         blank = (np.zeros(len(old.labels), bool), np.ones(len(old.labels), np.float32))
-        matched += int(match(Given(old.places, old.labels, *blank), new).right.sum())
-        total += len(old.labels) + len(new.labels)
-    return 1 - 2 * matched / total if total else None
+        shared.append(new.labels[match(Given(old.places, old.labels, *blank), new).right])
+    return np.concatenate(shared)
 
 
 def _labelled(split: Path, table: pa.Table) -> list[Given]:

@@ -1,8 +1,9 @@
 """What a report of detection tells: the lines that are compared, and what each round did. Read from the files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow as pa
 from tasks.box_answers import kept_boxes, read_found, read_store
 from tasks.box_guard import OPINIONS
 from tasks.box_pictures import BoxPool, pool_of
+from tasks.box_signals import in_both
 from tasks.fair import uneven
 from tasks.io import read_json
 from tasks.params import Params
@@ -51,6 +53,13 @@ class BoxLine:
         return widest(self.metrics["ar"])
 
 
+class Change(NamedTuple):
+    """Kept boxes of a class that the round before did not have, and those of it that are gone."""
+
+    added: int
+    dropped: int
+
+
 @dataclass(frozen=True)
 class BoxRecord:
     """All that a round left behind."""
@@ -63,6 +72,7 @@ class BoxRecord:
     classes: list[Counted]
     detected: list[Counted] | None  # as the detector named the boxes; None: nobody named them after it
     opinions: dict[int, Found]  # what the student finds in a sample of the pool, by place
+    changes: list[Change] | None = None  # of the classes; None of the first round
 
     @property
     def kept(self) -> int:
@@ -99,6 +109,7 @@ def read_box_story(work: Path, params: Params, *, side: int) -> BoxStory:
     table = read_split(work / "split")
     pool = pool_of(work / "split", table, side=side, hidden=True)
     rounds = [_round(work / "rounds" / str(number), number, pool) for number in sorted(params.detection.rounds)]
+    rounds[1:] = [replace(now, changes=changes_of(before, now)) for before, now in pairwise(rounds)]
     found = {name: _line(work / "evaluation" / name, name) for name in LINES}
     runs = {name: work / name for name in ("teacher", "baseline", "oracle")}
     runs |= {f"student {r.number}": work / "rounds" / str(r.number) / "student" for r in rounds if not r.passed}
@@ -129,6 +140,13 @@ def count_boxes(store: pa.Table, rules: list[dict[str, Any]], truth: dict[int, G
             np.add.at(right, said.labels[near.max(axis=1, initial=0.0) >= 0.5], 1)
     columns = zip(rules, kept.tolist(), checked.tolist(), right.tolist(), strict=True)
     return [Counted(rule["name"], rule, *numbers) for rule, *numbers in columns]
+
+
+def changes_of(before: BoxRecord, now: BoxRecord) -> list[Change]:
+    """What came and went of each class; both stores are of the pool, in its order. A box that moved did both."""
+    shared = np.bincount(in_both(kept_boxes(before.store), kept_boxes(now.store)), minlength=len(now.classes))
+    columns = zip(before.classes, now.classes, shared.tolist(), strict=True)
+    return [Change(new.kept - both, old.kept - both) for old, new, both in columns]
 
 
 def _round(folder: Path, number: int, pool: BoxPool) -> BoxRecord:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import re
+import shutil
 import signal
 from functools import partial
 
@@ -80,11 +81,30 @@ def test_from_boxes_to_a_verdict(work):
     assert html.count("<svg") == 4  # mean curves, curves of classes, errors, losses
     assert_works_offline(html)
     strips = ("<b>Surest</b>", "<b>At the threshold</b>", "<b>Kept by mistake</b>")
-    assert all(part in html for part in (*strips, "class. A classifier of crops named them; with the detector"))
+    assert all(
+        part in html
+        for part in (
+            *strips,
+            "Numbers are\ncalibrated scores.",
+            "class. A classifier of crops named them; with the detector",
+        )
+    )
     guarded = read_json(guard / "guard.json")["signals"]["boxes"]["detail"]
     assert guarded in html
     assert contents(box_report(folder, params=params, out=folder / "again")) == contents(report)
-    assert "Numbers are\ncalibrated scores." in html
+    assert told_twice(params, folder).count("new since the round before") == 1
+
+
+def told_twice(params, folder):
+    """The page of a run whose second round is its first one again."""
+    shutil.copytree(folder / "rounds/1", folder / "rounds/2")
+    first = params.detection.rounds[1]
+    rounds = {
+        1: dataclasses.replace(first, holdout=False),
+        2: dataclasses.replace(first, teacher="work/detection/rounds/1/guard"),
+    }
+    twice = dataclasses.replace(params, detection=dataclasses.replace(params.detection, rounds=rounds, last=2))
+    return (box_report(folder, params=twice, out=folder / "twice") / "report.html").read_text()
 
 
 def assert_works_offline(html):

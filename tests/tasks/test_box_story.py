@@ -3,15 +3,23 @@
 import pyarrow as pa
 from scenes_found import given
 
-from tasks.box_story import count_boxes
+from tasks.box_story import BoxRecord, Change, changes_of, count_boxes
+from tutelage.data.pseudo_boxes import SCHEMA
 
 CAT, AWAY, IN_CROWD = [0, 0, 20, 20], [40, 0, 60, 20], [100, 100, 140, 140]
 TRUTH = given([CAT, [90, 90, 400, 300]], [0, 0], [False, True])
 
 
-def store(*boxes):
-    same = {"labels": 0, "calibrated": 0.9, "kept": True}
-    return pa.table({"boxes": [list(boxes)]} | {name: [[value] * len(boxes)] for name, value in same.items()})
+def store(*boxes, label=0):
+    same = {"labels": label, "calibrated": 0.9, "kept": True}
+    places = pa.array([list(boxes)], SCHEMA.field("boxes").type)
+    return pa.table({"boxes": places} | {name: [[value] * len(boxes)] for name, value in same.items()})
+
+
+def record(*boxes, label=0):
+    made = store(*boxes, label=label)
+    classes = count_boxes(made, [{"name": "cat"}, {"name": "dog"}], {})
+    return BoxRecord(1, None, guard={}, calibration={}, store=made, classes=classes, detected=None, opinions={})
 
 
 def test_a_box_on_a_crowd_is_neither_right_nor_wrong():
@@ -24,3 +32,11 @@ def test_a_box_on_a_crowd_is_neither_right_nor_wrong():
 def test_boxes_whose_truth_is_not_known_are_not_checked():
     [cat] = count_boxes(store(CAT), [{"name": "cat"}], {})
     assert (cat.kept, cat.checked, cat.precision) == (1, 0, None)
+
+
+def test_what_came_and_went_of_a_class_is_counted():
+    near = [1, 0, 21, 20]  # overlaps CAT by nine tenths
+    assert changes_of(record(CAT, AWAY), record(near, IN_CROWD, AWAY)) == [Change(1, 0), Change(0, 0)]
+    assert changes_of(record(CAT, AWAY), record(CAT)) == [Change(0, 1), Change(0, 0)]
+    assert changes_of(record(CAT), record(CAT, label=1)) == [Change(0, 1), Change(1, 0)]
+    assert changes_of(record(), record()) == [Change(0, 0), Change(0, 0)]
