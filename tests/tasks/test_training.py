@@ -144,9 +144,9 @@ def test_a_run_ends_by_saying_its_pace_and_what_it_waited_for(tmp_path, capsys):
     *_, last = capsys.readouterr().out.splitlines()
     pace, memory = last.rsplit(", ", 1)
     told = re.fullmatch(r"teacher: ([\d.]+) steps/s, ([\d.]+) images/s, (\d+) % of the time waiting for images", pace)
+    assert 0.05 < float(re.fullmatch(r"at most ([\d.]+) GB of memory", memory)[1]) < 50
     assert float(told[2]) == pytest.approx(5 * float(told[1]), abs=0.3)
     assert 30 <= int(told[3]) <= 100
-    assert 0.05 < float(re.fullmatch(r"at most ([\d.]+) GB of memory", memory)[1]) < 50
 
 
 def test_a_translator_that_is_read_draws_no_random_number(tmp_path):

@@ -100,7 +100,7 @@ def _rows(tar: tarfile.TarFile, crops: Iterable[Crop]) -> Iterator[dict[str, str
         data, member = encoded.tobytes(), tarfile.TarInfo(f"{number:08}.png")
         member.size, start = len(data), tar.offset + _HEADER
         tar.addfile(member, io.BytesIO(data))
-        tar.members.clear()  # it keeps each for readers, of which there are none
+        tar.members.clear()  # type: ignore[attr-defined]  # it keeps each for readers, of which there are none
         yield {
             "id": crop.id, "source": "crops", "path": _TAR, "offset": start, "length": len(data),
             "sha256": hashlib.sha256(data).hexdigest(), "width": crop.pixels.shape[1],

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -214,14 +214,15 @@ def _of_shard(table: pa.Table) -> tuple[list[str], Pseudo, tuple[np.ndarray, np.
     return table["id"].to_pylist(), boxes, (np.diff(ends), table["weight"].to_numpy().astype(np.float32))
 
 
-def flat(column: pa.ChunkedArray, kind: type[np.generic]) -> tuple[Shaped[np.ndarray, "t ..."], Int[np.ndarray, " _"]]:
+def flat(column: pa.ChunkedArray, kind: type[Any]) -> tuple[Shaped[np.ndarray, "t ..."], Int[np.ndarray, " _"]]:
     """The lists of n rows one after the other, numbers [t] or places [t, 4], and n + 1 numbers: where each row begins,
     and the last one ends.
 
     As a list of Python's a box takes hundreds of bytes, and a pool has millions of them.
     """
     ends = np.concatenate([[0], np.cumsum(pc.list_value_length(column).to_numpy())]).astype(np.int64)
-    column, wide = _flattened(column), ()
+    wide: tuple[int, ...] = ()
+    column = _flattened(column)
     if pa.types.is_fixed_size_list(column.type):
         column, wide = _flattened(column), (column.type.list_size,)
     return column.to_numpy().astype(kind, copy=False).reshape(-1, *wide), ends
