@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+from dataclasses import fields, is_dataclass
 
 import pytest
 from project import ROOT, content, known, merged, recipe, write
@@ -99,6 +100,25 @@ def test_recipes_are_sections_of_params(tmp_path):
         assert [own["rounds"][str(n)]["teacher"] for n in rounds] == teachers[:-1]
         assert own["last"] == len(own["rounds"])
         assert "https://arxiv.org/abs/" in text
+
+
+def silent(plain, found, written, name):
+    """Values that are others than without a recipe, of keys that it does not write."""
+    if is_dataclass(plain) and type(plain) is type(found):
+        plain, found = ({one.name: getattr(each, one.name) for one in fields(each)} for each in (plain, found))
+    if isinstance(plain, dict) and isinstance(found, dict) and isinstance(written, dict):
+        for key in {*plain, *found} - {"learn", "rounds", "chain", "candidates", "answers"}:  # entries, not values
+            if key in written:
+                yield from silent(plain.get(key), found.get(key), written[key], f"{name}.{key}")
+            elif plain.get(key) != found.get(key):
+                yield f"{name}.{key}"
+
+
+@pytest.mark.parametrize(
+    "name", sorted(RECIPES.keys() - {"bccd_detectron2"})
+)  # whose network has its width from `config`
+def test_a_section_that_a_recipe_replaces_changes_no_value_without_a_word(tmp_path, name):
+    assert list(silent(known(), checked(tmp_path, recipe(name)), recipe(name), name)) == []
 
 
 def test_turns_of_domains_are_params(tmp_path):
