@@ -1,6 +1,5 @@
 """The section `adapt` of params.yaml: from a labelled source to a target without labels."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -8,8 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tasks.fits import check_alone
-from tasks.knobs import STRICT, Count, Open, Places, Share, StageName, Train, parse_method, parse_named
-from tasks.mistakes import nearest
+from tasks.knobs import STRICT, Count, Open, Places, Share, StageName, Train, parse_named
 from tasks.turn_params import PlanTurns
 from tutelage.methods import METHODS, Method
 from tutelage.train.adaptsegnet import AdaptSegNet
@@ -31,16 +29,9 @@ def parse_shared(value: Any, known: Mapping[str, type[Any]], what: str) -> Any:
 
 def parse_learner(value: Any) -> Any:
     """{"name": "adaptsegnet", "form": "bce"} -> AdaptSegNet(form="bce"); else a method."""
-    name = value.get("name") if isinstance(value, dict) else None
-    if name in LOOPS:
-        return parse_shared(value, LOOPS, "loops")
-    if name == "cycada":
+    if isinstance(value, dict) and value.get("name") == "cycada":
         raise ValueError("cycada goes on from `translated` and is always a candidate: see the section adapt.features")
-    if name is not None and name not in METHODS:
-        known = [*LOOPS, *METHODS]
-        close = nearest(name, known) if difflib.get_close_matches(str(name), known, n=1) else ""
-        raise ValueError(f"{name!r} is no way to adapt{close}. There are: {', '.join(known)}")
-    return parse_method(value)
+    return parse_shared(value, {**LOOPS, **METHODS}, "ways to adapt")
 
 
 @dataclass(frozen=True, kw_only=True)

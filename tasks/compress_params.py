@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from tasks.fits import check_alone
 from tasks.knobs import STRICT, Share, Train
 from tasks.lesson_params import check_begins, parse_loop
-from tasks.loops import Loop, OddRanks, UninformedStudents
+from tasks.loops import LOOPS, UNLINKED, Loop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class Link:
     learn: Annotated[Loop | None, BeforeValidator(parse_loop)] = None  # a loop of its own, not compress.student.method
 
     def __post_init__(self) -> None:
-        if isinstance(self.learn, OddRanks | UninformedStudents):
-            name = "vad_ordinal" if isinstance(self.learn, OddRanks) else "uninformed_students"
+        if isinstance(self.learn, UNLINKED):
+            name = next(name for name, kind in LOOPS.items() if kind is type(self.learn))
             raise ValueError(f"{name} make no classifier, so no link. Run `python -m tasks lesson` instead")
 
 

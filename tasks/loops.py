@@ -99,6 +99,8 @@ LOOPS: dict[str, type[Loop]] = {
     "vad_ordinal": OddRanks,
 }
 
+UNLINKED = (OddRanks, UninformedStudents)  # they make no classifier, so no link of a chain
+
 LIKE: dict[str, tuple[str, Loop]] = {  # works that are one of the loops with other defaults
     "adv_audio_fd": ("feature_critic", ADV_AUDIO_FD),
     "kdfm": ("feature_critic", KDFM),

@@ -8,8 +8,14 @@ from dataclasses import fields, is_dataclass
 import pytest
 from project import ROOT, content, known, merged, recipe, write
 
+from tasks import knobs
+from tasks.adapt_params import parse_learner
+from tasks.adapt_scenes_params import parse_scene_learner
 from tasks.fair import uneven
+from tasks.lesson_params import parse_loop
 from tasks.params import load
+from tasks.strings_params import parse_work
+from tasks.turn_params import parse_guide
 from tasks.written import read
 from tutelage.catalogue import render
 from tutelage.methods import METHODS
@@ -194,6 +200,25 @@ def test_assistants_shrink():
     rounds = recipe("takd")["rounds"]
     widths = [known().network.width, *(rounds[n]["network"]["width"] for n in sorted(rounds))]
     assert widths == sorted(set(widths), reverse=True)
+
+
+PARSERS = [
+    knobs.parse_method, knobs.parse_detection_method, knobs.parse_multitask_method, knobs.parse_depth_method,
+    parse_loop, parse_learner, parse_scene_learner, parse_guide, parse_work,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("parse", PARSERS, ids=[parse.__name__ for parse in PARSERS])
+def test_who_writes_a_system_where_it_does_not_run_is_told_what_runs_it_and_no_guess(parse):
+    for name in SYSTEMS:
+        with pytest.raises(ValueError, match=r"^(?!.*Did you mean)"):
+            parse({"name": name, "nothing": 0})
+
+
+def test_a_loop_that_makes_no_classifier_is_not_sent_to_the_chain_which_refuses_it():
+    for name in ("vad_ordinal", "uninformed_students"):
+        with pytest.raises(ValueError, match=r"as lesson\.learn and run `python -m tasks lesson`$"):
+            knobs.parse_method({"name": name})
 
 
 @pytest.fixture(scope="module")
