@@ -60,7 +60,7 @@ class DomainFolders:
     """Which images there are: names inside `root`."""
 
     __pydantic_config__ = STRICT
-    root: str
+    root: str  # folder that holds the names below
     source: Places  # class folders, a CSV (image, label), or tar shards; of several domains {NAME: one of these}
     target: str  # a folder of images, or tar shards
     test: str  # of the target, like `source`; only evaluated on
@@ -71,10 +71,10 @@ class Candidate:
     """One way to adapt."""
 
     __pydantic_config__ = STRICT
-    steps: Count
-    labelled_batch: Annotated[int, Field(gt=1)]
-    pool_batch: Annotated[int, Field(ge=0)]
-    learn: Annotated[Method | AdaptSegNet | BDL, BeforeValidator(parse_learner)]
+    steps: Count  # updates of the weights; time grows with them
+    labelled_batch: Annotated[int, Field(gt=1)]  # images of the source a step
+    pool_batch: Annotated[int, Field(ge=0)]  # images of the target a step; 0: none
+    learn: Annotated[Method | AdaptSegNet | BDL, BeforeValidator(parse_learner)]  # a method, or adaptsegnet or bdl
     start: Literal["source", "scratch"] = "source"  # weights that it begins with
     translated: bool = False  # labelled images are seen as the translator makes them
     turns: PlanTurns | None = None  # of several domains with labels: one a turn; null: all at every step
@@ -102,7 +102,7 @@ class Translate:
     """How long the generators learn."""
 
     __pydantic_config__ = STRICT
-    steps: Count
+    steps: Count  # updates of the weights; time grows with them
     batch: Annotated[int, Field(gt=0)]  # of each domain
     cyclegan: CycleGAN = IMAGES
 
@@ -112,7 +112,7 @@ class Features:
     """The feature stage of CyCADA, after `translated`."""
 
     __pydantic_config__ = STRICT
-    steps: Count
+    steps: Count  # updates of the weights; time grows with them
     batch: Annotated[int, Field(gt=0)]  # of each domain
     cycada: CyCADA = field(default_factory=CyCADA)
 

@@ -42,11 +42,11 @@ class Compress:
 
     __pydantic_config__ = STRICT
     network: dict[str, Any]  # fields of `network` that the large teacher has otherwise
-    teacher: Train
+    teacher: Train  # the large network, from labels alone
     student: Train  # of each link
     baseline: Train  # the compact network without a teacher
     chain: dict[int, Link]
-    last: int
+    last: int  # number of the last link, whose student is judged
     judge: Smaller
 
     def __post_init__(self) -> None:

@@ -152,8 +152,8 @@ class Train:
     """One training run: how long, on how much at a time, by which method."""
 
     __pydantic_config__ = STRICT
-    steps: Count
-    labelled_batch: Annotated[int, Field(gt=1)]  # batch norm needs two
-    pool_batch: Annotated[int, Field(ge=0)]
+    steps: Count  # updates of the weights; time grows with them
+    labelled_batch: Annotated[int, Field(gt=1)]  # labelled images a step; batch norm needs two
+    pool_batch: Annotated[int, Field(ge=0)]  # images of the pool a step, where the method looks at them; 0: none
     method: Annotated[Method, BeforeValidator(parse_method)]
     start: Literal["teacher", "scratch"] = "scratch"  # weights that a student begins with

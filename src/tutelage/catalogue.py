@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 import sys
-from typing import get_args
+from typing import Any, get_args
 
 from tutelage.methods import METHODS, Method
 from tutelage.methods.detection import DETECTION_METHODS, DetectionMethod
@@ -50,8 +50,9 @@ For networks with a head a task. The five of depth that a given teacher teaches 
 
 The {len(SYSTEMS)} teacher-student systems of Hu et al. 2022 (https://arxiv.org/abs/2210.17332). {running} run:
 `method`, `detection` and `multitask` by the method of that name, `stages` by the recipe `docs/recipes/NAME.yaml`,
-`loop` by a training loop of its own, `tutelage.train.NAME`, and `analysis` by `tutelage.analysis.NAME`. `crossdistil`
-and the two analyses are of [the library](library.md) only. The others are planned.
+`loop` by a training loop of its own, `tutelage.train.NAME`, and `analysis` by `tutelage.analysis.NAME`. Where
+params.yaml names a loop, as `learn:` or in a section of its own, and the loop's fields: [params.md](params.md); but
+`crossdistil` and the two analyses are of [the library](library.md) only. The others are planned.
 
 | system | survey | work | objective | knowledge | scheme | runs |
 |---|---|---|---|---|---|---|
@@ -61,10 +62,9 @@ and the two analyses are of [the library](library.md) only. The others are plann
 
 def _method(name: str, method: type[Method | DetectionMethod | MultiMethod]) -> str:
     paper = " ".join((inspect.getdoc(sys.modules[method.__module__]) or "").split())
-    idea = (inspect.getdoc(method) or "").split("\n\n")[0].replace("\n", " ")
-    meanings = dict(re.findall(r"^    (\w+): [^#\n]+? = [^#\n]+?  # (.+)$", inspect.getsource(method), re.MULTILINE))
+    said = meanings(method)
     fields = "\n".join(
-        f"| `{field.name}` | {_default(field)} | {_cell(meanings.get(field.name, ''))} |"
+        f"| `{field.name}` | {default(field)} | {cell(said.get(field.name, ''))} |"
         for field in dataclasses.fields(method)
     )
     kinds = {DetectionMethod: "detection", MultiMethod: "multitask"}
@@ -73,7 +73,7 @@ def _method(name: str, method: type[Method | DetectionMethod | MultiMethod]) -> 
     classes = f"Knowledge: {known.knowledge}. Scheme: {known.scheme}. " if known and told else ""
     tokens = " Networks: vision transformers." if getattr(method, "tokens", False) else ""
     return f"""### `{name}`
-{idea}
+{idea(method)}
 
 {paper}
 
@@ -87,16 +87,45 @@ def _method(name: str, method: type[Method | DetectionMethod | MultiMethod]) -> 
 
 def _system(name: str, system: System) -> str:
     cells = (f"`{name}`", system.ref, system.title, system.objective, system.knowledge, system.scheme, system.runs)
-    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
+    return f"| {' | '.join(cell(text) for text in cells)} |"
 
 
-def _default(field: dataclasses.Field[object]) -> str:
-    """As it is written in YAML, with what else there is to choose from."""
-    others = [f"`{value}`" for value in get_args(field.type) if isinstance(value, str) and value != field.default]
-    return " or ".join([f"`{json.dumps(field.default)}`".replace('"', ""), *others])
+def idea(kind: type) -> str:
+    """The first paragraph of a docstring."""
+    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
 
 
-def _cell(text: str) -> str:
+def meanings(kind: type) -> dict[str, str]:
+    """The comments on the fields of a dataclass and of those that it inherits from, by name; its source has them."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        name = ""
+        for line in inspect.getsource(base).splitlines() if dataclasses.is_dataclass(base) else ():
+            if begun := re.match(r"    (\w+): ", line):
+                name = begun[1]
+                found.pop(name, None)
+            elif re.match(r"    (def |@)|$", line):
+                name = ""
+            if name and "# " in line:
+                found[name] = f"{found.get(name, '')} {line.partition('# ')[2]}".strip()
+    return found
+
+
+def default(field: dataclasses.Field[Any]) -> str:
+    """As it is written in YAML, with what else there is to choose from; a section by what it is called here."""
+    made = field.default_factory is not dataclasses.MISSING
+    value = field.default_factory() if made else field.default
+    others = [f"`{word}`" for word in get_args(field.type) if isinstance(word, str) and word != value]
+    if value is dataclasses.MISSING:
+        return " or ".join(others)
+    if dataclasses.is_dataclass(value):
+        return "its defaults"
+    written = json.dumps(value).replace('"', "") or '""'
+    return " or ".join([f"`{written}`", *others])
+
+
+def cell(text: str) -> str:
+    """Text that ends no cell of a table."""
     return text.replace("|", "\\|")
 
 
