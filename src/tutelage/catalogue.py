@@ -113,8 +113,7 @@ def meanings(kind: type) -> dict[str, str]:
 
 def default(field: dataclasses.Field[Any]) -> str:
     """As it is written in YAML, with what else there is to choose from; a section by what it is called here."""
-    made = field.default_factory is not dataclasses.MISSING
-    value = field.default_factory() if made else field.default
+    value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     others = [f"`{word}`" for word in get_args(field.type) if isinstance(word, str) and word != value]
     if value is dataclasses.MISSING:
         return " or ".join(others)
