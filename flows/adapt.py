@@ -13,7 +13,7 @@ REPORT = Path("work/adapt/report/report.md")
 
 def move(reproduce: Reproduce) -> list[Run]:
     """Two domains, a model of the source, what has moved; then ways to adapt, rounds, and a choice without labels."""
-    reproduce("fetch", "domains", "adapt_split")  # your own images need no domains, but these must be up to date too
+    reproduce("adapt_split")
     reproduce("adapt_source")
     with reproduce.beside("drift"):
         reproduce("translate")

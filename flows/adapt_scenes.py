@@ -13,7 +13,7 @@ REPORT = Path("work/adapt_scenes/report/summary.md")
 
 def cross(reproduce: Reproduce) -> list[Run]:
     """Scenes of two domains; the source alone, then the candidates, the rest beside them; all tested on the target."""
-    reproduce("fetch", "compose_domains", "adapt_scenes_split")  # of your own scenes too: all must be up to date
+    reproduce("adapt_scenes_split")
     with reproduce.beside("adapt_scenes_train@baseline", "adapt_scenes_train@oracle"):
         reproduce(*(f"adapt_scenes_student@{name}" for name in reproduce.each("adapt_scenes_student")))
     return reproduce("adapt_scenes_report")

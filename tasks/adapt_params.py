@@ -1,6 +1,5 @@
 """The section `adapt` of params.yaml: from a labelled source to a target without labels."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -8,8 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tasks.fits import check_alone
-from tasks.knobs import STRICT, Count, Open, Places, Share, StageName, Train, parse_method, parse_named
-from tasks.mistakes import nearest
+from tasks.knobs import STRICT, Count, Open, Places, Share, StageName, Train, parse_named
 from tasks.turn_params import PlanTurns
 from tutelage.methods import METHODS, Method
 from tutelage.train.adaptsegnet import AdaptSegNet
@@ -31,16 +29,9 @@ def parse_shared(value: Any, known: Mapping[str, type[Any]], what: str) -> Any:
 
 def parse_learner(value: Any) -> Any:
     """{"name": "adaptsegnet", "form": "bce"} -> AdaptSegNet(form="bce"); else a method."""
-    name = value.get("name") if isinstance(value, dict) else None
-    if name in LOOPS:
-        return parse_shared(value, LOOPS, "loops")
-    if name == "cycada":
+    if isinstance(value, dict) and value.get("name") == "cycada":
         raise ValueError("cycada goes on from `translated` and is always a candidate: see the section adapt.features")
-    if name is not None and name not in METHODS:
-        known = [*LOOPS, *METHODS]
-        close = nearest(name, known) if difflib.get_close_matches(str(name), known, n=1) else ""
-        raise ValueError(f"{name!r} is no way to adapt{close}. There are: {', '.join(known)}")
-    return parse_method(value)
+    return parse_shared(value, {**LOOPS, **METHODS}, "ways to adapt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +60,7 @@ class DomainFolders:
     """Which images there are: names inside `root`."""
 
     __pydantic_config__ = STRICT
-    root: str
+    root: str  # folder that holds the names below
     source: Places  # class folders, a CSV (image, label), or tar shards; of several domains {NAME: one of these}
     target: str  # a folder of images, or tar shards
     test: str  # of the target, like `source`; only evaluated on
@@ -80,10 +71,10 @@ class Candidate:
     """One way to adapt."""
 
     __pydantic_config__ = STRICT
-    steps: Count
-    labelled_batch: Annotated[int, Field(gt=1)]
-    pool_batch: Annotated[int, Field(ge=0)]
-    learn: Annotated[Method | AdaptSegNet | BDL, BeforeValidator(parse_learner)]
+    steps: Count  # updates of the weights; time grows with them
+    labelled_batch: Annotated[int, Field(gt=1)]  # images of the source a step
+    pool_batch: Annotated[int, Field(ge=0)]  # images of the target a step; 0: none
+    learn: Annotated[Method | AdaptSegNet | BDL, BeforeValidator(parse_learner)]  # a method, or adaptsegnet or bdl
     start: Literal["source", "scratch"] = "source"  # weights that it begins with
     translated: bool = False  # labelled images are seen as the translator makes them
     turns: PlanTurns | None = None  # of several domains with labels: one a turn; null: all at every step
@@ -111,7 +102,7 @@ class Translate:
     """How long the generators learn."""
 
     __pydantic_config__ = STRICT
-    steps: Count
+    steps: Count  # updates of the weights; time grows with them
     batch: Annotated[int, Field(gt=0)]  # of each domain
     cyclegan: CycleGAN = IMAGES
 
@@ -121,7 +112,7 @@ class Features:
     """The feature stage of CyCADA, after `translated`."""
 
     __pydantic_config__ = STRICT
-    steps: Count
+    steps: Count  # updates of the weights; time grows with them
     batch: Annotated[int, Field(gt=0)]  # of each domain
     cycada: CyCADA = field(default_factory=CyCADA)
 

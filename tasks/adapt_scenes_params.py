@@ -35,12 +35,12 @@ class SceneCandidate:
     """One way to adapt."""
 
     __pydantic_config__ = STRICT
-    steps: Count
-    labelled_batch: Count
+    steps: Count  # updates of the weights; time grows with them
+    labelled_batch: Count  # scenes of the source a step
     pool_batch: Annotated[int, Field(ge=0)]  # 0: the target is seen at the end alone, by `norms`
     start: Literal["source", "scratch"] = "source"  # weights that it begins with
     norms: Literal["training", "target"] = "training"  # images that batch norm's statistics are of in the end
-    learn: Annotated[MultiMethod | AdaptSegNet | BDL | CyCADAStages, BeforeValidator(parse_scene_learner)]
+    learn: Annotated[MultiMethod | AdaptSegNet | BDL | CyCADAStages, BeforeValidator(parse_scene_learner)]  # by name
     views: SceneViews | None = None  # of this one alone; null: those of adapt_scenes
     levels: Literal[1, 2] = 1  # of adaptsegnet: how many maps critics see
 

@@ -11,6 +11,6 @@ class AskParams:
     """How many images, and what makes one worth a person's time."""
 
     __pydantic_config__ = STRICT
-    images: Count = 100
+    images: Count = 100  # that people are asked to label
     by: Literal["margin", "random"] = "margin"  # random is what margin has to beat
     among: Count = 10  # times as many images of small margins that are clustered, so that near-copies are asked once

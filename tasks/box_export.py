@@ -20,8 +20,9 @@ def box_export(split: Path, labels: Path, *, params: Params, out: Path) -> Path:
     calibrated scores.
 
     An image without a kept box is left out: nobody knows that it is empty. File names are relative to
-    `detection.ingest.root`, so in that folder it is a JSON that `detection.ingest.labelled` takes; of an image in a tar
-    it is the tar's name and the member's. No stage: nothing in the DAG depends on it.
+    `detection.ingest.root`, so in that folder it is a JSON that `detection.ingest.labelled` takes, with
+    `labelled_images: null`; of an image in a tar it is the tar's name and the member's, no file. No stage: nothing in
+    the DAG depends on it.
     """
     table = read_split(split)
     pool, store = table.take(pa.array(rows_of(table, "pool"))), read_store(labels)

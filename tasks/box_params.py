@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from tasks.fits import check_alone, check_chain, check_start
 from tasks.knobs import STRICT, Count, Open, Pattern, Share, Train, check_limits, parse_detection_method
 from tasks.mistakes import check_changes
+from tasks.proof_params import Report
 from tutelage.data.orientations import Orientation
 from tutelage.data.scene_views import SceneViews
 from tutelage.data.views import Views
@@ -23,11 +24,11 @@ class Compose:
 
     __pydantic_config__ = STRICT
     size: Annotated[int, Field(ge=32, le=1024)] = 96  # pixels
-    labelled: Count = 60
-    pool: Count = 1500
-    test: Count = 300
-    target_pool: Count = 300
-    target_test: Count = 150
+    labelled: Count = 60  # scenes with boxes
+    pool: Count = 1500  # scenes whose boxes are hidden
+    test: Count = 300  # scenes to judge on
+    target_pool: Count = 300  # scenes of the target (adapt_scenes), by night or in fog
+    target_test: Count = 150  # scenes of the target to judge on
     objects: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (1, 6)  # a scene: fewest, most
     scales: tuple[float, float] = (0.2, 0.55)  # a garment's side in sides of the scene: smallest, largest
     kinds: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None  # categories, and which garments are of
@@ -49,16 +50,16 @@ class ScenesIngest:
     """
 
     __pydantic_config__ = STRICT
-    root: str
-    labelled: str
-    labelled_images: str | None = None
-    pool: str | None = None
-    pool_images: str | None = None
-    test: str | None = None
-    test_images: str | None = None
-    leaks: Literal["drop", "refuse"] = "refuse"
-    near_duplicates: Annotated[int, Field(ge=0, le=16)] = 0  # dHash bits
-    max_pixels: Count = 50_000_000
+    root: str  # folder that holds the names below
+    labelled: str  # COCO JSON
+    labelled_images: str | None = None  # folder of its images; null: that of the JSON
+    pool: str | None = None  # folder, tar shards, or COCO JSON whose objects are hidden; null: what split.images leaves
+    pool_images: str | None = None  # as labelled_images
+    test: str | None = None  # COCO JSON; null: a share of the labelled images
+    test_images: str | None = None  # as labelled_images
+    leaks: Literal["drop", "refuse"] = "refuse"  # what becomes of a training image that is in the test, too
+    near_duplicates: Annotated[int, Field(ge=0, le=16)] = 0  # dHash bits that differ at most; 0: equal pixels only
+    max_pixels: Count = 50_000_000  # of an image; one with more is refused, unread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +78,9 @@ class TrainDetector:
     """One training run: how long, on how much at a time, by which method."""
 
     __pydantic_config__ = STRICT
-    steps: Count
-    labelled_batch: Count
-    pool_batch: Annotated[int, Field(ge=0)] = 0
+    steps: Count  # updates of the weights; time grows with them
+    labelled_batch: Count  # labelled scenes a step
+    pool_batch: Annotated[int, Field(ge=0)] = 0  # scenes of the pool a step, where the method looks at them; 0: none
     method: Annotated[DetectionMethod, BeforeValidator(parse_detection_method)]
     start: Literal["teacher", "scratch"] = "scratch"  # weights that a student begins with
 
@@ -104,9 +105,11 @@ class CalibrateBoxes:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelBoxes:
+    """How the pool is labelled."""
+
     __pydantic_config__ = STRICT
-    shard_size: Count = 1000
-    batch: Count = 32
+    shard_size: Count = 1000  # images in one file of boxes
+    batch: Count = 32  # images at a time; more need more memory
     orientations: bool = False  # look at an image in each way that detection.views allows (flip: 2, turn: 4, both: 8),
     # and fuse the boxes; else as it is
 
@@ -125,9 +128,11 @@ class Names:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateBoxes:
+    """How a detector is measured."""
+
     __pydantic_config__ = STRICT
     max_detections: Count = 100  # an image
-    batch: Count = 32
+    batch: Count = 32  # images at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +170,7 @@ class JudgeBoxes:
     __pydantic_config__ = STRICT
     margin: Share = 0.0  # AP that the lower end of the interval against production may lack; 0.01 is one point
     class_margin: Share = 0.1  # AP50 that a class may lose
-    latency_ratio: Annotated[float, Field(gt=0)] = 1.5
+    latency_ratio: Annotated[float, Field(gt=0)] = 1.5  # times the champion's time for an image, and its parameters
     resamples: Count = 1000  # 200 a class show how far chance reaches; the judge's time grows with them
 
 
@@ -176,17 +181,11 @@ class CompressBoxes:
     __pydantic_config__ = STRICT
     teacher: str  # folder of a detector
     network: dict[str, Any]  # fields of detection.network that the compact detector has otherwise
-    student: TrainDetector
+    student: TrainDetector  # the compact network, taught by `teacher`
     baseline: TrainDetector  # the same network from boxes alone
     smaller: Annotated[float, Field(ge=1)] = 2.0  # times fewer parameters
     faster: Annotated[float, Field(ge=1)] = 1.0  # times less time
     max_loss: Share = 0.02  # AP that the lower end of the interval may lack; 0.01 is one point
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportBoxes:
-    __pydantic_config__ = STRICT
-    gallery: Annotated[int, Field(ge=0)] = 12  # images a row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +197,7 @@ class BoxRound:
     holdout: bool = False  # also learn from the hold-out; for the last round, after which nothing is calibrated
     boxes: Literal["teacher", "agreed", "fused"] = "teacher"  # whose: the teacher's; those that the first teacher finds
     # too; those of both, fused, of which one that a single one finds keeps its chance (DUG)
-    easiest: Annotated[float, Field(gt=0, le=1)] = (
-        1.0  # share of the pool that is learned from: its surest images (DUG)
-    )
+    easiest: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the pool learned from, its surest images (DUG)
     network: dict[str, Any] = field(default_factory=dict)  # fields of detection.network that this student has otherwise
 
 
@@ -215,10 +212,10 @@ class Detection:
     network: DetectorSpec
     views: SceneViews
     optimiser: Optimiser
-    teacher: TrainDetector
-    baseline: TrainDetector
+    teacher: TrainDetector  # labels the pool at first
+    baseline: TrainDetector  # boxes alone, for as many steps as teacher and student together: what must be beaten
     oracle: TrainDetector | None = None  # of the pool's hidden boxes too; null: none is trained
-    student: TrainDetector
+    student: TrainDetector  # of each round: boxes and pseudo-boxes
     calibrate: CalibrateBoxes
     label: LabelBoxes
     names: Names | None = None  # null: a box keeps the class that the detector gives it
@@ -226,10 +223,10 @@ class Detection:
     guard: GuardBoxes = field(default_factory=GuardBoxes)
     fuse: FuseBoxes = field(default_factory=FuseBoxes)
     judge: JudgeBoxes
-    report: ReportBoxes = field(default_factory=ReportBoxes)
+    report: Report = field(default_factory=Report)
     compress: CompressBoxes
     rounds: dict[int, BoxRound]
-    last: int
+    last: int  # number of the last round, whose detector is judged
 
     @property
     def ways(self) -> list[Orientation]:

@@ -18,9 +18,9 @@ class CompactDepth:
 
     __pydantic_config__ = STRICT
     network: dict[str, Any] = field(default_factory=dict)  # fields of multitask.network.detector that it has otherwise
-    dense_width: Annotated[int, Field(ge=8, multiple_of=8)]
-    steps: Count
-    labelled_batch: Count
+    dense_width: Annotated[int, Field(ge=8, multiple_of=8)]  # channels of the head; fewer are faster
+    steps: Count  # updates of the weights; time grows with them
+    labelled_batch: Count  # labelled scenes a step
     method: Annotated[MultiMethod, BeforeValidator(parse_depth_method)]
 
     def train(self, method: MultiMethod) -> TrainMulti:

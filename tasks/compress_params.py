@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from tasks.fits import check_alone
 from tasks.knobs import STRICT, Share, Train
 from tasks.lesson_params import check_begins, parse_loop
-from tasks.loops import Loop, OddRanks, UninformedStudents
+from tasks.loops import LOOPS, UNLINKED, Loop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class Link:
     learn: Annotated[Loop | None, BeforeValidator(parse_loop)] = None  # a loop of its own, not compress.student.method
 
     def __post_init__(self) -> None:
-        if isinstance(self.learn, OddRanks | UninformedStudents):
-            name = "vad_ordinal" if isinstance(self.learn, OddRanks) else "uninformed_students"
+        if isinstance(self.learn, UNLINKED):
+            name = next(name for name, kind in LOOPS.items() if kind is type(self.learn))
             raise ValueError(f"{name} make no classifier, so no link. Run `python -m tasks lesson` instead")
 
 
@@ -42,11 +42,11 @@ class Compress:
 
     __pydantic_config__ = STRICT
     network: dict[str, Any]  # fields of `network` that the large teacher has otherwise
-    teacher: Train
+    teacher: Train  # the large network, from labels alone
     student: Train  # of each link
     baseline: Train  # the compact network without a teacher
     chain: dict[int, Link]
-    last: int
+    last: int  # number of the last link, whose student is judged
     judge: Smaller
 
     def __post_init__(self) -> None:

@@ -19,8 +19,8 @@ class KeypointsParams:
     network: PoseSpec = field(default_factory=PoseSpec)
     zoom: Annotated[float, Field(ge=0, lt=1)] = 0.3  # views are larger by up to 1 + zoom, or smaller by as much
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.15  # of the image, by which they are moved at most
-    steps: Count
-    batch: Annotated[int, Field(gt=1)]
+    steps: Count  # updates of the weights; time grows with them
+    batch: Annotated[int, Field(gt=1)]  # images a step
     alpha: Open = 0.1  # of an object's longer side, within which a point is found
     optimiser: Optimiser  # of which Adam takes lr, clip and warmup_steps
     learn: OKDHP = field(default_factory=OKDHP)

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from tasks.loops import LIKE, LOOPS
-from tasks.mistakes import mistakes, nearest
+from tasks.loops import LIKE, LOOPS, UNLINKED
+from tasks.mistakes import FEW, mistakes, nearest
 from tutelage.methods import METHODS, Method
 from tutelage.methods.detection import DETECTION_METHODS
 from tutelage.methods.multitask import MULTITASK_METHODS
+from tutelage.systems import SYSTEMS
 
 STRICT: Any = {"extra": "forbid", "allow_inf_nan": False}  # no JSON holds what is not finite
 Count = Annotated[int, Field(gt=0)]
@@ -115,16 +116,29 @@ def parse_named(value: Any, known: Mapping[str, Any], what: str) -> Any:
     name = value["name"]
     if not isinstance(name, str):
         raise ValueError(f"a name is {name!r}; it is one of the {len(known)} {what}, written as a word")
-    if name in LOOPS | LIKE and name not in known:
-        raise ValueError(
-            f"{name!r} trains in a loop of its own and is not one of the {len(known)} {what}. Write it as lesson.learn "
-            f"and run `python -m tasks lesson`, or as compress.chain.N.learn"
-        )
     if name not in known:
-        raise ValueError(f"{name!r} is not one of the {len(known)} {what}{nearest(name, known)}")
+        raise ValueError(f"{name!r} {_elsewhere(name)}is not one of the {len(known)} {what}{_way_out(name, known)}")
     if found := dict(mistakes(known[name], fields)):
         raise ValueError(f"in {name}, {'; '.join(found.values())}")
     return _adapter(known[name]).validate_python(fields)
+
+
+def _elsewhere(name: str) -> str:
+    """What `name` is, where it runs elsewhere."""
+    if name in LOOPS | LIKE:
+        return "trains in a loop of its own and "
+    return f"runs as {SYSTEMS[name].runs} and " if name in SYSTEMS and SYSTEMS[name].runs else ""
+
+
+def _way_out(name: str, known: Mapping[str, Any]) -> str:
+    """What to write instead of a name that is not known; of the survey's systems nobody guesses that it is misspelt."""
+    if name in LOOPS | LIKE:
+        link = "" if LOOPS.get(name) in UNLINKED else ", or as compress.chain.N.learn"
+        return f". Write it as lesson.learn and run `python -m tasks lesson`{link}"
+    if name not in SYSTEMS:
+        return nearest(name, known)
+    there = f". There are: {', '.join(sorted(known))}" if len(known) <= FEW else ""
+    return f": see docs/methods.md, systems of the survey{there}"
 
 
 @cache
@@ -138,8 +152,8 @@ class Train:
     """One training run: how long, on how much at a time, by which method."""
 
     __pydantic_config__ = STRICT
-    steps: Count
-    labelled_batch: Annotated[int, Field(gt=1)]  # batch norm needs two
-    pool_batch: Annotated[int, Field(ge=0)]
+    steps: Count  # updates of the weights; time grows with them
+    labelled_batch: Annotated[int, Field(gt=1)]  # labelled images a step; batch norm needs two
+    pool_batch: Annotated[int, Field(ge=0)]  # images of the pool a step, where the method looks at them; 0: none
     method: Annotated[Method, BeforeValidator(parse_method)]
     start: Literal["teacher", "scratch"] = "scratch"  # weights that a student begins with

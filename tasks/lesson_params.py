@@ -33,10 +33,10 @@ class LessonParams:
 
     __pydantic_config__ = STRICT
     steps: Count  # of what is trained in the end
-    labelled_batch: Annotated[int, Field(gt=1)]
+    labelled_batch: Annotated[int, Field(gt=1)]  # labelled images a step
     network: dict[str, Any] = field(default_factory=dict)  # fields of `network` that what is trained has otherwise
     start: Literal["teacher", "scratch"] = "scratch"  # weights that it begins with
-    learn: Annotated[Loop, BeforeValidator(parse_loop)]
+    learn: Annotated[Loop, BeforeValidator(parse_loop)]  # a loop, by name
 
     def __post_init__(self) -> None:
         check_begins(self.learn, "start", self.start)

@@ -40,7 +40,7 @@ class OracleGrowth:
 
     __pydantic_config__ = {"extra": "forbid"}
     depth: int = 1  # layers that are added behind each stage
-    search_steps: int = 600
+    search_steps: int = 600  # of the controller, and of the weights that all candidates share
     search: OracleSearch = field(default_factory=OracleSearch)
 
     def __post_init__(self) -> None:
@@ -53,10 +53,10 @@ class UninformedStudents:
 
     __pydantic_config__ = {"extra": "forbid"}
     normal: list[str] | None = None  # classes that are normal; null: all, and no test image is known to be abnormal
-    students: int = 3
+    students: int = 3  # of the ensemble; time grows with them
     layer: str = "stage2:stage2"  # the students' stage and the teacher's, whose descriptors are imitated
     lr: float = 1e-4  # of Adam, as its decay
-    weight_decay: float = 1e-5
+    weight_decay: float = 1e-5  # of Adam
 
     def __post_init__(self) -> None:
         check(self, positive=("students", "lr"), weights=("weight_decay",))
@@ -98,6 +98,8 @@ LOOPS: dict[str, type[Loop]] = {
     "uninformed_students": UninformedStudents,
     "vad_ordinal": OddRanks,
 }
+
+UNLINKED = (OddRanks, UninformedStudents)  # they make no classifier, so no link of a chain
 
 LIKE: dict[str, tuple[str, Loop]] = {  # works that are one of the loops with other defaults
     "adv_audio_fd": ("feature_critic", ADV_AUDIO_FD),

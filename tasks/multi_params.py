@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from tasks.box_params import ScenesSplit
 from tasks.knobs import STRICT, Count, Open, Share, parse_multitask_method
+from tasks.proof_params import Report
 from tasks.turn_params import PlanTurns
 from tutelage.data.scene_views import SceneViews
 from tutelage.methods.multitask import MultiMethod
@@ -22,9 +23,9 @@ class TrainMulti:
     """One training run: how long, on how much at a time, by which method."""
 
     __pydantic_config__ = STRICT
-    steps: Count
-    labelled_batch: Count
-    pool_batch: Annotated[int, Field(ge=0)] = 0
+    steps: Count  # updates of the weights; time grows with them
+    labelled_batch: Count  # labelled scenes a step
+    pool_batch: Annotated[int, Field(ge=0)] = 0  # scenes of the pool a step, where the method looks at them; 0: none
     method: Annotated[MultiMethod, BeforeValidator(parse_multitask_method)]
     holdout: bool = True  # also learn from the hold-out; a student in turns never does
 
@@ -64,22 +65,18 @@ class LabelMulti:
     unit: Annotated[float, Field(gt=0)] = (
         1000.0  # steps of the stored depth in one of the data's: millimetres in metres
     )
-    shard_size: Count = 1000
-    batch: Count = 32
+    shard_size: Count = 1000  # images in one file of answers
+    batch: Count = 32  # images at a time; more need more memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateMulti:
+    """How a network of several tasks is measured."""
+
     __pydantic_config__ = STRICT
-    batch: Count = 32
+    batch: Count = 32  # images at a time
     max_detections: Count = 100  # an image
     present: Open = 0.5  # probability from which a class counts as named
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportMulti:
-    __pydantic_config__ = STRICT
-    gallery: Annotated[int, Field(ge=0)] = 8  # images of the pool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,18 +85,18 @@ class Multitask:
 
     __pydantic_config__ = STRICT
     split: ScenesSplit = field(default_factory=ScenesSplit)
-    tasks: list[Task] = field(default_factory=lambda: list(TASKS))
+    tasks: list[Task] = field(default_factory=lambda: list(TASKS))  # those that the data has labels for
     depth_unit: Annotated[float, Field(gt=0)] = 1000.0  # steps of the depth PNG in one metre
     network: MultiSpec
     views: SceneViews
     optimiser: Optimiser
-    teacher: TrainMulti
-    union: TrainMulti
-    student: StudentMulti
+    teacher: TrainMulti  # the specialist of each task
+    union: TrainMulti  # all tasks from their labels alone: what the student is compared with
+    student: StudentMulti  # all tasks, from labels and what the specialists say of the pool
     start: Task | None = None  # the specialist whose backbone, pyramid and head union and student begin with
     label: LabelMulti = field(default_factory=LabelMulti)
     evaluate: EvaluateMulti = field(default_factory=EvaluateMulti)
-    report: ReportMulti = field(default_factory=ReportMulti)
+    report: Report = field(default_factory=lambda: Report(gallery=8))
 
     def __post_init__(self) -> None:
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):

@@ -24,7 +24,7 @@ from tasks.lesson_params import LessonParams
 from tasks.loops import Loop, NASStudent
 from tasks.mistakes import check_changes, mistakes
 from tasks.multi_params import Multitask
-from tasks.proof_params import Calibrate, Evaluate, Judge
+from tasks.proof_params import Calibrate, Evaluate, Judge, Report
 from tasks.strings_params import StringsParams
 from tasks.written import read
 from tutelage.data.views import Views
@@ -41,8 +41,8 @@ class Fetch:
     """Where the demo's images come from."""
 
     __pydantic_config__ = STRICT
-    dataset: Literal["fashion_mnist", "none"]
-    folder: str | None = None
+    dataset: Literal["fashion_mnist", "none"]  # the demo's, which is downloaded; none: only your own images
+    folder: str | None = None  # where its four .gz files already lie; null: they are downloaded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +50,13 @@ class Ingest:
     """Which images there are. `labelled`, `pool` and `test` are names inside `root`."""
 
     __pydantic_config__ = STRICT
-    root: str
-    labelled: Places  # of several domains: {NAME: folder}
-    pool: str | None = None
-    test: str | None = None
-    leaks: Literal["drop", "refuse"] = "refuse"
-    near_duplicates: Annotated[int, Field(ge=0, le=16)] = 0  # dHash bits
-    max_pixels: Count = 50_000_000
+    root: str  # folder that holds the names below
+    labelled: Places  # class folders, a CSV (image, label) or tar shards; of several domains {NAME: one of these}
+    pool: str | None = None  # a folder of images or tar shards; null: what `split.labels_per_class` leaves over
+    test: str | None = None  # like `labelled`; only judged on. null: `split.test_fraction` of the labelled images
+    leaks: Literal["drop", "refuse"] = "refuse"  # what becomes of a training image that is in the test, too
+    near_duplicates: Annotated[int, Field(ge=0, le=16)] = 0  # dHash bits that differ at most; 0: equal pixels only
+    max_pixels: Count = 50_000_000  # of an image; one with more is refused, unread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,21 +64,23 @@ class Split:
     """Who may see which label."""
 
     __pydantic_config__ = STRICT
-    labels_per_class: Count | None = None
-    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.25
-    test_fraction: Open = 0.2
+    labels_per_class: Count | None = None  # that are kept, drawn at random; the rest joins the pool. null: all
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.25  # share of the labels kept from training; more prove more
+    test_fraction: Open = 0.2  # of the labelled images, where there is no `ingest.test`
     groups: Pattern = None  # what in an image's path says what it must not be torn from: its video, its patient
 
 
 @dataclass(frozen=True, kw_only=True)
 class PseudoLabel:
+    """What of a teacher's answers about the pool is kept."""
+
     __pydantic_config__ = STRICT
     top_k: Count = 10  # classes stored of each soft label
     rejected: Share = 0.0  # weight of the soft label of an image below its threshold; 0 leaves it out
     views: Annotated[int, Field(ge=1, le=5)] = 1  # looks at each image whose mean is the answer
     align: bool = False  # make classes as frequent in the pool as in the labelled set before anything is kept
-    shard_size: Count = 5000
-    batch: Count = 256
+    shard_size: Count = 5000  # images in one file of labels
+    batch: Count = 256  # images at a time; more need more memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +93,6 @@ class Guard:
     max_flips: Share = 0.5  # share of pool images whose label changed since the last round
     max_drop: Share = 0.02  # hold-out accuracy that a student may lose against its teacher
     weaken: Annotated[float, Field(ge=0, lt=1)] = 0.5  # factor on the unsupervised weight after a first breach
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    __pydantic_config__ = STRICT
-    gallery: Annotated[int, Field(ge=0)] = 12  # images a row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +110,7 @@ class Params:
     """All of params.yaml."""
 
     __pydantic_config__ = STRICT
-    seed: Seed
+    seed: Seed  # of all that is drawn; results repeat with it
     fetch: Fetch
     ingest: Ingest
     split: Split
@@ -122,10 +118,10 @@ class Params:
     views: Views
     optimiser: Optimiser
     compute: Compute
-    teacher: Train
-    baseline: Train
-    oracle: Train
-    student: Train
+    teacher: Train  # labels the pool at first
+    baseline: Train  # labels alone, for as many steps as teacher and student together: what must be beaten
+    oracle: Train  # all labels, the pool's hidden ones too: the ceiling
+    student: Train  # of each round: labels and pseudo-labels
     calibrate: Calibrate
     pseudo_label: PseudoLabel
     evaluate: Evaluate
@@ -146,7 +142,7 @@ class Params:
     multitask: Multitask
     compact_depth: CompactDepth
     rounds: dict[int, Round]
-    last: int
+    last: int  # number of the last round, whose model is judged
 
     def __post_init__(self) -> None:
         check_chain(self.rounds, "work")

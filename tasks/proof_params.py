@@ -1,4 +1,4 @@
-"""The sections `calibrate`, `evaluate` and `judge` of params.yaml: what a label and a model must show."""
+"""The sections `calibrate`, `evaluate`, `judge` and `report` of params.yaml: what a label and a model must show."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,7 +13,7 @@ class Calibrate:
     """What a pseudo-label must promise before it is kept."""
 
     __pydantic_config__ = STRICT
-    target_precision: Open = 0.9
+    target_precision: Open = 0.9  # share of the kept labels that is to be right; higher keeps fewer
     confidence: Open = 0.9  # of the Clopper-Pearson lower bound
     floor: Share = 0.5  # no threshold below it
     cap: Share = 0.995  # threshold without evidence; one proven, or above a mistake of the hold-out, may be higher
@@ -28,9 +28,11 @@ class Calibrate:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
+    """How a model is measured."""
+
     __pydantic_config__ = STRICT
-    bins: Count = 15
-    batch: Count = 256
+    bins: Count = 15  # of the expected calibration error
+    batch: Count = 256  # images at a time; more need more memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,5 +43,13 @@ class Judge:
     margin: Share = 0.0  # overall accuracy that the lower end of the interval may lack
     class_margin: Share = 0.05  # F1 that a class may lose
     calibration_margin: Share = 0.05  # of the expected calibration error
-    latency_ratio: Annotated[float, Field(gt=0)] = 1.5
-    resamples: Count = 2000
+    latency_ratio: Annotated[float, Field(gt=0)] = 1.5  # times the champion's time for an image, and its parameters
+    resamples: Count = 2000  # of the bootstrap; more make the interval's ends steadier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the page shows."""
+
+    __pydantic_config__ = STRICT
+    gallery: Annotated[int, Field(ge=0)] = 12  # images a row

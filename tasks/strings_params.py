@@ -35,11 +35,11 @@ class StringsParams:
     labelled: Count  # rows that are learned from; pictures in them are those of the labelled images and the hold-out
     test: Count  # rows of test images
     steps: Count  # of each reader
-    batch: Annotated[int, Field(gt=1)]
+    batch: Annotated[int, Field(gt=1)]  # rows a step
     optimiser: Optimiser  # of which Adam takes lr, clip and warmup_steps
     teacher: ReaderSpec
     student: ReaderSpec
-    learn: Annotated[Works, BeforeValidator(parse_work)]
+    learn: Annotated[Works, BeforeValidator(parse_work)]  # how the student hears its teacher, by name
 
     def __post_init__(self) -> None:
         fits(self.learn, self.student, [self.teacher])

@@ -24,7 +24,7 @@ class PlanTurns:
 
     __pydantic_config__ = STRICT
     every: Count  # steps
-    learn: Annotated[Guide, BeforeValidator(parse_guide)]
+    learn: Annotated[Guide, BeforeValidator(parse_guide)]  # who decides, by name
 
     def __post_init__(self) -> None:
         gap_of(self.learn, self.every)

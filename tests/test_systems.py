@@ -3,12 +3,19 @@
 import importlib
 import inspect
 import re
+from dataclasses import fields, is_dataclass
 
 import pytest
 from project import ROOT, content, known, merged, recipe, write
 
+from tasks import knobs
+from tasks.adapt_params import parse_learner
+from tasks.adapt_scenes_params import parse_scene_learner
 from tasks.fair import uneven
+from tasks.lesson_params import parse_loop
 from tasks.params import load
+from tasks.strings_params import parse_work
+from tasks.turn_params import parse_guide
 from tasks.written import read
 from tutelage.catalogue import render
 from tutelage.methods import METHODS
@@ -101,6 +108,25 @@ def test_recipes_are_sections_of_params(tmp_path):
         assert "https://arxiv.org/abs/" in text
 
 
+def silent(plain, found, written, name):
+    """Values that are others than without a recipe, of keys that it does not write."""
+    if is_dataclass(plain) and type(plain) is type(found):
+        plain, found = ({one.name: getattr(each, one.name) for one in fields(each)} for each in (plain, found))
+    if isinstance(plain, dict) and isinstance(found, dict) and isinstance(written, dict):
+        for key in {*plain, *found} - {"learn", "rounds", "chain", "candidates", "answers"}:  # entries, not values
+            if key in written:
+                yield from silent(plain.get(key), found.get(key), written[key], f"{name}.{key}")
+            elif plain.get(key) != found.get(key):
+                yield f"{name}.{key}"
+
+
+@pytest.mark.parametrize(
+    "name", sorted(RECIPES.keys() - {"bccd_detectron2"})
+)  # whose network has its width from `config`
+def test_a_section_that_a_recipe_replaces_changes_no_value_without_a_word(tmp_path, name):
+    assert list(silent(known(), checked(tmp_path, recipe(name)), recipe(name), name)) == []
+
+
 def test_turns_of_domains_are_params(tmp_path):
     found = checked(tmp_path, recipe("tscl")).adapt
     assert {name for name, item in found.candidates.items() if item.turns} == {"tscl", "tscl_adamatch"}
@@ -174,6 +200,25 @@ def test_assistants_shrink():
     rounds = recipe("takd")["rounds"]
     widths = [known().network.width, *(rounds[n]["network"]["width"] for n in sorted(rounds))]
     assert widths == sorted(set(widths), reverse=True)
+
+
+PARSERS = [
+    knobs.parse_method, knobs.parse_detection_method, knobs.parse_multitask_method, knobs.parse_depth_method,
+    parse_loop, parse_learner, parse_scene_learner, parse_guide, parse_work,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("parse", PARSERS, ids=[parse.__name__ for parse in PARSERS])
+def test_who_writes_a_system_where_it_does_not_run_is_told_what_runs_it_and_no_guess(parse):
+    for name in SYSTEMS:
+        with pytest.raises(ValueError, match=r"^(?!.*Did you mean)"):
+            parse({"name": name, "nothing": 0})
+
+
+def test_a_loop_that_makes_no_classifier_is_not_sent_to_the_chain_which_refuses_it():
+    for name in ("vad_ordinal", "uninformed_students"):
+        with pytest.raises(ValueError, match=r"as lesson\.learn and run `python -m tasks lesson`$"):
+            knobs.parse_method({"name": name})
 
 
 @pytest.fixture(scope="module")

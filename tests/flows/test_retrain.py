@@ -114,6 +114,14 @@ def test_every_stage_of_dvc_yaml_is_reached() -> None:
         assert {name.removesuffix(f"@{n}") for name in found["grow"] if name.endswith(f"@{n}")} == ROUND
 
 
+def test_ways_to_adapt_of_own_images_make_none_of_the_demo() -> None:
+    dag = load(ROOT)
+    apart = {"adapt_ingest": {"domains"}, "adapt_scenes_ingest": {"compose_domains"}}
+    own = {name: replace(one, needs=tuple({*one.needs} - apart.get(name, set()))) for name, one in dag.items()}
+    found = reached(dag, own)
+    assert not {"fetch", "domains", "compose_domains"} & (found["move"] | found["cross"])
+
+
 @pytest.fixture
 def shop(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """A repository under Git whose judge passes on what lies in `candidate/`, and its watch what lies in `watching`."""

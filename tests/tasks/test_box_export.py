@@ -85,15 +85,26 @@ def test_an_image_without_a_kept_box_is_left_out_as_nobody_knows_that_it_is_empt
     assert "2 of 4 image(s) of the pool" in capsys.readouterr().out
 
 
-def test_ingest_takes_them_back_as_labels(work, capsys):
+def taken_back(work, **wanted):
     params, root, _ = work
     exported(work)
     shutil.copy("exported/pseudo_boxes.json", "images/pseudo_boxes.json")
-    back = of(params, labelled="pseudo_boxes.json", pool=None, test=None)
-    ingested = scenes_ingest(root / "images", params=back, out=root / "back")
+    back = of(params, labelled="pseudo_boxes.json", pool=None, test=None, **wanted)
+    return scenes_ingest(root / "images", params=back, out=root / "back")
+
+
+def test_ingest_takes_them_back_as_labels(work, capsys):
+    root, ingested = work[1], taken_back(work)
     boxes = pq.read_table(ingested / "boxes.parquet").select(["id", "label", "x2"]).to_pylist()
     first, third = (pool(root)[place].replace("pool/", "labelled/", 1) for place in (0, 2))
     assert [tuple(row.values()) for row in boxes] == [(first, 0, 5), (third, 0, 5), (third, 1, 10.5)]
+
+
+def test_where_another_folder_is_named_for_labelled_images_the_way_back_is_null(work):
+    with pytest.raises(
+        BadInput, match=r"detection\.ingest\.labelled_images, or write null where they lie beside the JSON"
+    ):
+        taken_back(work, labelled_images="labelled")
 
 
 def test_a_store_of_another_pool_is_refused(work):

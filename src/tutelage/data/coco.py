@@ -82,7 +82,8 @@ def read_coco(
         first = scan.refused[0]
         raise BadInput(
             f"{path}: none of its {len(content['images'])} images can be used; {first.id}: {first.detail}. File names "
-            f"are taken relative to {folder}: name the folder they lie in as detection.ingest.{source}_images"
+            f"are taken relative to {folder}: name the folder they lie in as detection.ingest.{source}_images, or "
+            "write null where they lie beside the JSON"
         )
     scan.found.sort(key=lambda image: image.id)
     scan.refused.sort(key=lambda refusal: refusal.id)

@@ -31,7 +31,7 @@ class NetworkSpec:
     name: str = "small_resnet"  # interacting_resnet, one of SMALL_VITS or any name of timm.list_models()
     width: int = 32  # of small_resnet's first stages and of small_vit's tokens; others have their own
     image_size: int = 28  # pixels; images are resized to this square
-    pretrained: bool = False
+    pretrained: bool = False  # published weights of timm's networks, which are downloaded
     added: Architecture = ()  # layers behind the stages, equally many behind each: what oracle_search found
 
     def __post_init__(self) -> None:

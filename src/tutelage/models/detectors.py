@@ -22,7 +22,7 @@ class DetectorSpec:
     """
 
     __pydantic_config__ = {"extra": "forbid"}
-    kind: Kind = "fcos"
+    kind: Kind = "fcos"  # one stage without anchors; one with; two stages; or a network of detectron2, by `config`
     backbone: str = "small_resnet"  # or any name of timm.list_models() whose stages halve their maps
     width: int = 32  # of small_resnet's first stage; others have their own
     image_size: int = 96  # pixels; images are scaled to fit into this square

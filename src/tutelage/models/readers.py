@@ -26,7 +26,7 @@ class ReaderSpec:
     """What a reader is made from."""
 
     __pydantic_config__ = {"extra": "forbid"}
-    kind: Kind = "autoregressive"
+    kind: Kind = "autoregressive"  # one symbol after the other; all at once (parallel); or a symbol a column (ctc)
     trunk: int = 16  # channels of small_resnet's first stage
     width: int = 64  # of columns and of what makes a string of them, a multiple of 4
     dropout: float = 0.0  # of columns

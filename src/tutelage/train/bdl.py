@@ -37,7 +37,7 @@ class BDL:
     align: AdaptSegNet = field(default_factory=AdaptSegNet)
     cap: float = 0.9  # highest threshold of a pseudo-label
     steps: int = 1000  # of each phase; the authors': 80,000 of alignment and 120,000 of self-training
-    rounds: int = 3
+    rounds: int = 3  # of translation, alignment and self-training; time grows with them
 
     def __post_init__(self) -> None:
         check(self, shares=("cap",), positive=("steps", "rounds"))

@@ -12,12 +12,12 @@ class Optimiser:
     """SGD with Nesterov momentum under the cosine of FixMatch (Sohn et al. 2020, sec. 2.4), and a moving average."""
 
     __pydantic_config__ = {"extra": "forbid"}
-    lr: float = 0.03
-    momentum: float = 0.9
-    weight_decay: float = 5e-4  # not on biases and norms
-    clip: float = 10.0  # norm of the gradient
-    warmup_steps: int = 100
-    ema: float = 0.999  # decay of the average that is evaluated, saved and promoted
+    lr: float = 0.03  # the highest, after the warm-up; where the loss jumps or is not finite, lower it
+    momentum: float = 0.9  # of Nesterov; 0: none
+    weight_decay: float = 5e-4  # not on biases and norms; more holds weights smaller
+    clip: float = 10.0  # norm of the gradient, which is scaled down to it
+    warmup_steps: int = 100  # over which the rate rises from 0
+    ema: float = 0.999  # decay of the average that is evaluated, saved and promoted; 0.999 averages a thousand steps
 
     def __post_init__(self) -> None:
         if not (0 < self.lr < math.inf and 0 < self.clip < math.inf and 0 <= self.weight_decay < math.inf):
@@ -40,8 +40,8 @@ class Compute:
     threads: int = 2  # of torch on the CPU
     workers: int = 1  # processes that make views; the views do not depend on it
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware multiplies it
-    device: Literal["auto", "cpu"] = "auto"
-    checkpoint_seconds: float = 60.0
+    device: Literal["auto", "cpu"] = "auto"  # auto: the GPU, where there is one
+    checkpoint_seconds: float = 60.0  # between two checkpoints; so much is lost of a training that is cut off
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.workers < 0 or not self.checkpoint_seconds >= 0:

@@ -39,7 +39,7 @@ class SequenceKD:
     word: float = 0.5  # alpha, share of the teacher's answer to each symbol; needs an autoregressive student
     mix: float = 1.0  # share of rows whose string is the teacher's; the others keep the real one
     choose: Literal["best", "nearest"] = "best"  # of the beam: the likeliest, or the most like the real string
-    beam: int = 5
+    beam: int = 5  # strings that the teacher keeps while it reads; more cost time
     hypotheses: int = 1  # of the best of the beam, one of which is drawn each time a row is seen
 
     def __post_init__(self) -> None:

@@ -38,14 +38,14 @@ class VADOrdinal:
     """Whom to believe, and how long. Targets are from memory of the paper, unchecked."""
 
     __pydantic_config__ = {"extra": "forbid"}
-    rounds: int = 5
+    rounds: int = 5  # in each of which images are ranked anew and the scorer learns of them
     anomalous: float = 0.1  # a, share of the images, those ranked oddest, that are taken for anomalies
     usual: float = 0.2  # b, share of the images, those ranked least odd, that are taken for normal
     high: float = 1.0  # c1, the score to learn of an anomaly
     low: float = 0.0  # c2, of what is normal
     hidden: int = 100  # units of the scorer's hidden layer
     lr: float = 1e-3  # of Adam
-    weight_decay: float = 5e-4
+    weight_decay: float = 5e-4  # of Adam
     sample: int = 20  # images that the first ranking measures distances to
     trees: int = 100  # of its isolation forest
 
