@@ -117,28 +117,22 @@ def parse_named(value: Any, known: Mapping[str, Any], what: str) -> Any:
     if not isinstance(name, str):
         raise ValueError(f"a name is {name!r}; it is one of the {len(known)} {what}, written as a word")
     if name not in known:
-        raise ValueError(f"{name!r} {_elsewhere(name)}is not one of the {len(known)} {what}{_way_out(name, known)}")
+        raise ValueError(f"{name!r} is not one of the {len(known)} {what}{_way_out(name, known)}")
     if found := dict(mistakes(known[name], fields)):
         raise ValueError(f"in {name}, {'; '.join(found.values())}")
     return _adapter(known[name]).validate_python(fields)
-
-
-def _elsewhere(name: str) -> str:
-    """What `name` is, where it runs elsewhere."""
-    if name in LOOPS | LIKE:
-        return "trains in a loop of its own and "
-    return f"runs as {SYSTEMS[name].runs} and " if name in SYSTEMS and SYSTEMS[name].runs else ""
 
 
 def _way_out(name: str, known: Mapping[str, Any]) -> str:
     """What to write instead of a name that is not known; of the survey's systems nobody guesses that it is misspelt."""
     if name in LOOPS | LIKE:
         link = "" if LOOPS.get(name) in UNLINKED else ", or as compress.chain.N.learn"
-        return f". Write it as lesson.learn and run `python -m tasks lesson`{link}"
+        return f": it trains in a loop of its own. Write it as lesson.learn and run `python -m tasks lesson`{link}"
     if name not in SYSTEMS:
         return nearest(name, known)
     there = f". There are: {', '.join(sorted(known))}" if len(known) <= FEW else ""
-    return f": see docs/methods.md, systems of the survey{there}"
+    how = f"it runs as {SYSTEMS[name].runs}" if SYSTEMS[name].runs else "nothing runs it yet"
+    return f": {how}, see docs/methods.md{there}"
 
 
 @cache

@@ -98,7 +98,7 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
             r"chain\.2\.teacher.*makes work/compress/stu",
         ),
         ("compress.judge.smaller", 0.5, "smaller is 0.5"),
-        ("student.method", {"name": "metadistil"}, "'metadistil' trains in a loop of its own.*tasks lesson.*chain"),
+        ("student.method", {"name": "metadistil"}, "'metadistil' is not .* in a loop of its own.*tasks lesson.*chain"),
         ("lesson.learn", {"name": "metadistill"}, "'metadistill' is not one of .*loops. Did you mean 'metadistil'"),
         ("lesson.learn", {"name": "sftn"}, "lesson.learn.*student"),
         ("lesson.network", {"depth": 3}, r"lesson\.network\.depth is not a parameter"),
@@ -119,7 +119,7 @@ PUPIL = {"steps": 50, "labelled_batch": 1, "pool_batch": 1, "method": {"name": "
         (
             "multitask.student.method",
             {"name": "ail_regression"},
-            "'ail_regression' is not one of.*there are: mic, must",
+            "'ail_regression' is not one of.*runs as multitask:ail_regression.*There are: mic, must",
         ),
         ("compact_depth.method", {"name": "must"}, "'must' is not one of the 5 methods by which a given teacher"),
         (
