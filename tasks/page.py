@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,17 @@ def page(story: Story, work: Path, params: Params) -> str:
 
 def rendered(template: str, **values: Any) -> str:
     """A template of this folder, in which nothing may be missing."""
+    return _templates().get_template(template).render(**values).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+@cache
+def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"percent": percent, "points": points, "change": change, "thumbnail": thumbnail}
-    return environment.get_template(template).render(**values).replace(" %", "\N{NO-BREAK SPACE}%")
+    return environment
 
 
 def drawn(figure: Figure, title: str) -> Markup:

@@ -136,12 +136,12 @@ def taken_back(registry: Path) -> set[str]:
 
 def same_classes(registry: Path, split: Path) -> Path:
     """The split. Raises BadInput where registry/champion knows other classes, as the judge would at the end."""
-    from tasks.judge import same_classes
-    from tutelage.data.manifest import classes_of, read_split
-    from tutelage.models.files import read_weights
-
     champion = registry / "champion"
     if (champion / MODEL).exists():
+        from tasks.judge import same_classes  # it loads torch
+        from tutelage.data.manifest import classes_of, read_split
+        from tutelage.models.files import read_weights
+
         about, _, _ = read_weights(champion / MODEL)
         flow = "retrain_detector" if about.get("task") == "detection" else "retrain"
         same_classes(champion, about["classes"], classes_of(read_split(split)), flow=flow)

@@ -1,42 +1,47 @@
-"""Processes of their own: for what forks, and for what is killed.
-
-What forks wants a new Python: a fork of pytest's would run at its end what other tests left to be run.
-"""
+"""Processes of their own: for what forks, and for what is killed."""
 
 import os
-import pickle
 import socket
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import suppress
+from functools import partial
+from multiprocessing import Pipe
 from typing import TypeVar
 
 import jaxtyping
 import torch
 
 Found = TypeVar("Found")
-CALL = """
-import pathlib, pickle, sys
-path, sys.path[:] = pathlib.Path(sys.argv[1]), sys.argv[2:]
-function, arguments = pickle.loads(path.read_bytes())
-path.write_bytes(pickle.dumps(function(*arguments)))
-"""
+ASK, ANSWER = Pipe()  # with who forks for `fresh`
+
+
+def begin() -> None:
+    """Fork who forks for `fresh`, before a test has run. Prefect's threads, once started, do not survive a fork, and a
+    fork of pytest's would run at its end what other tests left to be run.
+    """
+    _begun(_serve)
+    ANSWER.close()
 
 
 def fresh(function: Callable[..., Found], *arguments: object) -> Found:
-    """What a function of a module returns in a new Python. Prefect's threads, once started, do not survive a fork.
+    """What a function of a module returns in a process that knows nothing of other tests."""
+    ASK.send((function, *arguments))
+    answer: list[Found] = ASK.recv()
+    assert answer, "it ended with the error that it printed"
+    return answer[0]
 
-    It is a plain process, for those that multiprocessing spawns would spawn in turn: seconds for each loader.
-    """
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "call"
-        path.write_bytes(pickle.dumps((function, arguments)))
-        subprocess.run([sys.executable, "-c", CALL, str(path), *sys.path], check=True)
-        found: Found = pickle.loads(path.read_bytes())
-    return found
+
+def _serve() -> None:
+    ASK.close()
+    with suppress(EOFError, KeyboardInterrupt):  # pytest has ended
+        while True:
+            if killed(partial(_answer, *ANSWER.recv())):
+                ANSWER.send([])
+
+
+def _answer(function: Callable[..., object], *arguments: object) -> None:
+    ANSWER.send([function(*arguments)])
 
 
 def killed(task: Callable[[], object]) -> int:

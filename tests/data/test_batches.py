@@ -1,14 +1,18 @@
 import dataclasses
-import subprocess
-import sys
-import time
+import os
+import signal
+from contextlib import suppress
+from functools import partial
+from multiprocessing import active_children
 
 import numpy as np
 import psutil
 import pytest
 import torch
+from fresh import fresh, killed
+from waiting import until
 
-from tutelage.data.batches import Source, batches, draw, to_float, two_views
+from tutelage.data.batches import Source, ahead, batches, draw, to_float, two_views
 from tutelage.data.images import Images
 from tutelage.data.pseudo_labels import PseudoLabels
 from tutelage.data.views import Views
@@ -64,10 +68,10 @@ def test_an_empty_set_gives_empty_batches():
 
 
 def test_a_step_has_its_batch_whatever_came_before(source):
-    fresh = source[3]
-    assert equal(list(batches(source, start=0, stop=5, workers=0))[3], fresh)
-    assert equal(next(batches(source, start=3, stop=5, workers=0)), fresh)
-    assert not equal(source[2], fresh)
+    third = source[3]
+    assert equal(list(batches(source, start=0, stop=5, workers=0))[3], third)
+    assert equal(next(batches(source, start=3, stop=5, workers=0)), third)
+    assert not equal(source[2], third)
 
 
 def test_workers_change_nothing(source):
@@ -105,27 +109,27 @@ def test_pixels_become_numbers_between_0_and_1(source):
     assert batch.labeled.labels.dtype == torch.int64
 
 
-FULL = """
-from multiprocessing import active_children
-from tutelage.data.batches import ahead
-
 class Large:
     def __getitem__(self, number):
         return bytes(1 << 20)  # more than a pipe takes that nobody reads
 
-made = ahead(Large(), start=0, stop=100, workers=2)
-next(made)
-print(*(child.pid for child in active_children()), flush=True)
-input()
-"""
+
+def dies(note):
+    """With two workers, whose numbers it leaves."""
+    made = ahead(Large(), start=0, stop=100, workers=2)
+    next(made)
+    note.write_text(" ".join(str(child.pid) for child in active_children()))
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_workers_that_wait_to_hand_over_end_with_who_wanted_them():
-    with subprocess.Popen([sys.executable, "-c", FULL], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
-        workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
-        assert len(workers) == 2
-        parent.kill()
-    until = time.monotonic() + 30
-    while any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers):
-        assert time.monotonic() < until
-        time.sleep(0.1)
+def lives(number):
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def test_workers_that_wait_to_hand_over_end_with_who_wanted_them(tmp_path):
+    assert fresh(killed, partial(dies, tmp_path / "workers")) == -signal.SIGKILL
+    workers = [int(number) for number in (tmp_path / "workers").read_text().split()]
+    assert len(workers) == 2
+    until(lambda: not any(map(lives, workers)), seconds=30)

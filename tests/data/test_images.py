@@ -138,7 +138,7 @@ def by_forked_loaders(table, *caches):
         images = Images.open(table, 16, cache_bytes)
         images[4]  # the shard is open before the fork
         loader = DataLoader(Rows(images), batch_size=None, num_workers=2, multiprocessing_context="fork")
-        seen = [np.array(image) for image in loader]
+        seen = [image.numpy() for image in loader]
         found.append((seen, bool(cache_bytes) and images._filled.all()))
     return found
 

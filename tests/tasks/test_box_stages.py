@@ -38,10 +38,20 @@ from tutelage.models.files import load_detector
 from tutelage.types import BadInput
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    root = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        return root, prepare(root)
+
+
 @pytest.fixture
-def work(tmp_path, monkeypatch):
+def work(prepared, tmp_path, monkeypatch):
+    root, (params, folder) = prepared
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    return prepare(tmp_path)
+    return params, tmp_path / folder.relative_to(root)
 
 
 def judged(folder, candidate):
