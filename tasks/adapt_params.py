@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tasks.fits import check_alone
-from tasks.knobs import STRICT, Count, Open, Places, Share, StageName, Train, parse_named
+from tasks.knobs import STRICT, Count, Open, Places, Share, StageName, Train, name_in, parse_named
 from tasks.turn_params import PlanTurns
 from tutelage.methods import METHODS, Method
 from tutelage.train.adaptsegnet import AdaptSegNet
@@ -22,14 +22,14 @@ LOOPS: dict[str, type[AdaptSegNet] | type[BDL]] = {"adaptsegnet": AdaptSegNet, "
 
 def parse_shared(value: Any, known: Mapping[str, type[Any]], what: str) -> Any:
     """As parse_named, of a candidate that says itself how many steps there are."""
-    if isinstance(value, dict) and value.get("name") == "bdl" and "steps" in value:
+    if name_in(value) == "bdl" and "steps" in value:
         raise ValueError("bdl takes its steps from the candidate's: leave out learn.steps")
     return parse_named(value, known, what)
 
 
 def parse_learner(value: Any) -> Any:
     """{"name": "adaptsegnet", "form": "bce"} -> AdaptSegNet(form="bce"); else a method."""
-    if isinstance(value, dict) and value.get("name") == "cycada":
+    if name_in(value) == "cycada":
         raise ValueError("cycada goes on from `translated` and is always a candidate: see the section adapt.features")
     return parse_shared(value, {**LOOPS, **METHODS}, "ways to adapt")
 

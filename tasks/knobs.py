@@ -108,6 +108,12 @@ def check_limits(floor: float, cap: float) -> None:
         )
 
 
+def name_in(value: Any) -> str | None:
+    """The name in {"name": ..., its fields}; None where there is none that is a word."""
+    name = value.get("name") if isinstance(value, dict) else None
+    return name if isinstance(name, str) else None
+
+
 def parse_named(value: Any, known: Mapping[str, Any], what: str) -> Any:
     """{"name": ..., its fields} -> what `known` has by that name, made from the fields."""
     if not isinstance(value, dict) or "name" not in value:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tasks.knobs import STRICT, Count, parse_named
+from tasks.knobs import STRICT, Count, name_in, parse_named
 from tasks.loops import LIKE, LOOPS, Loop, NASStudent, OracleGrowth, UninformedStudents
 from tutelage.types import BadInput
 
@@ -14,8 +14,8 @@ def parse_loop(value: Any) -> Any:
     """{"name": "metadistil", "alpha": 0.5} -> MetaDistil(alpha=0.5); {"name": "kdfm"} -> KDFM; null stays null."""
     if value is None:
         return None
-    if isinstance(value, dict) and value.get("name") in LIKE:
-        loop, defaults = LIKE[value["name"]]
+    if (name := name_in(value)) in LIKE:
+        loop, defaults = LIKE[name]
         value = {**asdict(defaults), **value, "name": loop}
     return parse_named(value, LOOPS, "loops")
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from tasks.knobs import STRICT, Count, parse_named
+from tasks.knobs import STRICT, Count, name_in, parse_named
 from tutelage.data.rows import RowSpec
 from tutelage.models.readers import ReaderSpec
 from tutelage.train.settings import Optimiser
@@ -21,8 +21,8 @@ WORKS: dict[str, Works] = {
 
 def parse_work(value: Any) -> Any:
     """{"name": "nat_kd", "beam": 3} -> SequenceKD(word=0.0, beam=3)."""
-    if isinstance(value, dict) and value.get("name") in WORKS:
-        value = {**asdict(WORKS[value["name"]]), **value}
+    if (name := name_in(value)) in WORKS:
+        value = {**asdict(WORKS[name]), **value}
     return parse_named(value, {name: type(work) for name, work in WORKS.items()}, "works on strings")
 
 

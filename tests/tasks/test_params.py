@@ -459,9 +459,10 @@ def test_what_cannot_be_read_as_it_stands(tmp_path, text, said):
         load(tmp_path / "params.yaml")
 
 
-def test_the_name_of_a_method_is_a_word(change):
+@pytest.mark.parametrize("entry", ["teacher.method", "lesson.learn", "strings.learn"])
+def test_a_name_is_a_word(change, entry):
     with pytest.raises(BadInput, match=r"a name is \['supervised'\]; it is one of"):
-        load(change("teacher.method", {"name": ["supervised"]}))
+        load(change(entry, {"name": ["supervised"]}))
 
 
 def test_what_is_not_yaml_or_not_there(tmp_path):
