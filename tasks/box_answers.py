@@ -78,7 +78,7 @@ def find_each(
         raise BadInput(
             f"the detector knows the classes {card.classes}, the split {classes_of(table)}. Train it again on it"
         )
-    images = Images.open(table, card.image_size, letterbox=True)
+    images = Images.open(table, card.image_size, cache_bytes=0, letterbox=True)  # each is read once
     chunks = [[rows[first : first + batch] for first in range(0, len(rows), batch)] for rows in parts]
     stream = detect(network, images, list(chain(*chunks)), sizes_of(table), compute=compute, ways=ways)
     for mine in chunks:

@@ -58,7 +58,7 @@ def say(
     net, card = model
     if card.classes != classes_of(table):
         raise BadInput(f"the network knows the classes {card.classes}, the split {classes_of(table)}. Train it again")
-    images = Images.open(table, card.image_size, letterbox=True)
+    images = Images.open(table, card.image_size, cache_bytes=0, letterbox=True)  # each is read once
     chunks = [rows[first : first + batch] for rows in parts for first in range(0, len(rows), batch)]
     for chunk in answers(net, images, chunks, sizes_of(table), compute=params.compute):
         yield from chunk
