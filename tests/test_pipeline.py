@@ -23,7 +23,7 @@ from tasks.warm import VARIABLE
 # `report` is the last stage of the rounds; compression comes beside them and would double the time. DVC's cache of runs
 # has nothing to give to a project that was never run, and asking it costs a quarter of the time.
 REPRO = [sys.executable, "-m", "dvc", "repro", "--no-run-cache", "report"]
-OWN = ("teacher", "report")  # one that trains, one that writes pages
+OWN = ("ingest", "teacher", "report")  # one that reads files, one that trains, one that writes pages
 LONG = {"teacher__steps": 60}  # of a stage that is killed between its first step and its last
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -80,11 +80,16 @@ def test_stages_that_are_processes_of_their_own_write_the_same(done, tmp_path):
     assert lock(root) == lock(done)
 
 
-def test_it_ends_with_a_report_and_a_verdict(done):
+def test_it_ends_with_a_report_a_verdict_and_metrics(done):
     assert "supervised" in (done / "reports/summary.md").read_text()
     assert (done / "work/judge/model.safetensors").exists()
     page = (done / "reports/report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
+    shown = subprocess.run(
+        [sys.executable, "-m", "dvc", "metrics", "show"], cwd=done, env=environment(), check=True, text=True,
+        capture_output=True,
+    ).stdout  # fmt: skip
+    assert "accuracy" in shown
 
 
 def test_a_second_run_does_nothing(done, forks):

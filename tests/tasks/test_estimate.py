@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from itertools import count, repeat
-from multiprocessing import get_context, get_start_method
+from multiprocessing import get_start_method
 
 import pytest
 from project import ROOT
@@ -252,12 +252,11 @@ def process():
     return os.getpid(), get_start_method()  # itself it would be sent with what it knows here
 
 
-def test_a_process_of_its_own_whose_death_is_told(monkeypatch):
+def test_a_process_of_its_own_whose_death_is_told():
     work = Work(kind="a large network", unit="step", amount=1, first=1, kept=0, measure=process, knobs=())
     number, way = apart(work)
     assert number != os.getpid()
     assert way == get_start_method()
-    monkeypatch.setattr("tasks.estimate.get_context", lambda _: get_context("fork"))  # which begins at once
     with pytest.raises(BadInput, match="a large network: the process was killed"):
         apart(replace(work, measure=partial(os._exit, 9)))
 
