@@ -1,10 +1,14 @@
-"""Boxes that move along with the pixels. Affine matrices map x, y, 1 in pixels, 0 being the left edge of pixel 0."""
+"""Boxes that move along with the pixels. Affine matrices map x, y, 1 in pixels, 0 being the left edge of pixel 0.
+
+Methods move boxes under autocast, where a product is in bfloat16: at 512 pixels to the nearest two or four.
+"""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tutelage.precision import full_precision
 from tutelage.types import Boxes
 
 
@@ -16,7 +20,8 @@ def moved(
     After a rotation a hull is larger than its object: nothing in a box says where in it the object lies.
     """
     corners = torch.stack([places[:, [0, 2, 2, 0]], places[:, [1, 1, 3, 3]]], dim=-1)
-    there = corners @ matrix[:, :2].T + matrix[:, 2]
+    with full_precision(corners):
+        there = corners @ matrix[:, :2].T + matrix[:, 2]
     hull = torch.cat([there.amin(1), there.amax(1)], dim=-1)
     cut = hull.clamp(0, size)
     return cut, areas(cut) / areas(hull).clamp_min(torch.finfo(hull.dtype).tiny)
@@ -69,10 +74,12 @@ def no_boxes() -> Boxes:
 def inverse(matrix: Float[Tensor, "*n 2 3"]) -> Float[Tensor, "*n 2 3"]:
     """The way back."""
     turned = matrix[..., :2].inverse()
-    return torch.cat([turned, -turned @ matrix[..., 2:]], dim=-1)
+    with full_precision(turned):
+        return torch.cat([turned, -turned @ matrix[..., 2:]], dim=-1)
 
 
 def one_after_another(first: Float[Tensor, "*n 2 3"], second: Float[Tensor, "*n 2 3"]) -> Float[Tensor, "*n 2 3"]:
     """The matrix of doing `first` and then `second`."""
-    turned = second[..., :2] @ first
+    with full_precision(first):
+        turned = second[..., :2] @ first
     return torch.cat([turned[..., :2], turned[..., 2:] + second[..., 2:]], dim=-1)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tutelage.data.box_moves import inverse
 from tutelage.data.decoding import GREY
+from tutelage.precision import full_precision
 
 
 def warped(images: Float[Tensor, "n 3 s s"], matrices: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 3 s s"]:
@@ -19,6 +20,7 @@ def warped(images: Float[Tensor, "n 3 s s"], matrices: Float[Tensor, "n 2 3"]) -
     size, back = images.shape[-1], inverse(matrices.float())
     # The grid asks where each pixel of the result comes from, in -1..1 from edge to edge: p = (g + 1) size / 2.
     shift = back[..., :2].sum(-1, keepdim=True) + 2 * back[..., 2:] / size - 1
-    grid = F.affine_grid(torch.cat([back[..., :2], shift], dim=-1), list(images.shape), align_corners=False)
+    with full_precision(back):  # a grid in bfloat16 shows a pixel what lies up to two pixels beside it
+        grid = F.affine_grid(torch.cat([back[..., :2], shift], dim=-1), list(images.shape), align_corners=False)
     grey = GREY / 255
     return F.grid_sample(images - grey, grid.to(images.dtype), align_corners=False) + grey

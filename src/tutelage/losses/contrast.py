@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from tutelage.losses.precision import full_precision
+from tutelage.precision import full_precision
 
 
 def memory_rows(similar: Float[Tensor, "*pairs n k1"], *, tau: float) -> Float[Tensor, "*pairs n"]:

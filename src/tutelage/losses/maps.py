@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from tutelage.losses.precision import full_precision
+from tutelage.precision import full_precision
 
 Elements = Literal["sum", "mean"]
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from tutelage.losses.precision import full_precision
 from tutelage.losses.targets import weighted_mean
+from tutelage.precision import full_precision
 
 _NEAR = 1e-6  # duplicates count as this far from each other, as in the code of RKD, and have no gradient
 

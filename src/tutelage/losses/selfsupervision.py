@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tutelage.losses.precision import full_precision
 from tutelage.losses.targets import weighted_mean
+from tutelage.precision import full_precision
 
 
 def cosines(views: Float[Tensor, "m d"], images: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:

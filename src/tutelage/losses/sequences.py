@@ -6,9 +6,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tutelage.losses.distillation import kl_rows
-from tutelage.losses.precision import full_precision
 from tutelage.losses.targets import mean_or_zero, soft_cross_entropy, weighted_mean
 from tutelage.losses.tokens import words_cross_entropy
+from tutelage.precision import full_precision
 
 
 def string_nll(logits: Float[Tensor, "n l v"], words: Int[Tensor, "n l"]) -> Float[Tensor, ""]:

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tutelage.losses.distillation import kl_rows
-from tutelage.losses.precision import full_precision
 from tutelage.losses.targets import weighted_mean
+from tutelage.precision import full_precision
 
 
 def patient_rows(student: Float[Tensor, "m n d"], teacher: Float[Tensor, "m n d"]) -> Float[Tensor, " n"]:

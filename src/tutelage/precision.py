@@ -1,4 +1,4 @@
-"""Where a loss needs all the digits that its inputs have."""
+"""Where a product needs all the digits that its inputs have: places of boxes, and some losses."""
 
 from contextlib import AbstractContextManager, nullcontext
 
