@@ -21,6 +21,7 @@ from tasks.training import calibration_of, rows_of
 from tutelage.data.manifest import digest_of, read_split
 from tutelage.data.pseudo_boxes import SCHEMA, to_table, write_manifest
 from tutelage.models.files import DetectorCard, load_detector
+from tutelage.train.device import arithmetic
 from tutelage.types import BadInput, Detector
 
 SHARDS = UNFINISHED / "boxes"
@@ -101,7 +102,7 @@ def _shards(
 def _fingerprint(table: pa.Table, sources: list[_Source], rule: Merge, params: Params) -> str:
     asked = [(one.card.sha256, one.rules) for one in sources]
     digest = hashlib.sha256(
-        f"{asked} {rule} {params.detection.label} {params.detection.ways} {params.compute}".encode()
+        f"{asked} {rule} {params.detection.label} {params.detection.ways} {arithmetic(params.compute)}".encode()
     )
     digest.update(digest_of(table))
     return digest.hexdigest()[:16]

@@ -22,6 +22,7 @@ from tutelage.data.scene_views import strong_scene, weak_scene, whole_scene
 from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.models.detectors import DetectorSpec, create_detector
 from tutelage.models.files import load_detector, save_detector
+from tutelage.train.device import arithmetic
 from tutelage.train.loop import Run, begin
 from tutelage.types import BadInput, Detector, DetectorNets, Sizes
 
@@ -78,7 +79,7 @@ def every_box(
 def fingerprint(job: BoxJob, table: pa.Table, params: Params) -> str:
     """A name for a run's checkpoints that no other data, params or teacher shares."""
     told = [asdict(p) for p in (params.detection.views, params.detection.optimiser, job.network, job.train)]
-    about = [job.name, params.seed, str(job.train.method), told, params.compute.arithmetic]
+    about = [job.name, params.seed, str(job.train.method), told, arithmetic(params.compute)]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(digest_of(table))
     for part in (job.annotations, job.pseudo):

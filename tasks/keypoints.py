@@ -25,7 +25,7 @@ from tutelage.metrics.keypoints import pck
 from tutelage.models.files import count_parameters
 from tutelage.models.poses import Ensemble, PoseNet, save_poses
 from tutelage.train import checkpoint
-from tutelage.train.device import accelerator
+from tutelage.train.device import accelerator, arithmetic
 from tutelage.train.okdhp import OKDHP, Run, begin, fit
 from tutelage.types import BadInput
 
@@ -105,7 +105,7 @@ def _check_alike(data: Path, train: Poses, test: Poses) -> None:
 
 def _key(params: Params, train: Poses) -> str:
     """A name for checkpoints that no other data or params share."""
-    told = f"{params.keypoints} {params.seed} {params.compute.arithmetic} {train.joints}"
+    told = f"{params.keypoints} {params.seed} {arithmetic(params.compute)} {train.joints}"
     digest = hashlib.sha256(told.encode())
     for found in train.objects:
         for array in (found.pixels, found.points, found.visible):

@@ -25,6 +25,7 @@ from tutelage.data.pseudo_dense import TOP
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_files import MultiCard, load_multi
 from tutelage.train.answers import Said, answers
+from tutelage.train.device import arithmetic
 from tutelage.types import BadInput
 
 SHARDS = UNFINISHED / "multi"
@@ -93,6 +94,6 @@ def _watched(said: Iterable[Said], wanted: LabelMulti) -> Iterator[Said]:
 
 
 def _fingerprint(table: pa.Table, maker: Maker, params: Params) -> str:
-    digest = hashlib.sha256(f"{maker} {params.multitask.label} {params.compute}".encode())
+    digest = hashlib.sha256(f"{maker} {params.multitask.label} {arithmetic(params.compute)}".encode())
     digest.update(digest_of(table))
     return digest.hexdigest()[:16]

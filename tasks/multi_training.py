@@ -27,6 +27,7 @@ from tutelage.models.multi import MultiNet
 from tutelage.models.multi_files import load_multi, save_multi
 from tutelage.models.multi_spec import MultiSpec
 from tutelage.multi_types import Multi, MultiNets
+from tutelage.train.device import arithmetic
 from tutelage.train.loop import Run, begin
 from tutelage.types import BadInput, Sizes, Task
 
@@ -107,7 +108,7 @@ def fingerprint(job: MultiJob, table: pa.Table, params: Params) -> str:
     told = [asdict(part) for part in (wanted.views, wanted.optimiser, job.network, job.train)]
     truth = job.given.truth
     about = [job.name, params.seed, str(job.train.method), told, list(job.given.tasks), truth.unit]
-    about += [sorted(truth.masks.items()), sorted(truth.depths.items()), params.compute.arithmetic]
+    about += [sorted(truth.masks.items()), sorted(truth.depths.items()), arithmetic(params.compute)]
     about += [load_multi(each / MODEL)[1].sha256 for each in (job.start, job.teacher) if each]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for column in ("id", "sha256"):

@@ -20,6 +20,7 @@ from tutelage.data.manifest import digest_of, read_split
 from tutelage.data.pseudo_labels import FOREIGN, SCHEMA, write_manifest
 from tutelage.metrics.calibration import calibrated
 from tutelage.models.files import load_model
+from tutelage.train.device import arithmetic
 from tutelage.train.predict import checked, described
 from tutelage.train.settings import Compute
 from tutelage.types import Network
@@ -107,7 +108,7 @@ def _table(names: pa.Array, told: Said, rules: Rules, settings: PseudoLabel, num
 
 
 def _fingerprint(table: pa.Table, calibration: Path, params: Params) -> str:
-    digest = hashlib.sha256(f"{params.pseudo_label} {params.compute}".encode())
+    digest = hashlib.sha256(f"{params.pseudo_label} {arithmetic(params.compute)}".encode())
     digest.update((calibration / "calibration.json").read_bytes())  # names the model, and what lies beside it
     digest.update(digest_of(table))
     return digest.hexdigest()[:16]

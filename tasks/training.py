@@ -25,7 +25,7 @@ from tutelage.data.pseudo_labels import PseudoLabels
 from tutelage.models.backbone import Backbone, NetworkSpec, create
 from tutelage.models.files import Card, load_model, load_translator, save_model
 from tutelage.train.cycada import translated
-from tutelage.train.device import accelerator
+from tutelage.train.device import accelerator, arithmetic
 from tutelage.train.loop import Run, begin
 from tutelage.types import BadInput, Batch, Nets, Network, Sizes
 
@@ -90,7 +90,7 @@ def start(job: Job, table: pa.Table, params: Params) -> Run[Network, Nets]:
 def fingerprint(job: Job, table: pa.Table, params: Params) -> str:
     """A name for a run's checkpoints that no other data, params or teacher shares."""
     told = [asdict(p) for p in (params.network, params.views, params.optimiser, job.network, job.train)]
-    about = [job.name, params.seed, _method_name(job), told, params.compute.arithmetic]
+    about = [job.name, params.seed, _method_name(job), told, arithmetic(params.compute)]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(digest_of(table))
     for array in (

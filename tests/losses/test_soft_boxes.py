@@ -154,6 +154,14 @@ def test_cells_whose_centre_lies_in_a_box():
     assert masks[1:].sum() == 0
 
 
+def test_imitation_never_waits_for_the_device():
+    """On the meta device there is no number to read, so none of how many boxes are believed."""
+    with torch.device("meta"):
+        maps, place = {"p2": torch.zeros(1, 2, 4, 4)}, torch.zeros(2, 4)
+        boxes = [Boxes(place, torch.zeros(2).long(), torch.ones(2), torch.ones(2))]
+        assert imitation(maps, maps, boxes, torch.ones(1), size=8).shape == ()
+
+
 def test_imitation_by_hand():
     """Maps of 2 and 4 cells a side of images of 8 pixels; a box over one quarter is 1 cell and 4 cells."""
     given = [boxes((0, 0, 4, 4)), boxes((0, 0, 4, 4))]

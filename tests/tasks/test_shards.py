@@ -1,12 +1,19 @@
 """A pool whose shards are numbers: what a kill leaves, and that the next run ends it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from small_work import make_split, small_params
 
+from tasks import box_label, multi_label, pseudo_label
 from tasks.progress import Progress
 from tasks.shards import missing, store
+from tutelage.data.manifest import read_split
+from tutelage.train.settings import Compute
 
 SCHEMA = pa.schema([("row", pa.int64())])
 POOL = np.arange(10, 17)
@@ -58,3 +65,18 @@ def test_a_manifest_that_cannot_be_written_leaves_the_shards_for_the_next_run(tm
 
 def test_an_empty_pool_has_no_shards(tmp_path):
     assert missing(POOL[:0], 3, done=tmp_path) == []
+
+
+@pytest.mark.parametrize("stage", [pseudo_label, box_label, multi_label])
+def test_shards_of_other_arithmetic_are_made_anew_and_those_of_other_workers_are_not(tmp_path, monkeypatch, stage):
+    table = read_split(make_split(tmp_path, {"pool": 1}))
+    (tmp_path / "calibration.json").write_text("{}")
+
+    def name(*, fast, **compute):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+        params = replace(small_params(), compute=Compute(device="cpu", **compute))
+        about = {pseudo_label: [tmp_path], box_label: [[], None], multi_label: [None]}[stage]
+        return stage._fingerprint(table, *about, params)
+
+    assert len({name(fast=False), name(fast=True), name(fast=False, threads=3)}) == 3
+    assert name(fast=False, workers=3, checkpoint_seconds=1.0) == name(fast=False)

@@ -6,6 +6,7 @@ import torch
 
 from tutelage.methods import METHODS
 from tutelage.train import checkpoint
+from tutelage.train.lessons import Resumable
 from tutelage.train.loop import MAX_SKIPPED, begin, fit
 from tutelage.train.settings import Optimiser
 from tutelage.types import BadInput, Diverged, Sizes
@@ -63,6 +64,21 @@ def test_a_checkpoint_that_is_not_whole_is_named(start, tmp_path, kept):
         path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(BadInput, match=r"run\.pt is no whole checkpoint.*Delete it"):
         checkpoint.restore(run, path)
+
+
+def test_a_checkpoint_of_four_gpus_is_continued_where_one_is_seen(start, monkeypatch):
+    """Each process computes on one. CUDA refuses the state of a GPU that it does not see."""
+    only, four = torch.Generator(), [torch.Generator().manual_seed(seed).get_state() for seed in range(4)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device=0: only.get_state())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device=0: [only][device].set_state(state))
+    run, lesson = start("kd")[1], Resumable()
+    lesson.parts, lesson.step = (), 0
+    checkpoint.put_back(run, {**checkpoint.state_of(run), "random_cuda": four})
+    assert torch.equal(only.get_state(), four[0])
+    lesson.load_state_dict({**lesson.state_dict(), "random_cuda": four[2:]})
+    assert torch.equal(only.get_state(), four[2])
 
 
 def test_a_given_teacher_is_not_in_the_checkpoint(start, tmp_path):

@@ -93,10 +93,11 @@ def inside_boxes(
     centres = (torch.arange(cells, device=like.device, dtype=like.dtype) + 0.5) * (size / cells)
 
     def mask(each: Boxes) -> Tensor:
-        x1, y1, x2, y2 = each.places[each.weight > 0].to(like.dtype).unbind(-1)
+        x1, y1, x2, y2 = each.places.to(like.dtype).unbind(-1)
         across = (centres > x1[:, None]) & (centres < x2[:, None])
         down = (centres > y1[:, None]) & (centres < y2[:, None])
-        return (down[:, :, None] & across[:, None, :]).any(0)
+        believed = each.weight > 0  # not to pick boxes by it, whose number a GPU would have to be asked for
+        return (believed[:, None, None] & down[:, :, None] & across[:, None, :]).any(0)
 
     return torch.stack([mask(each) for each in boxes]).to(like.dtype)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from tutelage.train.device import put_back_random, random_state
 from tutelage.train.loop import Run
 from tutelage.types import BadInput
 
@@ -22,8 +23,7 @@ def state_of(run: Run[Any, Any]) -> dict[str, Any]:
         "step": run.step,
         "skipped": run.skipped,
         "optimizer": run.optimizer.state_dict(),
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        **random_state(),
         **{name: module.state_dict() for name, module in _modules(run).items()},
     }
 
@@ -59,9 +59,7 @@ def put_back(run: Run[Any, Any], state: dict[str, Any]) -> None:
         module.load_state_dict(state[name])
     run.optimizer.load_state_dict(state["optimizer"])
     run.step, run.skipped = state["step"], state["skipped"]
-    torch.set_rng_state(state["random"])
-    if state["random_cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["random_cuda"])
+    put_back_random(state)
 
 
 def _modules(run: Run[Any, Any]) -> dict[str, torch.nn.Module]:

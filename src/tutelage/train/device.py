@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,8 +17,17 @@ def accelerator(compute: Compute) -> Accelerator:
     """Hugging Face Accelerate on the device asked for. Also sets torch's threads, and has memory kept."""
     torch.set_num_threads(compute.threads)
     keep_memory()
+    _, kind, device = arithmetic(compute)
+    return Accelerator(mixed_precision=kind, cpu=device == "cpu")
+
+
+def arithmetic(compute: Compute) -> tuple[int, str, str]:
+    """What the numbers of a run depend on, of this machine: threads, precision, "cpu" or "cuda".
+
+    Workers and the time between checkpoints change none.
+    """
     cpu = compute.device == "cpu" or not torch.cuda.is_available()
-    return Accelerator(mixed_precision=precision(compute, cpu=cpu), cpu=cpu)
+    return compute.threads, precision(compute, cpu=cpu), "cpu" if cpu else "cuda"
 
 
 def precision(compute: Compute, *, cpu: bool) -> str:
@@ -25,6 +36,21 @@ def precision(compute: Compute, *, cpu: bool) -> str:
         fast = torch.cpu._is_avx512_bf16_supported() if cpu else torch.cuda.is_bf16_supported()
         return "bf16" if fast else "no"
     return "bf16" if compute.precision == "bf16" else "no"
+
+
+def random_state() -> dict[str, Any]:
+    """Torch's, of the CPU and of the one GPU that a process computes on."""
+    return {
+        "random": torch.get_rng_state(),
+        "random_cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
+    }
+
+
+def put_back_random(state: Mapping[str, Any]) -> None:
+    """As `random_state` told it. Where `state` is of several GPUs, this process goes on with the first one's."""
+    torch.set_rng_state(state["random"])
+    if state["random_cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["random_cuda"][0])
 
 
 def keep_memory() -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from tutelage.data.batches import on_device
+from tutelage.train.device import put_back_random, random_state
 from tutelage.train.settings import Optimiser
 from tutelage.types import Diverged, Labeled, Losses
 
@@ -32,17 +33,14 @@ class Resumable:
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to go on as if it had never been cut, torch's random state included, until the next step."""
         parts = {name: getattr(self, name).state_dict() for name in self.parts}
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {**parts, "step": self.step, "random": torch.get_rng_state(), "random_cuda": cuda}
+        return {**parts, "step": self.step, **random_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put the run, and torch's random state, back to where `state` was taken."""
         for name in self.parts:
             getattr(self, name).load_state_dict(state[name])
         self.step = state["step"]
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+        put_back_random(state)
 
 
 def move(optimizer: torch.optim.Optimizer, terms: Losses, settings: Optimiser, *, step: int) -> None:

@@ -46,8 +46,3 @@ class Compute:
     def __post_init__(self) -> None:
         if self.threads < 1 or self.workers < 0 or not self.checkpoint_seconds >= 0:
             raise BadInput(f"{self}: threads is at least 1, workers and checkpoint_seconds at least 0")
-
-    @property
-    def arithmetic(self) -> tuple[int, str, str]:
-        """What the numbers of a run depend on; workers and the time between checkpoints change none."""
-        return self.threads, self.precision, self.device

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from multi_fixtures import SIZE, multi_batch, multi_net, multi_nets, truth
+from torch import nn
 
 from tutelage.methods.multitask.balance import Scales, gradient_norms, normalised, uncertain
 from tutelage.methods.multitask.method import depth_loss
@@ -124,3 +125,12 @@ def test_the_worst_pseudo_depth_is_left_out():
 def test_a_wrong_number_is_refused(fields):
     with pytest.raises(BadInput, match=f"{next(iter(fields))} of MuST"):
         MuST(**fields)
+
+
+@pytest.mark.parametrize("balance", ["uncertainty", "gradnorm"])
+def test_a_balance_that_is_learned_is_refused_where_processes_are_several(balance):
+    """There Accelerate wraps what learns, and lets through nothing but its forward."""
+    method = MuST(balance=balance)
+    nets = multi_nets(method)
+    with pytest.raises(BadInput, match=rf"balance of MuST is '{balance}'.* one process.* 'fixed'"):
+        method.loss(nets._replace(extra=nn.Sequential(nets.extra)), multi_batch())

@@ -10,7 +10,7 @@ from tutelage.methods.method import check
 from tutelage.methods.multitask.balance import Balance, Scales, gradient_norms, normalised, uncertain
 from tutelage.methods.multitask.method import DepthLoss, MultiMethod, asked, lost
 from tutelage.multi_types import Multi, MultiBatch, MultiNets
-from tutelage.types import Losses, Sizes, Task
+from tutelage.types import BadInput, Losses, Sizes, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class MuST(MultiMethod):
     segmentation: float = 1.0  # lambda of the task
     depth: float = 1.0  # lambda of the task
     unsupervised: float = 1.0  # factor on all that the specialists said
-    balance: Balance = "fixed"  # or weights that are learned and come on top of the lambdas
+    balance: Balance = "fixed"  # or weights that are learned, in one process, and come on top of the lambdas
     alpha: float = 1.5  # of gradnorm: how strongly tasks that lag behind are favoured
     depth_loss: DepthLoss = "log"  # affine leaves scale and shift open: stages, which score metres, refuse it
     drop: float = 0.1  # share of an image's pseudo-depth that is left out, the worst; Depth Anything V2
@@ -38,7 +38,8 @@ class MuST(MultiMethod):
     def loss(self, nets: MultiNets, batch: MultiBatch) -> Losses:
         images, rows = asked(batch)
         scales = nets.extra
-        assert isinstance(scales, Scales)
+        if not isinstance(scales, Scales):  # wrapped, as what learns is where processes are several
+            raise BadInput(f"balance of MuST is {self.balance!r}: it is learned in one process. Take one, or 'fixed'")
         outputs = nets.student(images, rows)
         each = lost(outputs, batch, depth=self.depth_loss, drop=self.drop)
         maps = list(outputs.pyramid.values())
