@@ -78,6 +78,9 @@ def test_terms_of_one_teacher_by_hand_in_both_parts_of_a_run(at_rest, batch):
         "hint": 4 * (hints * trust).sum() / 10,
         "prior": 5 * (hearing.factors.square().sum() + hearing.direction.square().sum()),
     }
-    torch.testing.assert_close(method.loss(nets, batch), expected)
+    terms = method.loss(nets, batch)
+    torch.testing.assert_close(terms, expected)
+    for relation in ("angle", "distance"):  # which are symmetric, but for whom they teach
+        assert torch.autograd.grad(terms[relation], nets.student.head.weight, retain_graph=True)[0].any()
     method.after_step(nets, 60)
     torch.testing.assert_close(method.loss(nets, batch), expected | {"prior": torch.tensor(0.0)})
