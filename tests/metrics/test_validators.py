@@ -109,6 +109,14 @@ def test_agreement_of_classes_with_clusters():
     assert class_cluster_agreement(points[[0, 150]], np.array([0, 1]), classes=3) == 0  # two images agree by chance
 
 
+def test_of_several_starts_the_tightest_clusters_count():
+    """Twelve classes around a circle; the first start takes two of them for one."""
+    truth = np.repeat(np.arange(12), 3)
+    angles = 2 * math.pi * truth / 12 + np.tile([-0.05, 0.0, 0.05], 12)
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    assert class_cluster_agreement(points, truth, classes=12) == pytest.approx(1)
+
+
 def ranked(voters, density=0.0):
     return Scores(information=voters[0], neighbourhood=density, clusters=voters[1], agreement=voters[2])
 
