@@ -81,7 +81,7 @@ def targets(*, methods: bool) -> list[Target]:
 def run(wanted: list[Target]) -> list[Outcome]:
     """Plant every error and say which were caught. Raises RuntimeError where tests fail without any."""
     plugin = Planter(wanted)
-    options = ["-s", "-x", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    options = ["-s", "-x", "-p", "no:terminal", "-p", "no:cacheprovider", "-n", "0"]
     if (ROOT / "pyproject.toml") in {parent / "pyproject.toml" for target in wanted for parent in target.tests.parents}:
         options += ["-o", f"timeout={TEST_SECONDS}"]
     status = pytest.main([*options, *(str(target.tests) for target in wanted)], plugins=[plugin])

@@ -18,10 +18,12 @@ ASK, ANSWER = Pipe()  # with who forks for `fresh`
 
 def begin() -> None:
     """Fork who forks for `fresh`, before a test has run. Prefect's threads, once started, do not survive a fork, and a
-    fork of pytest's would run at its end what other tests left to be run.
+    fork of pytest's would run at its end what other tests left to be run. Where the session's fixtures are made anew,
+    as benchmarks/mutations.py has them for each file, the first one serves on.
     """
-    _begun(_serve)
-    ANSWER.close()
+    if not ANSWER.closed:
+        _begun(_serve)
+        ANSWER.close()
 
 
 def fresh(function: Callable[..., Found], *arguments: object) -> Found:

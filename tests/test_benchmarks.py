@@ -302,6 +302,7 @@ def test_idle_is_a_number():
 def test_an_error_in_a_loss_is_caught_by_a_value_and_survives_a_test_without_one(tmp_path):
     (tmp_path / "toy_loss.py").write_text(TOY)
     (tmp_path / "test_toy.py").write_text(TOY_TEST)
+    (tmp_path / "conftest.py").write_text("def pytest_xdist_auto_num_workers():\n    return 2\n")  # as ours has
     planted = (
         "from pathlib import Path\n"
         "from benchmarks.mutations import Target, run, table, unexplained, unseen\n"

@@ -81,3 +81,10 @@ def test_offline_labels_are_half_a_term_by_default(echoing, saying):
                    weight=[0.8, 0.0])  # fmt: skip
     expected = torch.tensor(0.5 * 0.8 * math.log(3) / 2)
     torch.testing.assert_close(method.loss(echoing(method, steps=10), batch)["pseudo"], expected)
+
+
+def test_the_strong_view_of_labelled_images_counts_its_share_in_adamatch(echoing, saying):
+    method = AdaMatch(strong=0.25)
+    batch = saying(strong=[[1.0, 2.0, 3.0]], labels=[0])
+    expected = torch.tensor(0.75 * math.log(3) + 0.25 * 2.407606)
+    torch.testing.assert_close(method.loss(echoing(method, steps=10), batch)["task"], expected)

@@ -1,5 +1,7 @@
 import torch
+import torch.nn.functional as F
 
+from tutelage.losses.relations import relational_angle, relational_distance
 from tutelage.methods.amtml_kd import AMTMLKD
 from tutelage.models.average import Frozen
 from tutelage.models.committee import Committee
@@ -59,12 +61,26 @@ def test_whom_to_hear_is_learned_first_and_stays_then(make_nets, batch):
     assert not torch.equal(hearing.factors, hearing.kept_factors)
 
 
-def test_one_teacher_is_weighted_kd(make_nets, batch):
-    method = AMTMLKD(alpha=0.6, temperature=3.0, angle=0.0, distance=0.0, hint=0.0, prior=0.0)
-    nets = make_nets(method)
-    nets.student.eval()
+def test_terms_of_one_teacher_by_hand_in_both_parts_of_a_run(at_rest, batch):
+    method = AMTMLKD(alpha=0.6, temperature=3.0, angle=2.0, distance=3.0, hint=4.0, prior=5.0, unsupervised=0.5)
+    nets, trust = at_rest(method), torch.tensor([1.0] * 6 + [0.5] * 8)
     images = torch.cat([batch.labeled.strong, batch.unlabeled.strong])
-    said, told = nets.student(images).logits, nets.teacher(images).logits
-    p, q = (told / 3).softmax(-1), (said / 3).softmax(-1)
-    expected = 2 * 0.6 * 9 * (p * (p / q).log()).mean()  # the authors' mean over images and classes
-    torch.testing.assert_close(method.loss(nets, batch)["distillation"], expected)
+    student, teacher, hearing = nets.student(images), nets.teacher(images), nets.extra.net
+    p, q = (teacher.logits / 3).softmax(-1), (student.logits / 3).softmax(-1)
+    soft = 9 * (p * (p / q).log()).mean(1)  # the authors' mean over images and classes
+    [(ours, theirs)] = hearing.adapters[0](student.features, teacher.features)
+    hints = (F.normalize(ours.flatten(1)) - F.normalize(theirs.flatten(1))).square().sum(1)
+    expected = {
+        "task": 0.4 * F.cross_entropy(student.logits[:6], batch.labeled.labels),
+        "distillation": 2 * 0.6 * (soft * trust).sum() / 10,
+        "angle": 2 * relational_angle(q.log(), p, trust=trust),
+        "distance": 3 * relational_distance(q.log(), p, trust=trust),
+        "hint": 4 * (hints * trust).sum() / 10,
+        "prior": 5 * (hearing.factors.square().sum() + hearing.direction.square().sum()),
+    }
+    terms = method.loss(nets, batch)
+    torch.testing.assert_close(terms, expected)
+    for relation in ("angle", "distance"):  # which are symmetric, but for whom they teach
+        assert torch.autograd.grad(terms[relation], nets.student.head.weight, retain_graph=True)[0].any()
+    method.after_step(nets, 60)
+    torch.testing.assert_close(method.loss(nets, batch), expected | {"prior": torch.tensor(0.0)})

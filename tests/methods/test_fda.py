@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -24,8 +25,17 @@ def test_entropy_of_the_pool_by_hand(echoing, saying):
     torch.testing.assert_close(method.loss(echoing(method), batch)["entropy"], expected, atol=1e-5, rtol=0)
 
 
-def test_silenced_it_is_supervised_training(make_nets, batch):
-    method = FDA(unsupervised=0.0, strong=1.0)
+def test_what_was_written_of_the_pool_before_is_one_more_term(echoing, saying):
+    method = FDA(pseudo=0.5, unsupervised=0.5)
+    batch = saying(strong=[[0.0] * 3], labels=[0], pool_strong=[[1.0, 2.0, 3.0]] * 2, target=[[0.0, 1.0, 0.0]] * 2,
+                   weight=[0.8, 0.0])  # fmt: skip
+    expected = torch.tensor(0.5 * 0.5 * 0.8 * 1.407606 / 2)  # -log softmax([1, 2, 3])[1] is 1.407606
+    torch.testing.assert_close(method.loss(echoing(method), batch)["pseudo"], expected)
+
+
+@pytest.mark.parametrize("quiet", [{"unsupervised": 0.0}, {"styled": 0.0, "entropy": 0.0}])
+def test_silenced_it_is_supervised_training(make_nets, batch, quiet):
+    method = FDA(strong=1.0, **quiet)
     nets = make_nets(method)
     nets.student.eval()
     plain = F.cross_entropy(nets.student(batch.labeled.strong).logits, batch.labeled.labels)

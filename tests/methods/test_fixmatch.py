@@ -9,10 +9,10 @@ WEAK = torch.tensor([[0.05, 0.95, 0.0], [0.06, 0.94, 0.0], [0.97, 0.02, 0.01]]).
 
 def test_by_hand(echoing, saying):
     """The first and third image reach the threshold; each costs ln 3 under a student that says nothing."""
-    method = FixMatch(confidence=0.9499)
+    method = FixMatch(confidence=0.9499, weight=3.0, unsupervised=0.5)
     batch = saying(strong=[[0.0] * 3], labels=[0], pool_weak=WEAK, pool_strong=[[0.0] * 3] * 3)
     loss = method.loss(echoing(method), batch)["consistency"]
-    torch.testing.assert_close(loss, torch.tensor(2 * math.log(3) / 3))  # mean over all three
+    torch.testing.assert_close(loss, torch.tensor(0.5 * 3.0 * 2 * math.log(3) / 3))  # mean over all three
 
 
 def test_the_strong_view_learns_the_class_of_the_weak(echoing, saying):

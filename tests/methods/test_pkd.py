@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny import nets_of, tiny_vit
+from torch import nn
 
 from tutelage.losses.distillation import kl_rows
 from tutelage.methods.pkd import PKD
@@ -10,8 +11,10 @@ from tutelage.types import BadInput, Sizes
 
 @pytest.mark.parametrize(("blocks", "followed"), [("skip", [2, 4]), ("last", [4, 5])])
 def test_terms_are_the_papers(batch, blocks, followed):
-    method = PKD(blocks=blocks, alpha=0.25, beta=10.0, unsupervised=0.5)
-    nets = nets_of(method, tiny_vit(3), tiny_vit(6))
+    method = PKD(blocks=blocks, alpha=0.25, beta=10.0, temperature=1.0, unsupervised=0.5)
+    given = tiny_vit(6)
+    nn.init.normal_(given.net.head.weight, std=3.0)
+    nets = nets_of(method, tiny_vit(3), given)
     images, trust = torch.cat([batch.labeled.strong, batch.unlabeled.strong]), torch.tensor([1.0] * 6 + [0.5] * 8)
     student, teacher = nets.student(images, tokens="hidden"), nets.teacher(images, tokens="hidden")
     rows = [
@@ -20,7 +23,7 @@ def test_terms_are_the_papers(batch, blocks, followed):
         .mean(1)
         for mine, other in zip([1, 2], followed, strict=True)
     ]
-    soft = kl_rows(student.logits, teacher.logits, temperature=10.0, reduction="mean")
+    soft = kl_rows(student.logits, teacher.logits, temperature=1.0, reduction="mean")
     terms = method.loss(nets, batch)
     torch.testing.assert_close(terms["patience"], 10 * (torch.stack(rows).mean(0) * trust).sum() / 10)
     torch.testing.assert_close(terms["distillation"], 0.25 * (soft * trust).sum() / 10)

@@ -43,3 +43,13 @@ def test_the_image_that_lies_clearest_in_one_cluster_is_believed(echoing, saying
     assert clear[2] < clear[0]
     assert clear[2] < clear[1]
     torch.testing.assert_close(method.loss(nets, batch)["pseudo"], torch.tensor(2 / 3 * math.log(3)))
+
+
+def test_what_a_student_says_is_softened_as_its_teacher_is_and_believed_as_it_is(echoing, saying, say):
+    """At T = 2 the teacher says 1/6, 4/6, 1/6 and the student 1/4, 2/4, 1/4; at 1 the student says 4/6 of class 1."""
+    method = RuderAdapt(soft=0.5, temperature=2.0, top=1.0)
+    batch = saying(strong=[[0.0] * 3], labels=[0], pool_strong=[[0.0, math.log(4), 0.0]])
+    batch = batch._replace(unlabeled=batch.unlabeled._replace(weak=say([0.0] * 3, [0.0, math.log(16), 0.0])))
+    terms = method.loss(echoing(method), batch)
+    torch.testing.assert_close(terms["distillation"], torch.tensor(0.5 * 4 / 3 * math.log(2)))
+    torch.testing.assert_close(terms["pseudo"], torch.tensor(0.5 * math.log(1.5)))

@@ -95,3 +95,10 @@ def test_nothing_one_and_nan_leave_the_averages_alone(guess):
     assert memory.trust(guess, 0.9, 0.5).shape == guess.shape[:1]
     torch.testing.assert_close(memory.state, torch.tensor([1 / 3, 1.0]))
     torch.testing.assert_close(memory.classes, torch.full((3,), 1 / 3))
+
+
+def test_the_strong_view_of_labelled_images_counts_its_share_in_softmatch(echoing, saying):
+    method = SoftMatch(strong=0.25)
+    batch = saying(strong=[[1.0, 2.0, 3.0]], labels=[0])
+    expected = torch.tensor(0.75 * math.log(3) + 0.25 * 2.407606)
+    torch.testing.assert_close(method.loss(echoing(method, steps=10), batch)["task"], expected)

@@ -14,6 +14,8 @@ def test_variance_by_hand():
     copies = torch.tensor([[[0.0, 0, 8, 12], [2, 0, 8, 12]]])
     torch.testing.assert_close(trust.jitter_variance(box, copies), torch.tensor([2**0.5 / 4 / 10]))
     torch.testing.assert_close(trust.jitter_variance(3 * box, 3 * copies), torch.tensor([2**0.5 / 4 / 10]))
+    between = torch.cat([copies, copies.mean(1, keepdim=True)], 1) + 5  # 0, 1 or 2, and the box is elsewhere
+    torch.testing.assert_close(trust.jitter_variance(box + 5, between), torch.tensor([1 / 4 / 10]))
     assert trust.jitter_variance(box, box[:, None].repeat(1, 10, 1)).item() == 0
     assert trust.jitter_variance(box[:0], copies[:0]).shape == (0,)
 
@@ -25,7 +27,7 @@ def test_weights_of_regions():
 
 def test_two_detectors_agree():
     one = found([A, B, [50, 50, 60, 60]], [0, 1, 0], [0.6, 0.9, 0.99])
-    two = found([[0, 0, 10, 9], [100, 0, 110, 8], [50, 50, 60, 60]], [0, 1, 1], [0.8, 0.7, 0.5])
+    two = found([[100, 0, 110, 8], [0, 0, 10, 9], [50, 50, 60, 60]], [1, 0, 1], [0.7, 0.8, 0.5])
     both = trust.agreed(one, two)
     np.testing.assert_allclose(both.places, [B, [0, 0, 10, 9]])  # the surer of each pair; other classes do not agree
     np.testing.assert_allclose(both.scores, [0.9, 0.8])
@@ -48,10 +50,12 @@ def test_agreement_asks_for_more_than_half_and_suppresses_from_three_tenths():
 
 def test_fusion_by_hand():
     """Weighted scores 0.9 * 0.5 and 1.0 * 0.9 of two boxes that overlap by 0.8; the third detector sees nothing."""
-    fused = trust.fused([found([A], [0], [0.5]), found([[0, 0, 10, 8]], [0], [0.9]), nothing_found()])
+    said = [found([A], [0], [0.5]), found([[0, 0, 10, 8]], [0], [0.9]), nothing_found()]
+    fused = trust.fused(said)
     assert fused.places[0] == pytest.approx([0, 0, 10, (10 * 0.45 + 8 * 0.9) / 1.35])
     assert fused.scores[0] == pytest.approx((0.45 + 0.9) / 2 * 2 / 3.3)
     assert fused.labels.tolist() == [0]
+    assert trust.fused(said, absent=False).scores[0] == pytest.approx((0.45 + 0.9) / 1.9)
 
 
 def test_fusion_with_equal_weights_is_the_papers():
@@ -67,6 +71,12 @@ def test_boxes_join_the_fused_box_and_not_its_first():
     said = found([[0, 0, 10, 10], [0, 0, 10, 14], [0, 0, 10, 19]], [0, 0, 0], [0.6, 0.6, 0.1])
     fused = trust.fused([said], weights=(1.0,))
     assert fused.places == pytest.approx(np.array([[0, 0, 10, (6 + 8.4 + 1.9) / 1.3]]))
+
+
+def test_a_box_joins_the_fused_box_that_it_overlaps_most():
+    """[2, 12] overlaps [0, 10] by 0.67 and [6, 16] by 0.43."""
+    said = found([[0, 0, 10, 10], [0, 6, 10, 16], [0, 2, 10, 12]], [0, 0, 0], [0.9, 0.8, 0.1])
+    assert trust.fused([said], weights=(1.0,), iou=0.3).scores == pytest.approx(np.array([0.8, (0.9 + 0.1) / 2]))
 
 
 def test_classes_and_distant_boxes_stay_apart_and_the_surest_comes_first():

@@ -42,6 +42,7 @@ def test_samples_needed_is_where_the_bound_crosses():
     needed = samples_needed(0.9, 0.9)
     assert needed == 22
     assert precision_bound(needed, needed, 0.9) >= 0.9 > precision_bound(needed - 1, needed - 1, 0.9)
+    assert samples_needed(0.9, 1 - 0.9**4) == 4  # an error of rounding takes no fifth
 
 
 def test_temperature_undoes_a_known_scaling(seeded_numpy):
@@ -79,14 +80,15 @@ def test_a_holdout_without_a_mistake_makes_no_score_surer():
 def test_what_is_no_number_or_no_share_is_refused():
     with pytest.raises(BadInput, match="logits hold NaN"):
         fit_temperature(np.array([[0.0, math.nan]]), np.array([0]))
-    for wrong in ({"target": 1.0}, {"target": math.nan}, {"confidence": 0.0}):
+    for wrong in ({"target": 1.0}, {"target": math.nan}, {"confidence": 0.0}, {"confidence": 1.0}):
         with pytest.raises(BadInput, match="both are between 0 and 1"):
             thresholds(NONE, np.zeros(0, np.int64), NONE, NONE, **LIMITS | wrong)
 
 
-def test_temperature_never_changes_the_answer(seeded_numpy):
+def test_temperature_changes_how_sure_an_answer_is_and_never_the_answer(seeded_numpy):
     logits = seeded_numpy.normal(size=(50, 4))
     assert (calibrated(logits, 7.0).argmax(1) == logits.argmax(1)).all()
+    np.testing.assert_allclose(calibrated(np.array([[0.0, math.log(4)]]), 2.0), [[1 / 3, 2 / 3]], rtol=1e-6)
 
 
 def test_alignment_makes_classes_as_frequent_as_asked(seeded_numpy):
@@ -178,7 +180,7 @@ def test_a_class_that_cannot_meet_the_target_is_closed():
     probabilities = np.array([[0.9, 0.1]] * 40, np.float32)
     rule, _ = thresholds(probabilities, np.array([0, 1] * 20), NONE, NONE, **LIMITS)
     assert rule.threshold is None
-    assert rule.evidence == "class"
+    assert (rule.evidence, rule.kept, rule.correct, rule.lower_bound) == ("class", 0, 0, 0)
 
 
 def test_images_below_the_floor_are_no_evidence_of_their_class():
@@ -201,8 +203,9 @@ def test_the_cap_lowers_nothing_that_the_holdout_showed():
     own, empty = thresholds(probabilities, labels, probabilities, probabilities, **LIMITS)
     assert (own.kept, own.correct, own.threshold) == (30, 30, pytest.approx(0.999))
     assert empty.threshold == pytest.approx(0.999)  # that of all, where its own scores promise nothing
-    # Of few images: the cap without evidence, but above a mistake that was seen.
-    few = thresholds(probabilities[-3:], labels[-3:], NONE, NONE, **LIMITS)
+    # Of few images: the cap without evidence, but above every mistake that was seen.
+    mistaken = np.array([[0.9965, 0.0035], [0.9, 0.1]], np.float32)
+    few = thresholds(mistaken, np.array([1, 1]), NONE, NONE, **LIMITS)
     assert [one.threshold > 0.9965 for one in few] == [True, False]
 
 

@@ -51,7 +51,7 @@ def test_what_lies_on_a_crowd_is_no_error_and_a_crowd_is_not_missed():
 
 
 def test_counts_at_a_score():
-    scenes = [given([A, B, C], [0, 1, 2]), nothing_given()]
+    scenes = [given([B, A, C], [1, 0, 2]), nothing_given()]
     said = [found([A, A, B, FAR], [0, 0, 0, 0], [0.9, 0.6, 0.5, 0.4]), found([A], [0], [0.8])]
     wanted = {"classification": 1, "localisation": 0, "both": 0, "duplicate": 1, "background": 1, "missed": 1}
     assert errors(scenes, said) == wanted  # B is meant by a wrong class: only C is missed
@@ -87,9 +87,10 @@ def test_a_mended_class():
 
 def test_of_boxes_that_mean_one_object_the_surest_is_mended_and_the_rest_go():
     scene = given([A, B], [0, 0])
-    places, scores = [SHIFTED, SHIFTED, SHIFTED, B], [0.9, 0.8, 0.7, 0.5]
-    all_bad = costs([scene], [found(places, [0] * 4, scores)], CLASSES)
-    assert all_bad["localisation"] == pytest.approx(1 - 51 / 101 / 4)  # then nothing stands before B
+    places, scores = [SHIFTED, FAR, SHIFTED, SHIFTED, B], [0.9, 0.85, 0.8, 0.7, 0.5]
+    all_bad = costs([scene], [found(places, [0] * 5, scores)], CLASSES)
+    mended = (51 + 50 * 2 / 3) / 101  # then only what is far stands before B, and nothing before A
+    assert all_bad["localisation"] == pytest.approx(mended - 51 / 101 / 5)
     beside = costs([scene], [found([SHIFTED, A, B], [0, 0, 0], [0.9, 0.8, 0.7])], CLASSES)
     assert beside["localisation"] == pytest.approx(1 - 2 / 3)  # A is taken: the bad box is removed
 

@@ -33,6 +33,8 @@ def test_energy_by_hand():
     assert distance == pytest.approx(6 / math.sqrt(5))
     assert p == pytest.approx(2 / 6, abs=0.06)  # two of the six ways to part four points are as far apart
     assert energy_test(one, one, draws=50, rng=rng()) == (0, 1)
+    fewer, _ = energy_test(one, other[:1], draws=1, rng=rng())  # the spread is the root of 8/3: 2 * 3 - 1 over it
+    assert fewer == pytest.approx(5 / math.sqrt(8 / 3))
 
 
 def test_classes_by_hand():
@@ -41,6 +43,8 @@ def test_classes_by_hand():
     statistic, p = class_test(one, other, classes=3, draws=4000, rng=rng())
     assert statistic == pytest.approx(2)
     assert p == pytest.approx(34 / 70, abs=0.03)
+    unequal, _ = class_test(one, other[:2], classes=2, draws=1, rng=rng())
+    assert unequal == pytest.approx(1 / 24 + 1 / 12 + 1 / 12 + 1 / 6)
 
 
 def test_the_mix_behind_a_model_that_errs():
@@ -49,6 +53,12 @@ def test_the_mix_behind_a_model_that_errs():
     new = np.array([0] * 25 + [1] * 15)
     np.testing.assert_allclose(class_mix(predicted, labels, new, 2), [0.75, 0.25])
     np.testing.assert_allclose(class_mix(predicted, labels, np.ones(9, int), 2), [0, 1])
+
+
+def test_the_mix_behind_a_model_whose_errors_are_of_one_class():
+    """It says 0 of 4 in 6 of class 0 and never of class 1: where it says so of 40 %, 60 % are of class 0."""
+    labels, predicted = np.array([0] * 6 + [1] * 2), np.array([0] * 4 + [1] * 4)
+    np.testing.assert_allclose(class_mix(predicted, labels, np.array([0] * 4 + [1] * 6), 2), [0.6, 0.4])
 
 
 def test_source_images_in_another_mix():

@@ -57,7 +57,7 @@ def test_labelled_images_that_do_not_differ_say_nothing(rows):
 
 
 @pytest.mark.parametrize(
-    ("number", "keep", "place"), [(99, 0.99, 98), (100, 0.99, 99), (199, 0.99, 197), (19, 0.95, 18)]
+    ("number", "keep", "place"), [(99, 0.99, 98), (100, 0.99, 99), (198, 0.99, 197), (199, 0.99, 197), (19, 0.95, 18)]
 )
 def test_limit_by_hand(number, keep, place):
     """The k-th largest of 0, 1, 2, ..., k = floor((n + 1) (1 - keep))."""

@@ -35,6 +35,10 @@ def test_density_by_hand():
     expected = -p * math.log(p) - 2 * q * math.log(q)
     assert soft_neighbourhood_density(pairs, temperature=0.5) == pytest.approx(expected)
     assert soft_neighbourhood_density(np.tile([0.3, 0.7], (5, 1))) == pytest.approx(math.log(4))
+    near = np.repeat([[1.0, 0.0], [0.5, 0.5]], 2, axis=0)  # at cosine sqrt(1/2), whatever their lengths
+    e = math.exp((1 - math.sqrt(0.5)) / 0.5)
+    p, q = e / (e + 2), 1 / (e + 2)
+    assert soft_neighbourhood_density(near, temperature=0.5) == pytest.approx(-p * math.log(p) - 2 * q * math.log(q))
 
 
 def test_density_sees_neither_the_order_of_images_nor_the_names_of_classes():
@@ -56,6 +60,7 @@ def test_clusters_by_hand():
     points = np.array([[0.0], [2.0], [10.0], [12.0]])
     classes = np.array([0, 0, 1, 1])
     assert class_cluster_distance(points, classes) == pytest.approx(100 / 104)  # 4 * 5^2 of 36 + 16 + 16 + 36
+    assert class_cluster_distance(points.repeat(2, axis=1), classes) == pytest.approx(100 / 104)
     assert class_cluster_distance(points, np.zeros(4, int)) == 0
     assert class_cluster_distance(np.ones((4, 2)), classes) == 0
 
@@ -102,6 +107,14 @@ def test_agreement_of_classes_with_clusters():
     assert class_cluster_agreement(np.ones((5, 2)), np.array([0, 1, 0, 1, 0]), classes=2) == 0  # one point
     assert class_cluster_agreement(np.zeros((5, 2)), np.array([0, 1, 0, 1, 0]), classes=2) == 0
     assert class_cluster_agreement(points[[0, 150]], np.array([0, 1]), classes=3) == 0  # two images agree by chance
+
+
+def test_of_several_starts_the_tightest_clusters_count():
+    """Twelve classes around a circle; the first start takes two of them for one."""
+    truth = np.repeat(np.arange(12), 3)
+    angles = 2 * math.pi * truth / 12 + np.tile([-0.05, 0.0, 0.05], 12)
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    assert class_cluster_agreement(points, truth, classes=12) == pytest.approx(1)
 
 
 def ranked(voters, density=0.0):
@@ -155,6 +168,8 @@ def test_a_model_in_need_of_nothing_but_answers():
     scores = validate(logits, np.array([[1.0], [-1.0]]))
     assert scores.information == pytest.approx(0.130812, abs=1e-6)
     assert scores.clusters == pytest.approx(1)
+    third = np.log(np.array([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1]]))  # that both are least likely of
+    assert validate(third, np.array([[1.0], [-1.0]])).clusters == pytest.approx(1)
     with pytest.raises(BadInput, match="not all finite"):
         validate(np.array([[np.nan, 0.0]]), np.zeros((1, 1)))
 

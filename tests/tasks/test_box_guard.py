@@ -98,6 +98,7 @@ def test_a_student_that_lost_the_objects_of_the_holdout_is_a_breach_unless_it_le
     lost = signals(world, [found(A, B)] * 7, student=found(C, C))["drop"]
     assert lost.value == pytest.approx(1.0)
     assert lost.breached
+    assert not signals(world, [found(A, B)] * 7, student=found(C, C), max_drop=1.0)["drop"].breached
     assert signals(world, [found(A, B)] * 7, student=found(C, C), learned=True)["drop"].value is None
 
 

@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from tutelage.methods import METHODS
 from tutelage.train import checkpoint
@@ -19,11 +20,11 @@ SETTINGS = Optimiser(warmup_steps=2)
 def start(make_nets):
     """A run of a method from the same random weights, however often it is called."""
 
-    def make(name="fixmatch", steps=12):
+    def make(name="fixmatch", steps=12, settings=SETTINGS):
         torch.manual_seed(1)
         method = METHODS[name]()
         nets = make_nets(method, steps=steps)
-        return method, begin(method, nets.student, nets.teacher, SIZES._replace(steps=steps), SETTINGS)
+        return method, begin(method, nets.student, nets.teacher, SIZES._replace(steps=steps), settings)
 
     return make
 
@@ -176,3 +177,16 @@ def test_biases_and_norms_are_not_decayed(start):
 def test_a_method_that_needs_a_teacher_says_so(make_nets):
     with pytest.raises(BadInput, match="KD learns from a given teacher"):
         begin(METHODS["kd"](), make_nets(METHODS["kd"]()).student, None, SIZES, SETTINGS)
+
+
+def test_what_a_method_adds_is_trained_too_and_one_norm_is_clipped_for_all(start, engine, batch):
+    """At a rate of 1 and without momentum, weights move as far as the gradient that is left is long."""
+    settings = Optimiser(lr=1, momentum=0, weight_decay=0, warmup_steps=1, clip=1e-3)
+    method, run = start("fitnets", settings=settings)
+    extra = list(run.nets.extra.parameters())
+    trained = [*run.nets.student.parameters(), *extra]
+    assert extra
+    assert {id(p) for group in run.optimizer.param_groups for p in group["params"]} == {id(p) for p in trained}
+    before = parameters_to_vector(trained).detach().clone()
+    next(fit(method, run, [batch], settings, steps=12, accelerator=engine))
+    assert (parameters_to_vector(trained) - before).norm().item() == pytest.approx(1e-3, rel=1e-2)

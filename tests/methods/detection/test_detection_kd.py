@@ -30,7 +30,9 @@ def test_features_are_those_of_cells_in_boxes():
     nets.extra.eval()
     batch = scene_batch()
     nobody = batch._replace(labeled=scene_batch(given=False).labeled, pool=scene_batch(given=False).pool)
-    assert method.loss(nets, batch)["features"] > 0
+    once = method.loss(nets, batch)["features"]
+    assert once > 0
+    torch.testing.assert_close(KD(features=2.0).loss(nets, batch)["features"], 2 * once)
     assert method.loss(nets, nobody)["features"] == 0
 
 
