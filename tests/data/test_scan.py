@@ -378,6 +378,25 @@ class TestShards:
         ]  # the third is short
         assert refused(scanned) == {"pool/s.tar": "truncated"}
 
+    def test_a_shard_whose_member_has_a_negative_size_is_refused_once(self, tmp_path, monkeypatch):
+        """Reading goes back to a member before, and found it again for ever."""
+        path, back = shard(tmp_path / "s.tar", {"1.png": PNG}), tarfile.TarInfo("2.png")
+        back.pax_headers = {"size": "-1536"}  # two headers and a block of records
+        data = path.read_bytes().rstrip(b"\0")
+        data += bytes(-len(data) % 512)
+        path.write_bytes(data + back.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+        notes, note = [], shards._note
+
+        def counted(*of):
+            assert len(notes) < 10, "the shard has two members"
+            notes.append(note(*of))
+
+        monkeypatch.setattr(shards, "_note", counted)
+        scanned = scan(tmp_path, "s.tar", "pool")
+        assert found(scanned) == {"pool/s.tar/1.png": None}
+        assert [(each.id, each.reason) for each in scanned.refused] == [("pool/s.tar", "unreadable")]
+        assert "negative" in scanned.refused[0].detail
+
     def test_shards_that_were_joined_by_cat_are_told(self, tmp_path):
         first, second = (shard(tmp_path / f"{n}.tar", {f"{n}.png": PNG}) for n in "ab")
         (tmp_path / "s.tar").write_bytes(first.read_bytes() + second.read_bytes())
