@@ -131,6 +131,19 @@ def decode(data: bytes) -> Pixels:
     return examine(data, max_pixels=1 << 40)
 
 
+def stored_grey(data: bytes, width: int, height: int) -> np.ndarray | None:
+    """The values of a grey picture as they are stored, such as the steps of a depth; None where it is none of this
+    size, which is read from the header before any pixel is decoded."""
+    try:
+        with _reader(data)(io.BytesIO(data)) as picture:
+            if picture.size != (width, height):
+                return None
+    except (Unusable, *_BROKEN):
+        return None
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return values if values is not None and values.shape == (height, width) else None
+
+
 def is_turned(data: bytes) -> bool:
     """Whether `examine` turns or mirrors a file that it has accepted, since its EXIF says that it is stored so."""
     return _orientation(data) in _TURNS
