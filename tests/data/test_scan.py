@@ -1,6 +1,7 @@
 import gzip
 import os
 import tarfile
+from itertools import pairwise
 
 import pytest
 from fresh import fresh
@@ -100,6 +101,20 @@ class TestFolders:
             "labelled/cat/lost.png": "unreadable", "labelled/cat/loop": "unreadable",
             "labelled/cat/pipe.png": "unreadable",
         }  # fmt: skip
+
+    def test_a_folder_that_many_links_lead_to_is_read_once_for_each_class(self, tmp_path):
+        """Of two links in each folder to the next one, a thousand paths would lead to the eleventh."""
+        folders = [tmp_path / f"train/d{number:02}" for number in range(11)]
+        save(folders[-1] / "1.png", PNG)
+        for folder, following in pairwise(folders):
+            folder.mkdir()
+            for name in "ab":
+                (folder / name).symlink_to(following)
+        scanned = scan(tmp_path, "train", "labelled")
+        assert sorted(found(scanned).values()) == [folder.name for folder in folders]
+        assert f"labelled/d00/{'a/' * 10}1.png" in found(scanned)
+        assert refused(scanned)["labelled/d00/b"] == "unreadable"
+        assert "labelled/d00/a" not in refused(scanned)
 
     def test_names_that_are_not_utf8_are_refused(self, tmp_path):
         (tmp_path / "pool").mkdir()
