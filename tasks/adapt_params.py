@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tasks.fits import check_alone
-from tasks.knobs import STRICT, Count, Open, Places, Share, StageName, Train, name_in, parse_named
+from tasks.knobs import STRICT, Count, Folder, Open, Places, Share, StageName, Train, name_in, parse_named
 from tasks.turn_params import PlanTurns
 from tutelage.methods import METHODS, Method
 from tutelage.train.adaptsegnet import AdaptSegNet
@@ -60,7 +60,7 @@ class DomainFolders:
     """Which images there are: names inside `root`."""
 
     __pydantic_config__ = STRICT
-    root: str  # folder that holds the names below
+    root: Folder  # folder that holds the names below
     source: Places  # class folders, a CSV (image, label), or tar shards; of several domains {NAME: one of these}
     target: str  # a folder of images, or tar shards
     test: str  # of the target, like `source`; only evaluated on

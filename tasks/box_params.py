@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tasks.fits import check_alone, check_chain, check_start
-from tasks.knobs import STRICT, Count, Open, Pattern, Share, Train, check_limits, parse_detection_method
+from tasks.knobs import STRICT, Count, Folder, Open, Pattern, Share, Train, check_limits, parse_detection_method
 from tasks.mistakes import check_changes
 from tasks.proof_params import Report
 from tutelage.data.orientations import Orientation
@@ -50,7 +50,7 @@ class ScenesIngest:
     """
 
     __pydantic_config__ = STRICT
-    root: str  # folder that holds the names below
+    root: Folder  # folder that holds the names below
     labelled: str  # COCO JSON
     labelled_images: str | None = None  # folder of its images; null: that of the JSON
     pool: str | None = None  # folder, tar shards, or COCO JSON whose objects are hidden; null: what split.images leaves
@@ -179,7 +179,7 @@ class CompressBoxes:
     """From a detector to a narrower one, and what that must show before it takes its teacher's place."""
 
     __pydantic_config__ = STRICT
-    teacher: str  # folder of a detector
+    teacher: Folder  # folder of a detector
     network: dict[str, Any]  # fields of detection.network that the compact detector has otherwise
     student: TrainDetector  # the compact network, taught by `teacher`
     baseline: TrainDetector  # the same network from boxes alone

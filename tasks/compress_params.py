@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from tasks.fits import check_alone
-from tasks.knobs import STRICT, Share, Train
+from tasks.knobs import STRICT, Folder, Share, Train
 from tasks.lesson_params import check_begins, parse_loop
 from tasks.loops import LOOPS, UNLINKED, Loop
 
@@ -16,7 +16,7 @@ class Link:
     """One step down: a smaller network, and the model that teaches it."""
 
     __pydantic_config__ = STRICT
-    teacher: str  # folder of a model
+    teacher: Folder  # folder of a model
     network: dict[str, Any]  # fields of `network` that this student has otherwise
     learn: Annotated[Loop | None, BeforeValidator(parse_loop)] = None  # a loop of its own, not compress.student.method
 

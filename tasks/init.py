@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks.graph import check_root, check_written
 from tasks.io import write_whole
+from tasks.knobs import parse_folder
 from tasks.params import Params, load
 from tasks.places import NAMES, Places, find
 from tasks.written import read, rewrite
@@ -42,6 +43,7 @@ def init(root: Path, path: Path = Path("params.yaml")) -> list[str]:
     params = load(path)
     check_written(path.parent, params)
     check_root(path.parent, root.absolute(), "FOLDER")
+    _check_name(_as_written(root))
     places = find(root)
     scans = {role: scan(root, name, role) for role, name in places.names.items() if name not in places.listed}
     side = _side(root, scans)
@@ -109,6 +111,14 @@ def _as_written(root: Path) -> str:
     """Inside the checkout relative to it, so that a copy of the checkout finds it."""
     real = root.resolve()
     return os.path.relpath(real) if real.is_relative_to(Path.cwd()) else real.as_posix()
+
+
+def _check_name(written: str) -> None:
+    """Raises BadInput for what params.yaml would not take as a root."""
+    try:
+        parse_folder(written)
+    except ValueError as error:
+        raise BadInput(f"FOLDER is {written!r}: {error}") from error
 
 
 def _seen(root: Path, places: Places, scans: Mapping[SourceName, Scan]) -> Iterator[str]:

@@ -74,7 +74,9 @@ def _poses(data: Path, params: Params) -> tuple[Poses, Poses]:
     """To learn from, and to test."""
     size = params.keypoints.network.image_size
     if (data / FILES["train"]).exists():
-        found = {name: of_coco(data / file, size=size) for name, file in FILES.items()}
+        found = {
+            name: of_coco(data / file, size=size, max_pixels=params.ingest.max_pixels) for name, file in FILES.items()
+        }
         for _, told in found.values():
             print("".join(f"  {line}\n" for line in told), end="")
         train, test = found["train"][0], found["test"][0]

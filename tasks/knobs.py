@@ -45,6 +45,16 @@ def parse_stage(value: Any) -> Any:
 StageName = Annotated[str, BeforeValidator(parse_stage)]
 
 
+def parse_folder(value: Any) -> Any:
+    """A folder that commands of dvc.yaml name, between single quotes."""
+    if isinstance(value, str) and set(value) & set("'\r\n"):
+        raise ValueError("the shell takes no quote ' and no line break in it. Rename the folder, or use another")
+    return value
+
+
+Folder = Annotated[str, BeforeValidator(parse_folder)]
+
+
 def parse_method(value: Any) -> Any:
     """{"name": "rkd", "angle": 50} -> RKD(angle=50.0)."""
     return parse_named(value, METHODS, "methods")

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from tasks.io import whole
 from tasks.params import Params
 from tasks.text import table as markdown
+from tutelage.data.decoding import stored_grey
 from tutelage.data.folders import locate
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.scenes import read_boxes
@@ -38,8 +38,10 @@ def multi_split(root: Path, split: Path, *, params: Params, out: Path) -> Path:
     of all objects for segmentation, `depth` in the JSON's entry of the image (a 16-bit PNG beside it) for depth.
     """
     wanted, table, boxes = params.multitask, read_split(split), read_boxes(split)
-    named, roles = dict(_depths(root, params)), np.array(table["role"].to_pylist())
-    depths = {name: path for name, path in named.items() if _measured(path)}
+    roles = np.array(table["role"].to_pylist())
+    sizes = {name: size for name, *size in zip(*(table[k].to_pylist() for k in ("id", "width", "height")), strict=True)}
+    named = {name: path for name, path in _depths(root, params) if name in sizes}
+    depths = {name: path for name, path in named.items() if _measured(path, *sizes[name])}
     unmasked = set(boxes.filter(pc.equal(pc.field("mask"), ""))["id"].to_pylist())
     there = set(boxes.filter(pc.invert(pc.field("crowd")))["id"].to_pylist())
     test = table["id"].filter(pa.array(roles == "test")).to_pylist()
@@ -108,10 +110,10 @@ def _ranked(ids: list[str], digests: list[str], seed: int) -> list[str]:
     return [name for _, name in sorted(zip(ranks, ids, strict=True))]
 
 
-def _measured(path: str) -> bool:
-    """Whether a depth is above 0 anywhere. What is no picture is left to who reads it, and refuses it by name."""
-    data = np.fromfile(path, np.uint8)
-    steps = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+def _measured(path: str, width: int, height: int) -> bool:
+    """Whether a depth is above 0 anywhere. What is no picture of its image's size is left to who reads it, and refuses
+    it by name."""
+    steps = stored_grey(Path(path).read_bytes(), width, height)
     return steps is None or bool(steps.any())
 
 

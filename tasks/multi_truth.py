@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from tasks.box_training import sizes_of
 from tutelage.data import masks
-from tutelage.data.decoding import letterbox_factor
+from tutelage.data.decoding import letterbox_factor, stored_grey
 from tutelage.data.manifest import classes_of
 from tutelage.data.multi_batches import Known, KnownDepth, KnownObjects, KnownPresent, KnownSegments
 from tutelage.data.scenes import Annotations
@@ -92,9 +92,9 @@ class Truth:
         data = Path(path).read_bytes() if Path(path).is_file() else b""
         if hashlib.sha256(data).hexdigest() != digest:
             raise BadInput(f"{path} is not the depth that was shared out. Run `dvc repro multi_split`")
-        steps = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
         wide, high = (int(side) for side in self.sizes[row])
-        if steps is None or steps.dtype != np.uint16 or steps.shape != (high, wide):
+        steps = stored_grey(data, wide, high)
+        if steps is None or steps.dtype != np.uint16:
             raise BadInput(f"{path} is no 16-bit grey PNG of its image's {wide} x {high} pixels. Save it as one")
         return self.framed(row, steps.astype(np.float32) / np.float32(self.unit), 0)
 

@@ -19,7 +19,7 @@ from tasks.compare_params import Compare
 from tasks.compress_params import Compress
 from tasks.fits import check_alone, check_chain, check_networks, check_start
 from tasks.keypoints_params import KeypointsParams
-from tasks.knobs import STRICT, Count, Open, Pattern, Places, Seed, Share, Train
+from tasks.knobs import STRICT, Count, Folder, Open, Pattern, Places, Seed, Share, Train
 from tasks.lesson_params import LessonParams
 from tasks.loops import Loop, NASStudent
 from tasks.mistakes import check_changes, mistakes
@@ -50,7 +50,7 @@ class Ingest:
     """Which images there are. `labelled`, `pool` and `test` are names inside `root`."""
 
     __pydantic_config__ = STRICT
-    root: str  # folder that holds the names below
+    root: Folder  # folder that holds the names below
     labelled: Places  # class folders, a CSV (image, label) or tar shards; of several domains {NAME: one of these}
     pool: str | None = None  # a folder of images or tar shards; null: what `split.labels_per_class` leaves over
     test: str | None = None  # like `labelled`; only judged on. null: `split.test_fraction` of the labelled images

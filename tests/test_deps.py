@@ -1,6 +1,8 @@
 """A stage is stale when the code that decides its result changes: dvc.yaml names what the stage's verb makes use of."""
 
 import ast
+import json
+import subprocess
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 from project import ROOT, content, merged, recipe, write
 
-from tasks.graph import check_written, unwritten
+from tasks.graph import check_written, stages_of, unwritten
 from tasks.params import load
 from tasks.written import read
 from tutelage.types import BadInput
@@ -82,9 +84,19 @@ def test_what_is_used_through_others_is_found_and_what_is_beside_it_is_not():
     assert "multi_training" not in reached("adapt_scenes_ingest")
 
 
-def test_a_root_with_a_blank_in_its_name_stays_one_word() -> None:
-    for name, written in STAGES.items():
-        assert "root}" not in written.get("do", written)["cmd"].replace('root}"', ""), name
+def test_a_folder_reaches_its_stage_as_one_word_whatever_its_name():
+    """The shell would read `$5` as a variable and run what stands in `$( )`."""
+    odd, params = 'my $5 `id` $(id) "photos"; #', content()
+    for written in (params, params["detection"], params["adapt"], params["adapt_scenes"]):
+        written["ingest"]["root"] = odd
+    params["compress"]["chain"]["1"]["teacher"] = params["detection"]["compress"]["teacher"] = odd
+    params["adapt"]["rounds"]["1"]["teacher"] = odd
+    every = stages_of((ROOT / "dvc.yaml").read_text(), json.dumps(params))  # which is YAML
+    reading = [each for each in every if odd in each.reads]
+    assert len(reading) > 12
+    told = "\n".join(f"python() {{ printf '%s\\0' \"$@\"; }}\n{each.command}" for each in reading)
+    words = subprocess.run(["sh", "-c", told], check=True, capture_output=True, text=True).stdout.split("\0")
+    assert words.count(odd) == len(reading)
 
 
 @pytest.mark.parametrize("name", [None, "long", "few_labels", "bccd", "dug_multiphase"])

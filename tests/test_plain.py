@@ -1,4 +1,5 @@
 import os
+import shlex
 import subprocess
 
 import pytest
@@ -102,7 +103,7 @@ def test_the_stages_of_a_fold_are_those_that_its_table_needs(tmp_path):
     order = graph.needed(graph.stages(tmp_path), "box_evaluate")
     commands = {stage.name: stage.command for stage in order}
     assert not (tmp_path / ".dvc").exists()
-    assert commands["scenes_ingest"] == 'python -m tasks scenes_ingest "scenes" work/detection/ingest'
-    assert commands["box_evaluate@candidate"].split()[5] == "work/detection/rounds/1/guard"
+    assert commands["scenes_ingest"] == "python -m tasks scenes_ingest 'scenes' work/detection/ingest"
+    assert shlex.split(commands["box_evaluate@candidate"])[5] == "work/detection/rounds/1/guard"
     assert {"detector@teacher", "detector@oracle", "box_student@1", "box_evaluate@baseline"} <= commands.keys()
     assert not {"fetch", "compose", "box_judge"} & commands.keys()

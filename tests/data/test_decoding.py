@@ -171,6 +171,27 @@ def test_a_huge_image_is_refused_before_a_pixel_is_decoded(monkeypatch):
     assert refusal(encoded(picture()), max_pixels=479) == "too_large"
 
 
+def test_a_tiff_whose_tile_is_large_is_refused_whatever_its_image_measures():
+    """The memory of a whole tile is asked for, even for 10 x 10 pixels."""
+    packed = zlib.compress(bytes(8192 * 64))
+    tags = {
+        256: 10,
+        257: 10,
+        258: 8,
+        259: 8,
+        262: 1,
+        277: 1,
+        322: 8192,
+        323: 64,
+        324: 8 + 2 + 10 * 12 + 4,
+        325: len(packed),
+    }
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + packed
+    assert examine(data, max_pixels=8192 * 64).shape == (10, 10, 3)
+    assert refusal(data, max_pixels=10_000) == "too_large"
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_half_a_file_is_truncated(kind):
     data = encoded(picture(), kind)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -92,7 +93,7 @@ def write(folder, *annotations):
 
 def test_objects_of_coco_are_cut_out_with_their_points(tmp_path):
     path = write(tmp_path, {"keypoints": [25, 15, 2, 30, 20, 1, 0, 0, 0]}, {"keypoints": [20, 10, 2] * 3, "iscrowd": 1})
-    poses, told = of_coco(path, size=26)
+    poses, told = of_coco(path, size=26, max_pixels=2400)
     (found,) = poses.objects
     assert (told, poses.joints) == ([], ("point 1", "point 2", "point 3"))
     factor = 26 / (10 * (1 + 2 * MARGIN))
@@ -107,7 +108,7 @@ def test_objects_of_coco_are_cut_out_with_their_points(tmp_path):
 def test_where_nobody_marked_points_they_are_the_extremes_of_the_mask(tmp_path):
     outline = [20, 10, 30, 10, 30, 20, 20, 20]
     path = write(tmp_path, {"segmentation": [outline]}, {"bbox": [1, 1, 5, 5]})
-    poses, told = of_coco(path, size=26)
+    poses, told = of_coco(path, size=26, max_pixels=2400)
     (found,) = poses.objects
     assert poses.joints == EXTREMES
     np.testing.assert_allclose(found.points, [[13, 4], [13, 22], [4, 13], [22, 13]], atol=0.01)
@@ -121,4 +122,15 @@ def test_where_nobody_marked_points_they_are_the_extremes_of_the_mask(tmp_path):
 def test_points_that_are_none_are_refused(tmp_path, points, said):
     path = write(tmp_path, *({"keypoints": each, "bbox": [20, 10, 10, 10 - n]} for n, each in enumerate(points)))
     with pytest.raises(BadInput, match=said):
-        of_coco(path, size=26)
+        of_coco(path, size=26, max_pixels=2400)
+
+
+def test_an_image_of_too_many_pixels_is_refused_and_others_are_decoded_once(tmp_path, monkeypatch):
+    path = write(tmp_path, {"keypoints": [25, 15, 2]}, {"keypoints": [25, 15, 2], "bbox": [20, 10, 10, 9]})
+    with pytest.raises(BadInput, match=r"a\.png cannot be used: too_large"):
+        of_coco(path, size=26, max_pixels=2399)
+    read = []
+    monkeypatch.setattr(Path, "read_bytes", lambda file, whole=Path.read_bytes: read.append(file.name) or whole(file))
+    poses, _ = of_coco(path, size=26, max_pixels=2400)
+    assert len(poses.objects) == 2
+    assert read.count("a.png") == 1

@@ -1,6 +1,7 @@
 import gzip
 import os
 import tarfile
+from itertools import pairwise
 
 import pytest
 from fresh import fresh
@@ -100,6 +101,20 @@ class TestFolders:
             "labelled/cat/lost.png": "unreadable", "labelled/cat/loop": "unreadable",
             "labelled/cat/pipe.png": "unreadable",
         }  # fmt: skip
+
+    def test_a_folder_that_many_links_lead_to_is_read_once_for_each_class(self, tmp_path):
+        """Of two links in each folder to the next one, a thousand paths would lead to the eleventh."""
+        folders = [tmp_path / f"train/d{number:02}" for number in range(11)]
+        save(folders[-1] / "1.png", PNG)
+        for folder, following in pairwise(folders):
+            folder.mkdir()
+            for name in "ab":
+                (folder / name).symlink_to(following)
+        scanned = scan(tmp_path, "train", "labelled")
+        assert sorted(found(scanned).values()) == [folder.name for folder in folders]
+        assert f"labelled/d00/{'a/' * 10}1.png" in found(scanned)
+        assert refused(scanned)["labelled/d00/b"] == "unreadable"
+        assert "labelled/d00/a" not in refused(scanned)
 
     def test_names_that_are_not_utf8_are_refused(self, tmp_path):
         (tmp_path / "pool").mkdir()
@@ -377,6 +392,25 @@ class TestShards:
             "pool/s.tar/2.png",
         ]  # the third is short
         assert refused(scanned) == {"pool/s.tar": "truncated"}
+
+    def test_a_shard_whose_member_has_a_negative_size_is_refused_once(self, tmp_path, monkeypatch):
+        """Reading goes back to a member before, and found it again for ever."""
+        path, back = shard(tmp_path / "s.tar", {"1.png": PNG}), tarfile.TarInfo("2.png")
+        back.pax_headers = {"size": "-1536"}  # two headers and a block of records
+        data = path.read_bytes().rstrip(b"\0")
+        data += bytes(-len(data) % 512)
+        path.write_bytes(data + back.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+        notes, note = [], shards._note
+
+        def counted(*of):
+            assert len(notes) < 10, "the shard has two members"
+            notes.append(note(*of))
+
+        monkeypatch.setattr(shards, "_note", counted)
+        scanned = scan(tmp_path, "s.tar", "pool")
+        assert found(scanned) == {"pool/s.tar/1.png": None}
+        assert [(each.id, each.reason) for each in scanned.refused] == [("pool/s.tar", "unreadable")]
+        assert "negative" in scanned.refused[0].detail
 
     def test_shards_that_were_joined_by_cat_are_told(self, tmp_path):
         first, second = (shard(tmp_path / f"{n}.tar", {f"{n}.png": PNG}) for n in "ab")

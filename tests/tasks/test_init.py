@@ -40,6 +40,14 @@ def coco(path, number, **more):
     path.write_text(json.dumps({"images": listed, "annotations": [box], "categories": categories} | more))
 
 
+def test_a_folder_that_would_end_a_word_of_the_shell_is_refused(mine):
+    images(mine / "it's" / "train" / "cat")
+    before = PARAMS.read_text()
+    with pytest.raises(BadInput, match=r"FOLDER is \"mine/it's\": .*Rename the folder"):
+        init(mine / "it's")
+    assert PARAMS.read_text() == before
+
+
 def test_class_folders_a_pool_and_nothing_else_of_the_file(mine):
     images(mine / "train/cat")
     images(mine / "train/dog", first=3)

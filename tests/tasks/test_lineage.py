@@ -1,6 +1,7 @@
 """A model's descent is told stage by stage, and whatever does not fit is found."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -499,7 +500,7 @@ def sources(stage: Stage, every: list[Stage]) -> set[Stage]:
 
 def act(stage: Stage) -> None:
     """Write what the stage writes."""
-    verb, *words = stage.command.partition("-m tasks ")[2].split()
+    verb, *words = shlex.split(stage.command.partition("-m tasks ")[2])
     for out in stage.writes:
         touch(out) if Path(out).suffix else put(out, **told_by(verb, words))
 

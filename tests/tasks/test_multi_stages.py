@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -170,6 +172,19 @@ def test_a_depth_of_zeros_teaches_nothing_and_an_empty_file_is_no_picture(params
     row = table["id"].to_pylist().index(taught[1])
     with pytest.raises(BadInput, match="is no 16-bit grey PNG"):
         truth_of(SPLIT, out, table, params).depth(row)
+
+
+def test_a_depth_that_says_it_is_huge_is_refused_by_name_and_never_unpacked(params):
+    """OpenCV refuses such a file with words of its own; a smaller one it would unpack."""
+    path = min(Path("images").glob("depth-test-*.png"))
+    whole = path.read_bytes()
+    head = b"IHDR" + struct.pack(">II", 40_000, 40_000) + whole[24:29]
+    path.write_bytes(whole[:12] + head + struct.pack(">I", zlib.crc32(head)) + whole[33:])
+    out, table = multi_split(Path("images"), SPLIT, params=params, out=Path("again")), read_split(SPLIT)
+    truth = truth_of(SPLIT, out, table, params)
+    row = next(row for row, (depth, _) in truth.depths.items() if Path(depth).name == path.name)
+    with pytest.raises(BadInput, match=rf"{path.name} is no 16-bit grey PNG of its image's 16 x 16 pixels"):
+        truth.depth(row)
 
 
 def test_images_are_shared_out_by_what_they_have():

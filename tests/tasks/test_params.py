@@ -284,6 +284,17 @@ def test_a_way_to_adapt_whose_name_no_stage_can_have_is_refused(change, section,
         load(path)
 
 
+FOLDERS = """ingest.root detection.ingest.root adapt.ingest.root adapt_scenes.ingest.root
+compress.chain.1.teacher detection.compress.teacher"""
+
+
+@pytest.mark.parametrize("name", FOLDERS.split())
+@pytest.mark.parametrize("folder", ["it's", "a\nb"])
+def test_a_folder_that_would_end_a_word_of_the_shell_is_refused(change, name, folder):
+    with pytest.raises(BadInput, match=rf"{name} is .*: .*Rename the folder"):
+        load(change(name, folder))
+
+
 @pytest.mark.parametrize("name", ["source", "cycada"])
 def test_a_way_to_adapt_has_the_name_of_no_other_model_that_is_chosen_among(change, name):
     written = content()["adapt"]["candidates"]

@@ -76,7 +76,7 @@ def examine(data: bytes, *, max_pixels: int) -> Pixels:
     reader = _reader(data)
     try:
         with reader(io.BytesIO(data)) as picture:
-            width, height = picture.size
+            width, height = _unpacked_size(picture)
             if width * height > max_pixels:
                 raise Unusable("too_large", f"{width} x {height} pixels; ingest.max_pixels is {max_pixels}")
             picture.load()
@@ -88,6 +88,15 @@ def examine(data: bytes, *, max_pixels: int) -> Pixels:
     except _BROKEN as error:
         detail = str(error) or type(error).__name__
         raise Unusable("truncated" if _cut_off(reader, data, detail) else "unreadable", detail) from error
+
+
+def _unpacked_size(picture: ImageFile.ImageFile) -> tuple[int, int]:
+    """What memory is asked for: libtiff unpacks whole tiles, which may be larger than the image."""
+    width, height = picture.size
+    if not isinstance(picture, TiffImageFile):
+        return width, height
+    tags = picture.tag_v2
+    return max(width, tags.get(ExifTags.Base.TileWidth, 0)), max(height, tags.get(ExifTags.Base.TileLength, 0))
 
 
 # How a picture that is stored turned or mirrored becomes upright, by EXIF's orientation: 1 is as it is.
@@ -120,6 +129,19 @@ def decode(data: bytes) -> Pixels:
             stored: Pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
             return stored if upright is None else np.ascontiguousarray(upright(stored))
     return examine(data, max_pixels=1 << 40)
+
+
+def stored_grey(data: bytes, width: int, height: int) -> np.ndarray | None:
+    """The values of a grey picture as they are stored, such as the steps of a depth; None where it is none of this
+    size, which is read from the header before any pixel is decoded."""
+    try:
+        with _reader(data)(io.BytesIO(data)) as picture:
+            if picture.size != (width, height):
+                return None
+    except (Unusable, *_BROKEN):
+        return None
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return values if values is not None and values.shape == (height, width) else None
 
 
 def is_turned(data: bytes) -> bool:

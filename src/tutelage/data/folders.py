@@ -18,7 +18,7 @@ def list_files(folder: Path, boundary: str, scan: Scan) -> Iterator[str]:
 
     What may not be read goes to `scan.refused`.
     """
-    yield from _walk(folder, "", boundary, scan, (os.path.realpath(folder),))
+    yield from _walk(folder, "", boundary, scan, (os.path.realpath(folder),), set())
 
 
 def scan_folders(folder: Path, files: list[str], scan: Scan) -> None:
@@ -81,7 +81,11 @@ def _from(folder: Path, name: str) -> str:
     return name
 
 
-def _walk(folder: Path, prefix: str, boundary: str, scan: Scan, above: tuple[str, ...]) -> Iterator[str]:
+def _walk(
+    folder: Path, prefix: str, boundary: str, scan: Scan, above: tuple[str, ...], reached: set[str]
+) -> Iterator[str]:
+    """`above` are the folders that this one lies in, `reached` those that were walked below the same uppermost one:
+    where links branch, the paths to a folder double with each."""
     for entry in sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name)):
         name = prefix + entry.name
         if _ignored(entry.name) or not _admitted(entry, name, boundary, scan):
@@ -92,8 +96,12 @@ def _walk(folder: Path, prefix: str, boundary: str, scan: Scan, above: tuple[str
         real = os.path.realpath(entry.path)
         if real in above:
             scan.refuse(name, "unreadable", "a link to a folder that it lies in")
+        elif entry.is_symlink() and real in reached:
+            scan.refuse(name, "unreadable", f"a link to a folder that {name.partition('/')[0]} has already")
         else:
-            yield from _walk(Path(entry.path), name + "/", boundary, scan, (*above, real))
+            below = reached if prefix else set()  # a link of each class may lead to one folder
+            below.add(real)
+            yield from _walk(Path(entry.path), name + "/", boundary, scan, (*above, real), below)
 
 
 def _admitted(entry: os.DirEntry[str], name: str, boundary: str, scan: Scan) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from tutelage.data import masks
 from tutelage.data.coco import Annotation, read_coco
 from tutelage.data.coco_boxes import row_of
-from tutelage.data.decoding import Unusable, decode
+from tutelage.data.decoding import Unusable, examine
 from tutelage.data.images import Images
 from tutelage.types import BadInput
 
@@ -89,7 +90,7 @@ def of_pictures(images: Images, rows: Int[np.ndarray, " n"]) -> Poses:
     return Poses([_of_picture(pixels) for pixels in images.many(rows)], EXTREMES)
 
 
-def of_coco(path: Path, *, size: int) -> tuple[Poses, list[str]]:
+def of_coco(path: Path, *, size: int, max_pixels: int) -> tuple[Poses, list[str]]:
     """The objects of a COCO JSON, no crowds, cut out and scaled to `size` pixels; what was mended or left out.
 
     File names are relative to the folder of the JSON. Points are its `keypoints`, x, y, v of each, visible where v is
@@ -100,9 +101,10 @@ def of_coco(path: Path, *, size: int) -> tuple[Poses, list[str]]:
     numbers = {_count(each) for each in given if each.keypoints is not None}
     if len(numbers) > 1:
         raise BadInput(f"{path}: objects have {sorted(numbers)} key points. Give each equally many, x, y, v of each")
-    found = []
-    for each in given:
-        pixels = _read(path.parent, each)
+    found = {}
+    pixels_of = lru_cache(maxsize=1)(partial(_read, path.parent, max_pixels))
+    for place, each in sorted(enumerate(given), key=lambda one: one[1].image):  # so each image is decoded once
+        pixels = pixels_of(each.image)
         row = row_of(coco, each, (pixels.shape[1], pixels.shape[0]))
         if row is None:
             continue
@@ -110,9 +112,9 @@ def of_coco(path: Path, *, size: int) -> tuple[Poses, list[str]]:
         if marked is None:
             coco.refuse(f"{each.where} has neither key points nor a mask. Mark it")
         else:
-            found.append(_cut_out(pixels, row, *marked, size))
+            found[place] = _cut_out(pixels, row, *marked, size)
     joints = tuple(f"point {place + 1}" for place in range(max(numbers))) if numbers else EXTREMES
-    return Poses(found, joints), [*coco.repairs, *coco.refused]
+    return Poses([found[place] for place in sorted(found)], joints), [*coco.repairs, *coco.refused]
 
 
 def _of_picture(pixels: UInt8[np.ndarray, "s s 3"]) -> Found:
@@ -142,10 +144,10 @@ def _marked(
     return extreme_points(masks.decode(row["mask"], width, height)), np.ones(4, bool)
 
 
-def _read(folder: Path, annotation: Annotation) -> UInt8[np.ndarray, "h w 3"]:
-    path = folder / annotation.image.partition("/")[2]
+def _read(folder: Path, max_pixels: int, image: str) -> UInt8[np.ndarray, "h w 3"]:
+    path = folder / image.partition("/")[2]
     try:
-        return decode(path.read_bytes())
+        return examine(path.read_bytes(), max_pixels=max_pixels)
     except (Unusable, OSError) as error:
         raise BadInput(f"{path} cannot be used: {error}. Mend it, or remove it from the JSON") from error
 

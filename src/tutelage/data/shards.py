@@ -64,10 +64,13 @@ def _index(shard: _Shard, scan: Scan) -> None:
     """Note where the images and label files of a shard lie."""
     try:
         with tarfile.open(shard.path, "r:") as tar:
+            before = 0
             for member in tar:
+                if member.size < 0 or tar.offset <= before:  # else the same members would come again, for ever
+                    raise tarfile.ReadError(f"the size of {_printable(member.name)} is negative")
                 _note(shard, member, scan)
-            end = tar.offset
-        if _goes_on(shard.path, end):
+                before = tar.offset
+        if _goes_on(shard.path, before):
             detail = (
                 "it goes on behind the end of its members, as tars do that were joined by `cat` or are damaged; what "
                 "lies there is not used. Keep them as files of their own, or join them with `tar --concatenate`"
