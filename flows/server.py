@@ -22,6 +22,7 @@ from flows.child import GRACE, Child, Failed, bound
 from flows.lock import Busy, held
 from flows.warm import loading
 from tasks.closed_pipe import quiet
+from tasks.text import as_typed
 
 FIRST_PORT = 4200  # of a server that stays: flows of any checkout look there, so none may end with one of them
 OWN = "server.url"  # in PREFECT_HOME: where the server of a flow answers, or did, and the number of its process
@@ -43,7 +44,7 @@ def main_of(story: Flow[..., Any], told: Callable[[], str]) -> int:
     workers = command_line(story).parse_args().workers
     if failed := by_hand(lambda: story(workers=workers)):
         return failed
-    print(f"\n{told()}")
+    print(f"\n{as_typed(told())}")
     return 0
 
 
