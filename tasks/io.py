@@ -1,6 +1,8 @@
 """Outputs appear whole or not at all."""
 
 import csv
+import errno
+import fcntl
 import json
 import os
 import re
@@ -53,6 +55,21 @@ def whole(out: Path) -> Iterator[Path]:
     os.replace(part, out)
     sync(out.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def held(folder: Path, flags: int = 0) -> Iterator[None]:
+    """A folder for this process alone, among those that ask. The kernel lets go of it when the process ends, however it
+    ends. Raises BlockingIOError where `flags` say not to wait, or where the folder has become another one.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | flags)
+        if not os.path.samestat(os.fstat(handle), folder.stat()):
+            raise BlockingIOError(errno.EAGAIN, "It was replaced in between", str(folder))
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_out(out: Path, inputs: Iterable[Path], beside: Collection[str] = ()) -> None:
