@@ -23,6 +23,11 @@ def literal(content: object) -> str:
     return MARKUP.sub(r"\\\g<0>", " ".join(str(content).splitlines()))
 
 
+def bullets(sentences: Iterable[str]) -> list[str]:
+    """Lines of Markdown: a list of sentences, which have names in them."""
+    return [f"- {literal(each)}" for each in sentences]
+
+
 def as_typed(markdown: str) -> str:
     """For a terminal: names without the backslashes that Markdown needs."""
     return ESCAPED.sub(r"\1", markdown)

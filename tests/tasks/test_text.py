@@ -3,7 +3,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from tasks.gallery import Shot, Strip, sheet
-from tasks.text import Markup, aligned, as_typed, change, duration, percent, points, table
+from tasks.text import Markup, aligned, as_typed, bullets, change, duration, percent, points, table
 
 NAMES = [
     "<unknown>", "__background__", "_misc_", "![x](http://evil.example/t.png)", "[a](b)", "*a* `b`", "a|b", "a\\|b",
@@ -52,6 +52,11 @@ def test_names_below_a_picture_are_read_as_they_are_written():
     told = sheet(Strip("Surest", "kept", shots)).rpartition("\n\n")[2]
     seen = [name.replace("\n", " ") for name in NAMES]
     assert read(told) == ["; ".join(f"{name} 0.50 (truth: {name})" for name in seen)]
+
+
+def test_names_in_a_list_are_read_as_they_are_written():
+    told = "\n".join(bullets(f"labelled.json lists {name} once more" for name in NAMES))
+    assert read(told) == [f"labelled.json lists {name} once more".replace("\n", " ") for name in NAMES]
 
 
 def test_a_cell_may_be_markup_on_purpose():
