@@ -126,7 +126,8 @@ def main() -> int:
         known = running()
         if not known:
             raise Failed(
-                f"no server answers at {named()}. `make ui` starts one that stays; only such a one can send messages"
+                f"no server of yours answers at {named()}. `make ui` starts one that stays; only such a one can send "
+                "messages"
             )
         if local(known):
             pass_by_proxies()

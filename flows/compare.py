@@ -14,6 +14,7 @@ from flows.child import Failed
 from flows.reproduce import Reproduce, checkout
 from flows.server import by_hand
 from tasks.closed_pipe import quiet
+from tasks.text import as_typed
 
 OURS = ("work/split", "work/teacher", "work/rounds/1/labels")  # what the pipeline makes, and the stages that make it
 STAGES = ("teacher", "pseudo_label@1")
@@ -67,7 +68,7 @@ def main() -> int:
     if failed := by_hand(lambda: compare(asked.inputs, asked.out)):
         return failed
     text = (Path(asked.out) / "compare.md").read_text()
-    print(f"\n{text.partition('![')[0]}Plot: {(Path(asked.out) / 'compare.png').resolve()}")
+    print(f"\n{as_typed(text.partition('![')[0])}Plot: {(Path(asked.out) / 'compare.png').resolve()}")
     return 0
 
 

@@ -22,8 +22,9 @@ from flows.child import GRACE, Child, Failed, bound
 from flows.lock import Busy, held
 from flows.warm import loading
 from tasks.closed_pipe import quiet
+from tasks.text import as_typed
 
-FIRST_PORT = 4200  # of a server that stays: flows of any checkout look there, so none may end with one of them
+FIRST_PORT = 4200  # of a server that stays: flows of any checkout look there, so none may end with one
 OWN = "server.url"  # in PREFECT_HOME: where the server of a flow answers, or did, and the number of its process
 LOCAL = ("127.0.0.1", "localhost")
 DEADLINE = 120.0  # seconds in which a server has to answer
@@ -43,7 +44,7 @@ def main_of(story: Flow[..., Any], told: Callable[[], str]) -> int:
     workers = command_line(story).parse_args().workers
     if failed := by_hand(lambda: story(workers=workers)):
         return failed
-    print(f"\n{told()}")
+    print(f"\n{as_typed(told())}")
     return 0
 
 
@@ -77,7 +78,7 @@ def serving() -> Iterator[str]:
         pass_by_proxies()
     with ExitStack() as beside:
         with held(PREFECT_HOME.value() / "server.lock"):  # two that start at once would both create the database
-            if not answers(url):
+            if not joined(url):
                 if not local(url):
                     advice = "Unset it to use a server of our own."
                     raise Failed(f"PREFECT_API_URL is {url}, which does not answer. {advice}")
@@ -94,8 +95,20 @@ def named() -> str:
 
 
 def running() -> str | None:
-    """The API that is named, where it answers; else that of a flow's own server of this checkout, if there is one."""
-    return url if answers(url := named()) else own(PREFECT_HOME.value())
+    """The API that is named, where flows join it; else that of a flow's own server of this checkout, if one runs."""
+    return url if joined(url := named()) else own(PREFECT_HOME.value())
+
+
+def joined(url: str) -> bool:
+    """Whether flows tell the server at `url` of their runs: one that is named, or this user's. On a machine of many it
+    may be another person's that answers, whose database would keep the pictures."""
+    return answers(url) and (PREFECT_API_URL.value() is not None or of_this_user(url))
+
+
+def of_this_user(url: str) -> bool:
+    """Whether it is a process of this user that answers at `url`."""
+    processes = [each for each in psutil.process_iter(["uids"]) if each.info["uids"]]
+    return any(each.info["uids"].real == os.getuid() and at_port(each, url) for each in processes)
 
 
 def local(url: str) -> bool:
@@ -158,12 +171,16 @@ def start(url: str, home: Path) -> Child:
 
 def listens(server: int, url: str) -> bool:
     """Whether it is this process, or one below it, that answers at `url`, and not one that took the port."""
-    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # another user's is none of ours
+    with suppress(psutil.NoSuchProcess):
         top = psutil.Process(server)
-        for process in (top, *top.children(recursive=True)):
-            for end in process.net_connections("tcp"):
-                if end.status == psutil.CONN_LISTEN and end.laddr.port == httpx.URL(url).port:
-                    return True
+        return any(at_port(process, url) for process in (top, *top.children(recursive=True)))
+    return False
+
+
+def at_port(process: psutil.Process, url: str) -> bool:
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # another user's is none of ours
+        ends = process.net_connections("tcp")
+        return any(end.status == psutil.CONN_LISTEN and end.laddr.port == httpx.URL(url).port for end in ends)
     return False
 
 

@@ -10,7 +10,7 @@ from tasks.answers import Answers, ask, gained
 from tasks.fair import uneven_choice
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
-from tasks.text import percent
+from tasks.text import as_typed, percent
 from tasks.text import table as markdown
 from tutelage.data.manifest import read_split
 from tutelage.methods.supervised import Supervised
@@ -54,7 +54,7 @@ def adapt_report(
     with whole(out) as folder:
         write_json(folder / "report.json", content)
         (folder / "report.md").write_text(_markdown(content, chosen))
-    print((out / "report.md").read_text())
+    print(as_typed((out / "report.md").read_text()))
     return out
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.answer_places import Addition, add, own_name, refused
+from tasks.answer_places import Addition, add, alone, own_name, refused
 from tasks.asked import BOXES, read_asked
 from tasks.box_answer import box_answer
 from tasks.mistakes import nearest
 from tasks.params import Ingest, Params
 from tutelage.data.folders import class_name
 from tutelage.data.records import Scan
-from tutelage.data.sources import scan
+from tutelage.data.sources import check, scan
 from tutelage.data.tables import read_sheet, rows_of
 from tutelage.types import BadInput
 
@@ -52,16 +52,18 @@ def answer(folder: Path, *, params: Params, domain: str | None = None, new: Sequ
     root = Path(params.ingest.root)
     labelled = params.ingest.labelled
     names = [labelled] if isinstance(labelled, str) else labelled.values()
-    parts = {name: scan(root, name, "labelled") for name in names}
-    there, known = parts[place], {label for part in parts.values() for label in part.labels}
-    named = {class_name(name) for name in new} - {""}
-    read = _read(folder / asked["sheet"], asked["images"], known | named)
-    domains = _domains(read.labels, asked["images"], there, params.ingest, domain)
-    additions = list(_additions(folder, asked["images"], read, domains))
-    fresh = list(_fresh(additions, there, read, folder / asked["sheet"]))
-    if read.problems:
-        raise refused(read.problems)
-    add(root / place, fresh)
+    check(root, place, "labelled")
+    with alone(root / place):
+        parts = {name: scan(root, name, "labelled") for name in names}
+        there, known = parts[place], {label for part in parts.values() for label in part.labels}
+        named = {class_name(name) for name in new} - {""}
+        read = _read(folder / asked["sheet"], asked["images"], known | named)
+        domains = _domains(read.labels, asked["images"], there, params.ingest, domain)
+        additions = list(_additions(folder, asked["images"], read, domains))
+        fresh = list(_fresh(additions, there, read, folder / asked["sheet"]))
+        if read.problems:
+            raise refused(read.problems)
+        add(root / place, fresh)
     return list(_told(additions, fresh, read, root / place, params, named & {one.label for one in fresh}))
 
 

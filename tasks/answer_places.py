@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.io import sync, write_whole
+from tasks.io import held, sync, write_whole
 from tutelage.data.folders import class_name
 from tutelage.data.tables import header_of, read_sheet
 from tutelage.types import BadInput
@@ -49,6 +49,14 @@ def refused(problems: Sequence[str]) -> BadInput:
     more = len(problems) - SHOWN
     shown = [*problems[:SHOWN], *([f"... and {more} more"] if more > 0 else [])]
     return BadInput("\n  ".join([f"{len(problems)} problem(s), so nothing was added:", *shown]))
+
+
+@contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """Of two who answer at once the second reads `place` when the first has written there: it would write over that."""
+    there = place.resolve()
+    with held(there if there.is_dir() else there.parent):
+        yield
 
 
 def add(place: Path, additions: Sequence[Addition]) -> None:

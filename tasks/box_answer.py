@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.answer_places import BESIDE, Addition, copied, own_name, refused
+from tasks.answer_places import BESIDE, Addition, alone, copied, own_name, refused
 from tasks.box_corrected import Corrected, read_corrected, sound_coco
 from tasks.io import write_whole
 from tasks.params import Params
@@ -30,26 +30,27 @@ def box_answer(folder: Path, asked: Mapping[str, Any], *, params: Params, new: S
     check(root, wanted.labelled, "labelled")
     path = root / wanted.labelled
     beside = path.parent if wanted.labelled_images is None else root / wanted.labelled_images
-    content = sound_coco(path)
-    numbers = {class_name(str(one["name"])): one["id"] for one in content["categories"]}
-    read = read_corrected(folder, asked, numbers.keys() | {class_name(name) for name in new})
-    there = {posixpath.basename(str(one["file_name"])) for one in content["images"]}
-    fresh = []
-    for image in sorted(read.sizes):
-        source, about = folder / image, asked["images"][image]
-        if not source.is_file() or hashlib.sha256(source.read_bytes()).hexdigest() != about["sha256"]:
-            read.problems.append(f"{source} is not the image that was asked about. Ask anew, into another folder")
-        name = own_name(about["id"], about["sha256"], source.suffix)
-        if posixpath.basename(name) not in there:
-            fresh.append((image, Addition(source, name, "")))
-    if read.problems:
-        raise refused(read.problems)
-    if fresh:
-        _merge(content, fresh, read, numbers)
-        if content.get("info") == json.loads(OURS[:-1] + b"}")["info"]:
-            del content["info"]  # `init` would write the file again, without what people have drawn
-        with copied(beside, [(one.image, beside / BESIDE / one.name) for _, one in fresh]):
-            write_whole(path.resolve(), as_lines(content).encode())
+    with alone(path):
+        content = sound_coco(path)
+        numbers = {class_name(str(one["name"])): one["id"] for one in content["categories"]}
+        read = read_corrected(folder, asked, numbers.keys() | {class_name(name) for name in new})
+        there = {posixpath.basename(str(one["file_name"])) for one in content["images"]}
+        fresh = []
+        for image in sorted(read.sizes):
+            source, about = folder / image, asked["images"][image]
+            if not source.is_file() or hashlib.sha256(source.read_bytes()).hexdigest() != about["sha256"]:
+                read.problems.append(f"{source} is not the image that was asked about. Ask anew, into another folder")
+            name = own_name(about["id"], about["sha256"], source.suffix)
+            if posixpath.basename(name) not in there:
+                fresh.append((image, Addition(source, name, "")))
+        if read.problems:
+            raise refused(read.problems)
+        if fresh:
+            _merge(content, fresh, read, numbers)
+            if content.get("info") == json.loads(OURS[:-1] + b"}")["info"]:
+                del content["info"]  # `init` would write the file again, without what people have drawn
+            with copied(beside, [(one.image, beside / BESIDE / one.name) for _, one in fresh]):
+                write_whole(path.resolve(), as_lines(content).encode())
     return list(_told(fresh, read, path, params))
 
 

@@ -9,7 +9,7 @@ from tasks.gallery import sheet
 from tasks.io import whole, write_csv, write_json
 from tasks.params import Params
 from tasks.story import curve_rows
-from tasks.text import percent, points
+from tasks.text import bullets, percent, points
 from tasks.text import table as markdown
 
 SIDE = 192  # pixels of a picture
@@ -55,7 +55,7 @@ def _summary(story: BoxStory) -> str:
         kept = [[*row, percent(one.precision)] for row, one in zip(kept, last.detected, strict=True)]
     parts = [
         markdown(["detector", "AP", "95 % interval", "AP50", "AP75", "AR", "test images", "objects"], rows),
-        "\n".join(f"- {line}" for line in [*story.verdict["reasons"], *story.uneven]),
+        "\n".join(bullets([*story.verdict["reasons"], *story.uneven])),
         markdown(heads, kept),
     ]
     return "\n\n".join(parts) + "\n"

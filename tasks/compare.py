@@ -17,7 +17,7 @@ from tasks.charts import Gained, gains_chart
 from tasks.io import as_json, write_whole
 from tasks.params import Params, load
 from tasks.pictures import png, png_bytes
-from tasks.text import percent
+from tasks.text import as_typed, percent
 from tasks.text import table as markdown
 from tasks.trial import PLAIN, Arena, Trial, arena, entrants, finished, one
 from tutelage.data.groups import units_of
@@ -85,7 +85,7 @@ def tabulate(place: Arena, out: Path) -> Path:
     write_whole(out / "compare.json", as_json({"about": about, "rows": [_plain_row(row) for row in rows]}).encode())
     write_whole(out / "compare.png", png_bytes(figure))
     write_whole(out / "compare.md", text.encode())
-    print(_table(rows), flush=True)
+    print(as_typed(_table(rows)), flush=True)
     return out
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
-from tasks.text import first_few, table
+from tasks.text import bullets, first_few, table
 from tasks.wording import NONE, Words, reworded
 from tutelage.data import groups
 from tutelage.data.decoding import SUFFIXES
@@ -264,7 +264,7 @@ def _hint(name: str, taught: list[str]) -> str:
 def _markdown(content: dict[str, Any]) -> str:
     images = ", ".join(f"{number} {role}" for role, number in content["images"].items())
     lines = ["# Data", "", f"No problem. Images: {images}.", ""]
-    lines += [f"- {note}" for note in content["notes"]]
+    lines += bullets(content["notes"])
     rows = [
         [name, *(roles[role] for role in ("labelled", "holdout", "test"))] for name, roles in content["classes"].items()
     ]

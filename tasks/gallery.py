@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.pictures import contact_sheet
+from tasks.text import literal
 from tasks.training import rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_by_id
@@ -87,7 +88,7 @@ def sheet(strip: Strip, *, columns: int = 12, zoom: int = 2) -> str:
     """A strip as Markdown: one small picture, and what each image in it was called."""
     picture = contact_sheet([shot.image for shot in strip.shots], columns=columns, zoom=zoom)
     told = [" ".join([f"{s.label} {s.score:.2f}", *(f"({note})" for note in s.notes)]) for s in strip.shots]
-    return f"**{strip.title}** ({strip.about})\n\n![{strip.title}]({picture})\n\n{'; '.join(told)}"
+    return f"**{strip.title}** ({strip.about})\n\n![{strip.title}]({picture})\n\n{literal('; '.join(told))}"
 
 
 @dataclass(frozen=True)

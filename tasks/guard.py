@@ -13,6 +13,7 @@ from tasks.gallery import Pool, Strip, sheet, strips
 from tasks.io import read_json, whole, write_json
 from tasks.params import Guard, Params
 from tasks.signals import STUDENTS_FAULT, Sight, Signal, look, measure
+from tasks.text import bullets
 from tasks.text import table as markdown
 from tasks.training import copy_model
 from tutelage.data.manifest import classes_of, read_split
@@ -115,7 +116,7 @@ def told(content: dict[str, Any], pictures: list[Strip], *, what: str = "Pseudo-
     ]
     parts = [
         f"# Guard of round {content['round']}: {words[content['verdict']]}",
-        "\n".join(f"- {reason}" for reason in content["reasons"]) or "Every signal is within its limit.",
+        "\n".join(bullets(content["reasons"])) or "Every signal is within its limit.",
         f"The next round starts from {model}; its unsupervised weight is {content['unsupervised_weight']:g}.",
     ]
     if rows:

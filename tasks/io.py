@@ -1,13 +1,15 @@
 """Outputs appear whole or not at all."""
 
 import csv
+import errno
+import fcntl
 import json
 import os
 import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +39,49 @@ def whole(out: Path) -> Iterator[Path]:
 
     Whatever `out` held before stays until then. A killed block leaves `out` as it was, and a `.tutelage.part` folder
     that the next attempt removes. Killed between the two renames at the end, it leaves the old `out` as
-    `.tutelage.old`, and the next attempt begins by putting it back. OUT.old may be a folder of the user's own.
+    `.tutelage.old`, and the next attempt begins by putting it back. OUT.old may be a folder of the user's own. Raises
+    BadInput where another process is at it: DVC keeps its own stages apart, and nobody what people run by hand.
     """
     out = out.resolve()  # of a link, what it leads to is replaced, and `.` gets a name
     part, old = out.with_name(out.name + ".tutelage.part"), _old(out)
-    put_back(out)
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    yield part
-    with ThreadPoolExecutor(SYNCS) as pool:  # the disk takes many at a time in the time of one
-        list(pool.map(sync, part.rglob("*")))
-    sync(part)
-    if out.exists():
-        os.replace(out, old)
-    os.replace(part, out)
-    sync(out.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    part.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as mine:
+        try:
+            mine.enter_context(held(part, fcntl.LOCK_NB))
+        except (BlockingIOError, FileNotFoundError):
+            raise bad_input(f"another process writes {out}. Wait until it ends, or name another folder") from None
+        put_back(out)
+        _empty(part)
+        yield part
+        with ThreadPoolExecutor(SYNCS) as pool:  # the disk takes many at a time in the time of one
+            list(pool.map(sync, part.rglob("*")))
+        sync(part)
+        if out.exists():
+            os.replace(out, old)
+        os.replace(part, out)
+        sync(out.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _empty(folder: Path) -> None:
+    """All in it goes; the folder itself is what a lock is on."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@contextmanager
+def held(folder: Path, flags: int = 0) -> Iterator[None]:
+    """A folder for this process alone, among those that ask. The kernel lets go of it when the process ends, however it
+    ends. Raises BlockingIOError where `flags` say not to wait, or where the folder has become another one.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | flags)
+        if not os.path.samestat(os.fstat(handle), folder.stat()):
+            raise BlockingIOError(errno.EAGAIN, "It was replaced in between", str(folder))
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_out(out: Path, inputs: Iterable[Path], beside: Collection[str] = ()) -> None:

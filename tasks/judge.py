@@ -12,7 +12,7 @@ from tasks.answers import Answers, ask, read_answers
 from tasks.checks import Check, Contender, check, gain
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
-from tasks.text import percent
+from tasks.text import Markup, bullets, percent
 from tasks.text import table as markdown
 from tasks.training import copy_model, rows_of
 from tutelage.data.manifest import classes_of, read_split
@@ -149,9 +149,10 @@ def page(title: str, reasons: Sequence[str], checks: list[dict[str, Any]], names
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
+    failed = Markup("**failed**")
     rows = [
-        [c["name"], number(c["candidate"]), number(c["champion"]), c["rule"], "passed" if c["passed"] else "**failed**"]
+        [c["name"], number(c["candidate"]), number(c["champion"]), c["rule"], "passed" if c["passed"] else failed]
         for c in checks
     ]
-    told, rules = "\n".join(f"- {reason}" for reason in reasons), markdown(["check", *names, "rule", ""], rows)
+    told, rules = "\n".join(bullets(reasons)), markdown(["check", *names, "rule", ""], rows)
     return "\n\n".join([f"# {title}", told, rules, *more]) + "\n"

@@ -8,7 +8,7 @@ from tasks.io import whole, write_csv, write_json
 from tasks.page import page
 from tasks.params import Params
 from tasks.story import Line, Story, curve_rows, read_story
-from tasks.text import percent, table
+from tasks.text import bullets, percent, table
 
 
 def report(work: Path, *, params: Params, out: Path) -> Path:
@@ -45,7 +45,7 @@ def summary(story: Story) -> str:
         table(["model", "accuracy", "error", "95 % interval of the error", "calibration error"], rows),
         f"Relative error reduction against supervised only: **{percent(gain['error_reduction'])}** (95 % interval "
         f"{percent(gain['low'])} to {percent(gain['high'])}; {len(story.baseline.answers.ids):,} test images)",
-        "\n".join(f"- {line}" for line in [*story.verdict["reasons"], *story.uneven]),
+        "\n".join(bullets([*story.verdict["reasons"], *story.uneven])),
     ]
     return "\n\n".join(parts) + "\n"
 

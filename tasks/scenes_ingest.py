@@ -12,7 +12,7 @@ import pyarrow as pa
 from tasks.box_params import ScenesIngest
 from tasks.ingest import counts, examined, left_out
 from tasks.io import whole, write_json
-from tasks.text import table
+from tasks.text import bullets, table
 from tutelage.data.coco import Coco, read_coco
 from tutelage.data.coco_boxes import box_table, is_box, wrong_sizes
 from tutelage.data.ingest import Settled, manifest, settle
@@ -185,6 +185,6 @@ def _markdown(report: dict[str, Any]) -> str:
     for part, title in {"repairs": "Mended", "refused_objects": "Objects refused"}.items():
         more = len(report[part]) - SHOWN
         lines += ["", f"## {title} ({len(report[part])})", ""]
-        lines += [f"- {sentence}" for sentence in report[part][:SHOWN]] or ["None."]
+        lines += bullets(report[part][:SHOWN]) or ["None."]
         lines += [f"- ... and {more} more, see report.json."] if more > 0 else []
     return "\n".join(lines) + "\n"

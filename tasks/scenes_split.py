@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from tasks.box_params import ScenesSplit
 from tasks.io import read_json, whole, write_json
-from tasks.text import first_few
+from tasks.text import bullets, first_few
 from tasks.text import table as text_table
 from tutelage.data import groups
 from tutelage.data.decoding import letterbox_factor
@@ -253,6 +253,6 @@ def _turned(turned: list[str]) -> Iterator[str]:
 def _markdown(report: dict[str, Any]) -> str:
     images = ", ".join(f"{number} {role}" for role, number in report["images"].items())
     rows = [(name, roles["labelled"], roles["holdout"], roles["test"]) for name, roles in report["classes"].items()]
-    lines = ["# Scenes", "", f"No problem. Images: {images}.", "", *(f"- {note}" for note in report["notes"])]
+    lines = ["# Scenes", "", f"No problem. Images: {images}.", "", *bullets(report["notes"])]
     lines += ["", "Objects:", "", text_table(("class", "labelled", "hold-out", "test"), rows)]
     return "\n".join(lines) + "\n"

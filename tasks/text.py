@@ -1,12 +1,36 @@
 """Numbers and tables as Markdown."""
 
+import re
 from collections.abc import Iterable, Sequence
+
+# What a reader of Markdown would take for markup: of `_` not one inside a word, of `<` and `&` no lone one.
+MARKUP = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])|<(?=[a-zA-Z/!?])|&(?=[#\w]+;)")
+ESCAPED = re.compile(r"\\([\\`*\[\]|~_<&])")
+
+
+class Markup(str):
+    """A cell that is Markdown on purpose."""
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table. A class may be called "a|b": what would break a row is escaped."""
+    """A Markdown table. A class may be called "a|b" or "<unknown>": cells are read as they are written."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def literal(content: object) -> str:
+    """One line of Markdown that is read as it is written: names are other people's, and an image in one is loaded."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(str(content).splitlines()))
+
+
+def bullets(sentences: Iterable[str]) -> list[str]:
+    """Lines of Markdown: a list of sentences, which have names in them."""
+    return [f"- {literal(each)}" for each in sentences]
+
+
+def as_typed(markdown: str) -> str:
+    """For a terminal: names without the backslashes that Markdown needs."""
+    return ESCAPED.sub(r"\1", markdown)
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -54,4 +78,4 @@ def first_few(names: Sequence[str], most: int) -> str:
 
 
 def _cell(content: object) -> str:
-    return str(content).replace("|", "\\|").replace("\n", " ")
+    return content if isinstance(content, Markup) else literal(content)

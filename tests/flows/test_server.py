@@ -1,10 +1,11 @@
 """One place for settings, and a server only where none answers."""
 
 import os
+import socket
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,14 +14,27 @@ import pytest
 import yaml
 from prefect import get_client
 from prefect.flows import load_flow_from_entrypoint
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from toy import Server
 
 from flows import server as at_hand
 from flows import ui
 from flows.adapt import adapt
 from flows.child import Child, Failed
-from flows.server import FIRST_PORT, OWN, address, answers, free_port, listens, main_of, own, serving, start, start_own
+from flows.server import (
+    FIRST_PORT,
+    OWN,
+    address,
+    answers,
+    free_port,
+    listens,
+    main_of,
+    own,
+    running,
+    serving,
+    start,
+    start_own,
+)
 from tasks.warm import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +62,27 @@ def test_a_python_loads_while_a_server_starts(server: Server, monkeypatch: pytes
     with temporary_settings({PREFECT_API_URL: address(free_port(15500))}), serving():
         assert seen == ["loads", "starts"]
     assert seen[2:] == ["ended"]
+
+
+def test_the_server_of_another_person_at_this_machine_is_not_joined(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:  # fmt: skip
+    """It would keep the pictures in that person's database."""
+    monkeypatch.setattr(at_hand, "answers", lambda _: True)
+    monkeypatch.setattr(at_hand, "loading", nullcontext)
+    monkeypatch.setattr(at_hand, "start_own", lambda _: address(1))
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        taken = there.getsockname()[1]
+        monkeypatch.setattr(at_hand, "FIRST_PORT", taken)
+        with temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL}):
+            with serving() as url:
+                assert url == running() == address(taken)
+            monkeypatch.setattr(os, "getuid", lambda: -1)
+            with serving() as url:
+                assert url == address(1)
+            assert running() is None
+        with temporary_settings({PREFECT_API_URL: address(taken)}), serving() as url:
+            assert url == address(taken)  # whoever names it wants it
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ import csv
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from at_once import beside
 from data.pictures import shard
 from own_images import class_folders, params, save
 from small_work import contents
@@ -347,6 +349,24 @@ def test_a_link_to_a_table_stays_one_and_names_are_relative_to_it(tmp_path):
     rows = world.split()
     assert ids[0] not in rows
     assert len([name for name in rows if name.startswith("labelled/asked/")]) == 1
+
+
+def test_of_two_who_answer_at_once_both_are_heard(tmp_path, monkeypatch):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    table_of(root)
+    world = World(root, labelled="train.csv").ask()
+    world.fill("", "dog")
+    other = Path(shutil.copytree(world.out, tmp_path / "other"))
+    world.fill("cat", "")
+    before = (root / "train.csv").read_text().splitlines()
+    ends = beside(monkeypatch, tasks.answer_places, lambda: answer(other, params=world.params))
+    world.answer()
+    ends()
+    added = (root / "train.csv").read_text().splitlines()[len(before) :]
+    assert [line.split(";")[1] for line in added] == ["cat", "dog"]
+    assert all((root / line.split(";")[0]).exists() for line in added)
+    assert not (root / ".tutelage.part").exists()
 
 
 def test_rows_that_a_kill_kept_from_the_table_come_with_the_next_call(tmp_path, monkeypatch):

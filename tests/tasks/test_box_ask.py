@@ -9,10 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from at_once import beside
 from box_work import prepare
 from pycocotools.coco import COCO
 from small_work import contents
 
+import tasks.box_answer
 import tasks.box_ask
 from tasks.answer import answer
 from tasks.ask_params import AskParams
@@ -265,6 +267,20 @@ def test_a_new_class_gets_a_number_of_its_own(world, monkeypatch):
     assert "score" not in after["annotations"][16]
     assert classes_of(read_split(split(replace(world, detection=replace(
         world.detection, ingest=replace(world.detection.ingest, test=None)))))) == ["cat", "cow", "dog"]  # fmt: skip
+
+
+def test_of_two_who_correct_boxes_at_once_both_are_heard(world, monkeypatch):
+    out, content = asked(world, monkeypatch), load()
+    before = [one["file_name"] for one in load("images/labelled.json")["images"]]
+    shutil.copytree(out, "other")
+    save(content | {"images": content["images"][:1], "annotations": content["annotations"][:1]})
+    Path("other/ask.json").write_text(json.dumps(content | {"images": content["images"][1:2], "annotations": []}))
+    ends = beside(monkeypatch, tasks.box_answer, lambda: answer(Path("other"), params=world))
+    answer(out, params=world)
+    ends()
+    after = load("images/labelled.json")
+    assert [one["file_name"] for one in after["images"][: len(before)]] == before
+    assert len({one["id"] for one in after["images"]}) == len(before) + 2
 
 
 def test_what_init_wrote_is_the_users_own_from_now_on(world, monkeypatch):

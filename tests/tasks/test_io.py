@@ -1,3 +1,4 @@
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -52,6 +53,37 @@ def test_killed_between_its_two_renames_it_loses_nothing(tmp_path, monkeypatch):
         (folder / "x").write_text("new")
     assert (out / "x").read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_what_another_is_writing_is_not_taken_from_it(tmp_path):
+    out = tmp_path / "out"
+    left = tmp_path / "out.tutelage.part/of/a kill"
+    left.mkdir(parents=True)
+    (left.parent.parent / "link").symlink_to(tmp_path)
+    with whole(out) as folder:
+        assert list(folder.iterdir()) == []
+        (folder / "x").write_text("its own")
+        with pytest.raises(BadInput, match=f"another process writes {out}"), whole(out):
+            pass
+        (folder / "y").touch()
+    assert sorted(path.name for path in out.iterdir()) == ["x", "y"]
+    with whole(out) as folder:
+        (folder / "z").touch()
+    assert [path.name for path in out.iterdir()] == ["z"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_of_an_output_that_appears_at_that_moment_nothing_is_taken(tmp_path, monkeypatch):
+    """The other ends between this one's look at the folder and its lock, which is then on what the other has made."""
+    out, lock = tmp_path / "out", fcntl.flock
+
+    def late(handle, flags):
+        os.replace(tmp_path / "out.tutelage.part", out)
+        lock(handle, flags)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(BadInput, match="another process writes"), whole(out):
+        pass
 
 
 def test_folders_of_the_user_beside_an_output_stay(tmp_path):
