@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Sequence
 
-# What a reader of Markdown would take for markup: of `_` not one inside a word, of `<` and `&` no lone one.
-MARKUP = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])|<(?=[a-zA-Z/!?])|&(?=[#\w]+;)")
-ESCAPED = re.compile(r"\\([\\`*\[\]|~_<&])")
+# What a reader of Markdown takes for markup: of `_` not one inside a word, of `]` a link's, of `<` and `&` no lone one.
+MARKUP = re.compile(r"[\\`*|~]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|<(?=[a-zA-Z/!?])|&(?=[#\w]+;)")
+ESCAPED = re.compile(r"\\([\\`*|~_\]<&])")
 
 
 class Markup(str):
