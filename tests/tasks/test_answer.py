@@ -299,6 +299,13 @@ def table_of(root, encoding="utf-8", text=None):
     (root / "train.csv").write_bytes(text.encode(encoding))
 
 
+def asked_of_a_table(tmp_path):
+    root = class_folders(tmp_path / "mine")
+    pool(root)
+    table_of(root)
+    return World(root, labelled="train.csv").ask()
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig"])
 def test_a_table_gets_rows_as_its_own_and_copies_beside_it(tmp_path, encoding):
     root = class_folders(tmp_path / "mine")
@@ -320,10 +327,8 @@ def test_a_table_gets_rows_as_its_own_and_copies_beside_it(tmp_path, encoding):
 
 
 def test_no_file_is_written_over(tmp_path):
-    root = class_folders(tmp_path / "mine")
-    pool(root)
-    table_of(root)
-    world = World(root, labelled="train.csv").ask()
+    world = asked_of_a_table(tmp_path)
+    root = world.root
     (name, *_), row = world.fill("cat"), world.rows()[0]
     digest = world.split()[name]["sha256"]
     theirs = root / "asked" / own_name(name, digest, os.path.splitext(row["image"])[1])
@@ -352,10 +357,8 @@ def test_a_link_to_a_table_stays_one_and_names_are_relative_to_it(tmp_path):
 
 
 def test_of_two_who_answer_at_once_both_are_heard(tmp_path, monkeypatch):
-    root = class_folders(tmp_path / "mine")
-    pool(root)
-    table_of(root)
-    world = World(root, labelled="train.csv").ask()
+    world = asked_of_a_table(tmp_path)
+    root = world.root
     world.fill("", "dog")
     other = Path(shutil.copytree(world.out, tmp_path / "other"))
     world.fill("cat", "")
@@ -370,10 +373,8 @@ def test_of_two_who_answer_at_once_both_are_heard(tmp_path, monkeypatch):
 
 
 def test_rows_that_a_kill_kept_from_the_table_come_with_the_next_call(tmp_path, monkeypatch):
-    root = class_folders(tmp_path / "mine")
-    pool(root)
-    table_of(root)
-    world = World(root, labelled="train.csv").ask()
+    world = asked_of_a_table(tmp_path)
+    root = world.root
     world.fill("cat", "dog")
     before = (root / "train.csv").read_bytes()
     monkeypatch.setattr(tasks.answer_places, "write_whole", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
