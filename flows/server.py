@@ -24,7 +24,7 @@ from flows.warm import loading
 from tasks.closed_pipe import quiet
 from tasks.text import as_typed
 
-FIRST_PORT = 4200  # of a server that stays: flows of any checkout look there, so none may end with one
+FIRST_PORT = 4200  # of a server that stays: flows of any checkout look there, so none may end with one of them
 OWN = "server.url"  # in PREFECT_HOME: where the server of a flow answers, or did, and the number of its process
 LOCAL = ("127.0.0.1", "localhost")
 DEADLINE = 120.0  # seconds in which a server has to answer
