@@ -103,13 +103,6 @@ def test_sharpening_by_hand():
     torch.testing.assert_close(sharpened(target, 1.0), target)
 
 
-def test_two_views_smooth_the_labels():
-    view, labels = torch.tensor([[math.log(3.0), 0.0]]), torch.tensor([0])
-    by_hand = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
-    loss = two_view_cross_entropy(view, view, labels, share=0.25, smoothing=0.5)
-    torch.testing.assert_close(loss, torch.tensor(by_hand))
-
-
 @pytest.mark.parametrize(
     ("wanted", "seen", "value"),
     [([0.0, 1.0], [0.5, 0.5], [1e-6, 1.0]), ([0.5, 0.5], [0.0, 1.0], [1.0, 1e-6])],

@@ -34,7 +34,8 @@ def two_views(
     weak: Float[Tensor, "n c"], strong: Float[Tensor, "n c"], labels: Int[Tensor, " n"], seen: Pasted, *, share: float,
     smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:  # fmt: skip
-    """`two_view_cross_entropy` of losses/targets.py where the strong views that the network answered are `seen`."""
+    """`two_view_cross_entropy` of losses/targets.py where the strong views that the network answered are `seen`, and
+    `smoothing` of the label's mass goes evenly to all classes."""
     classes = weak.shape[-1]
     target = (1 - smoothing) * F.one_hot(labels, classes) + smoothing / classes
     on_weak = F.cross_entropy(weak, labels, label_smoothing=smoothing)

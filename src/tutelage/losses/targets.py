@@ -46,18 +46,10 @@ def sharpened(target: Float[Tensor, "n c"], temperature: float) -> Float[Tensor,
 
 
 def two_view_cross_entropy(
-    weak: Float[Tensor, "n c"],
-    strong: Float[Tensor, "n c"],
-    labels: Int[Tensor, " n"],
-    *,
-    share: float,
-    smoothing: float = 0.0,
+    weak: Float[Tensor, "n c"], strong: Float[Tensor, "n c"], labels: Int[Tensor, " n"], *, share: float
 ) -> Float[Tensor, ""]:
-    """Cross entropy of two views of the same images, mean over all `n`. The strong view counts `share`.
-
-    `smoothing` of the label's mass goes evenly to all classes.
-    """
-    on_weak, on_strong = (F.cross_entropy(view, labels, label_smoothing=smoothing) for view in (weak, strong))
+    """Cross entropy of two views of the same images, mean over all `n`. The strong view counts `share`."""
+    on_weak, on_strong = (F.cross_entropy(view, labels) for view in (weak, strong))
     return (1 - share) * on_weak + share * on_strong
 
 
