@@ -28,6 +28,7 @@ def test_how_often_it_is_right():
     assert critic_accuracy(torch.tensor([[1.0], [-1.0]]), torch.tensor([[-2.0], [-1.0]])) == 0.75
     assert critic_accuracy(torch.tensor([[1.0], [2.0], [-1.0]]), torch.tensor([[-2.0], [0.5]])) == pytest.approx(7 / 12)
     assert critic_accuracy(torch.ones(16, 1), torch.ones(8, 1)) == 0.5  # whatever the sizes
+    assert critic_accuracy(torch.zeros(3, 1), torch.zeros(2, 1)) == 0.5  # nor does one that has not begun
 
 
 def test_a_sure_critic_still_has_a_slope():

@@ -46,6 +46,13 @@ def test_subclasses_by_hand(margin, expected):
     torch.testing.assert_close(rows, torch.tensor(expected))
 
 
+def test_what_is_far_enough_is_so_on_average():
+    """0, 1, 2 and 3: of the squares 4 and 9 the sum is above a margin of 10, and the mean is not. 0 is drawn by 1 to 1
+    and pushed by 2.5 from 2 and 3: 1.5^2. Of two as near the first counts: 1 and 2 are drawn to the left."""
+    rows = subclass_rows(torch.arange(4.0)[:, None], torch.zeros(4, dtype=torch.long), neighbours=1, margin=10.0)
+    torch.testing.assert_close(rows, torch.tensor([2.25, 6.25, 0.25, 2.25]))
+
+
 def test_the_slope_is_that_of_near_less_others():
     torch.manual_seed(0)
     h, labels = torch.randn(7, 3, requires_grad=True), torch.zeros(7, dtype=torch.long)

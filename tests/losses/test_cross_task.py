@@ -18,6 +18,9 @@ def test_ranking_by_hand():
     alike = finer_ranking(torch.zeros(4), OWN, OTHER, positives=2.0, negatives=0.5)
     assert alike.item() == pytest.approx(3.5 * math.log(2))
     assert finer_ranking(torch.zeros(4), OWN, OTHER).item() == pytest.approx(3 * math.log(2))
+    apart = finer_ranking(torch.tensor([2.0, 1.0, 0.0, 0.0]), OWN, OTHER, positives=2.0, negatives=0.5)
+    by_one, by_two = (math.log1p(math.exp(-x)) for x in (1, 2))
+    assert apart.item() == pytest.approx((by_one + by_two) / 2 + 2.0 * by_one + 0.5 * math.log(2))
     one = above(torch.tensor([1.0, 0.0]), torch.tensor([True, False]), torch.tensor([False, True]))
     assert one.item() == pytest.approx(math.log(1 + math.exp(-1)))
 

@@ -85,9 +85,9 @@ def test_silog_by_hand():
     assert silog(said, depth, weight, share=0.5).item() == pytest.approx(5 - 0.5 * 4)
     assert silog(said + 2, depth, weight, share=1.0).item() == pytest.approx(1.0)  # the scale does not matter
     assert silog(said, depth, 0 * weight).item() == 0
-    assert silog(said, depth, weight / 4).item() == pytest.approx(
-        3.0
-    )  # as with weights of 1, and with a share of 1 / 2
+    assert silog(said, depth, weight / 4).item() == pytest.approx(3.0)  # as with weights of 1
+    thrice = silog(said, depth, rows(1.0, 3.0, 0.0))  # mean of squares 28 / 4, of g 10 / 4
+    assert thrice.item() == pytest.approx(7 - 0.5 * 2.5**2)
     two = (torch.cat([x, y]) for x, y in ((said, 0 * said), (depth, depth), (weight, weight)))
     assert silog(*two).item() == pytest.approx(1.5)  # the mean of 3 and 0
     both = (torch.cat([x, y]) for x, y in ((said, 9 * said), (depth, 0 * depth), (weight, weight)))

@@ -56,6 +56,9 @@ def test_triplets_by_hand():
     assert voted_triplets(student, [teacher], trust=trust) == 0  # no triple is left
     four = torch.cat([student, torch.tensor([[77.0]])]), torch.cat([teacher, torch.tensor([[-5.0]])])
     torch.testing.assert_close(voted_triplets(four[0], [four[1]], trust=torch.tensor([1.0, 1.0, 1.0, 0.0])), by_hand)
+    half = voted_triplets(four[0], [four[1]], trust=torch.tensor([1.0, 1.0, 1.0, 0.5]))
+    # From 77 the distances are 77, 74 and 76, wanted in that order. Nine of the twelve triples have the fourth image.
+    torch.testing.assert_close(half, torch.tensor((16 + 0.5 * (77**2 - 74**2 + 77**2 - 76**2)) / (3 + 0.5 * 9)))
 
 
 def test_a_student_that_is_one_of_unanimous_teachers_pays_nothing_and_order_does_not_matter():
@@ -92,6 +95,11 @@ def test_the_slope_of_a_fair_choice_is_half_the_state():
         said = log_probability((weight * state).sum(), torch.tensor(chosen))
         torch.testing.assert_close(said, torch.tensor(math.log(0.5)))
         torch.testing.assert_close(torch.autograd.grad(said, weight)[0], sign * state)
+
+
+def test_what_was_chosen_counts_its_advantage_on_average():
+    loss = reinforce(torch.zeros(2, 1), torch.tensor([[1.0], [0.0]]), torch.tensor([1.0, 3.0]))
+    torch.testing.assert_close(loss, torch.tensor(2 * math.log(2)))
 
 
 @pytest.mark.parametrize("baseline", [0.0, 3.0])

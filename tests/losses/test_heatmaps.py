@@ -31,6 +31,8 @@ def test_divergence_by_hand():
     wanted = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
     found = spatial_kl(torch.zeros(1, 1, 1, 2), told, torch.ones(1, 1, dtype=torch.bool))
     torch.testing.assert_close(found, torch.tensor(wanted / 2))
+    upright = spatial_kl(torch.zeros(1, 1, 2, 1), told.mT, torch.ones(1, 1, dtype=torch.bool))
+    torch.testing.assert_close(upright, torch.tensor(wanted / 2))
     several = spatial_kl(torch.zeros(2, 3, 1, 2), told.expand(2, 3, 1, 2), SEEN)
     torch.testing.assert_close(several, torch.tensor(3 * wanted / 2))
 

@@ -26,6 +26,14 @@ def test_correlations_by_hand():
     close(correlation_entropy(student, teacher, alpha=1.5), math.log2(1.75**3 + 1))
 
 
+def test_half_a_trust_counts_half_in_means_and_deviations():
+    """By shares 2/5, 2/5, 1/5: variances 0.8 and 0.56, both over 1 - 9/25; products 0.4."""
+    student, teacher = torch.tensor([[1.0], [-1.0], [0.0]]), torch.tensor([[1.0], [0.0], [-1.0]])
+    correlation = 0.4 * 0.64 / math.sqrt(0.8 * 0.56)
+    found = correlation_entropy(student, teacher, alpha=1.5, trust=torch.tensor([1.0, 1.0, 0.5]))
+    close(found, 3 * math.log2(1 - correlation))
+
+
 def test_correlation_does_not_see_place_or_size_of_a_dimension():
     student, teacher = torch.randn(9, 3), torch.randn(9, 3)
     moved = student * torch.tensor([2.0, 0.1, 30.0]) + torch.tensor([1.0, -5.0, 9.0])

@@ -7,6 +7,7 @@ from tutelage.losses.peers import (
     all_learn,
     best_target,
     each_kl,
+    fused_terms,
     general_weights,
     least_target,
     linear_weights,
@@ -76,6 +77,18 @@ def test_all_may_be_told_the_same():
     rows = each_kl(said, told, temperature=3.0)
     for ours, row in zip(said, rows, strict=True):
         torch.testing.assert_close(row.mean(), soft_label_kl(ours, told, temperature=3.0))
+
+
+def test_divergences_of_fused_networks_count_trust_and_scale():
+    """The second image half as much as the first, and all of it a quarter."""
+    said, fused, heat = torch.randn(2, 2, 3), torch.randn(2, 3), {"temperature": 2.0}
+    terms = fused_terms(
+        said, fused, labels=torch.tensor([1]), trust=torch.tensor([1.0, 0.5]), scale=torch.tensor(0.25), **heat
+    )
+    told = each_kl(said, fused, **heat).sum(0)
+    mean = each_kl(fused[None], said.mean(0), **heat)[0]
+    torch.testing.assert_close(terms["distillation"], 0.25 * (told[0] + 0.5 * told[1]) / 1.5)
+    torch.testing.assert_close(terms["ensemble"], 0.25 * (mean[0] + 0.5 * mean[1]) / 1.5)
 
 
 def test_who_tells_learns_only_where_that_is_asked_for():

@@ -64,6 +64,13 @@ def test_a_deviation_is_that_of_a_normal_distribution():
         assert trusted_labels(teacher, LABELS, torch.ones(5, 1), threshold=3.0)[4].item() is believed
 
 
+def test_one_scale_is_read_from_all_numbers_of_the_batch():
+    """Of three times 0.1 and three times 1 the lower median is 0.1: the second column is far off as a whole."""
+    teacher = torch.tensor([[0.1, 1.0]]).expand(3, 2)
+    found = trusted_labels(teacher, torch.zeros(3, 2), torch.ones(3, 2), threshold=3.0)
+    assert found.tolist() == [[True, False]] * 3
+
+
 def test_how_far_labels_are_from_teachers_is_read_where_there_are_labels():
     """With the first four blind the scale is that of the last: nothing is an outlier."""
     weight = column(0.0, 0.0, 0.0, 0.0, 1.0)

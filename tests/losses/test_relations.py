@@ -82,6 +82,10 @@ def test_distances_by_hand():
     student = torch.tensor([[0.0], [1.0], [3.0]])  # distances 1, 3, 2; over their mean: .5, 1.5, 1
     teacher = torch.tensor([[0.0], [1.0], [2.0]])  # distances 1, 2, 1; over their mean: .75, 1.5, .75
     close(relational_distance(student, teacher), 2 * (0.5 * 0.25**2 + 0 + 0.5 * 0.25**2) / 9)  # 9: with the diagonal
+    # The last counts half: so do its distances in the means, 3.5 / 2 and 2.5 / 2, and the diagonal holds 2.25 of 6.25.
+    apart = [(x / 1.75 - y / 1.25) ** 2 for x, y in ((1, 1), (3, 2), (2, 1))]
+    half = relational_distance(student, teacher, trust=torch.tensor([1.0, 1.0, 0.5]))
+    close(half, (apart[0] + 0.5 * apart[1] + 0.5 * apart[2]) / 6.25)
 
 
 @pytest.mark.parametrize("loss", GEOMETRY)

@@ -30,6 +30,8 @@ def test_matching_by_hand():
     similarity = torch.tensor([[math.log(3.0), 0.0], [math.log(3.0), 0.0]])  # 3/4 for image 0, which is right once
     loss = matching_loss(similarity, trust=torch.ones(2))
     torch.testing.assert_close(loss, torch.tensor(-(math.log(0.75) + math.log(0.25)) / 2))
+    half = matching_loss(similarity, trust=torch.tensor([1.0, 0.5]))  # 3 to 1/2 for image 0, and view 1 counts half
+    torch.testing.assert_close(half, torch.tensor(-(math.log(6 / 7) + 0.5 * math.log(1 / 7)) / 1.5))
 
 
 def test_silent_images_are_neither_rows_nor_answers():

@@ -50,6 +50,15 @@ def test_no_gradient_reaches_a_teacher():
 def test_ctc_by_hand():
     """Two even frames over a symbol and the blank, and the string of that symbol: three of four alignments spell it."""
     assert ctc(torch.zeros(1, 2, 2), torch.tensor([[0, 1]])).item() == pytest.approx(-math.log(3 / 4))
+    both = ctc(torch.zeros(2, 3, 2), torch.tensor([[0, 1, -1], [0, 0, 1]]))  # 6 of 8; 1 of 8, by two symbols
+    assert both.item() == pytest.approx((-math.log(6 / 8) - math.log(1 / 8) / 2) / 2)
+
+
+def test_divergence_of_frames_by_hand():
+    """In each of six frames 3/4 and 1/4 against even."""
+    teacher = torch.tensor([math.log(3), 0.0]).expand(1, 2, 3, 2)
+    lost = domain_frame_kl(torch.zeros(2, 3, 2), teacher, torch.zeros(2, dtype=torch.long))
+    assert lost.item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
 
 
 def test_a_row_hears_its_own_domains_teacher_alone():

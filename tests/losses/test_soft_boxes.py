@@ -87,6 +87,9 @@ def test_soft_positions_by_hand():
     assert soft_positions(teacher, teacher, trust) == 0
     both = soft_positions(torch.cat([student, student]), torch.cat([teacher, 3 * teacher]), torch.tensor([1.0, 0.0]))
     torch.testing.assert_close(both, torch.tensor(apart))  # an image that is not trusted does not count
+    seen = torch.full((2, 1, 1), logit)
+    half = soft_positions(seen * torch.tensor([0.0, 1.0]).view(2, 1, 1), seen, torch.tensor([1.0, 0.5]))
+    torch.testing.assert_close(half, torch.tensor(0.8 * apart / (0.8 + 0.4)))  # the second image agrees
 
 
 def test_what_the_teacher_sees_is_its_surest_class_and_counts_above_one():

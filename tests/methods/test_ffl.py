@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -24,6 +26,13 @@ def test_terms_by_hand(still):
     torch.testing.assert_close(terms["ensemble"], soft_label_kl(fused, sum(both) / 2, temperature=3.0))
     torch.testing.assert_close(terms["fused"], F.cross_entropy(fused[:6], batch.labeled.labels))
     torch.testing.assert_close(terms["task"], sum(F.cross_entropy(one[:6], batch.labeled.labels) for one in both))
+
+
+def test_divergences_begin_at_less_than_a_hundredth(still):
+    _, nets, batch = still
+    whole, begun = (FFL(ramp=ramp).loss(nets, batch) for ramp in (0.0, 0.5))
+    for name in ("distillation", "ensemble"):
+        torch.testing.assert_close(begun[name], math.exp(-5) * whole[name])
 
 
 def test_where_all_agree_there_is_nothing_to_learn_but_labels(still):
