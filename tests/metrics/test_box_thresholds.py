@@ -162,6 +162,12 @@ def test_two_components_part_where_their_densities_cross(rng):
     assert mixture_thresholds(said, TWO, fallback=0.9)[0] == cat
 
 
+def test_twenty_boxes_are_enough_to_part():
+    scores = np.concatenate([np.linspace(0.1, 0.2, 10), np.linspace(0.8, 0.9, 10)])
+    cat = mixture_thresholds([found([A] * 20, [0] * 20, scores)], TWO[:1], fallback=0.9)[0]
+    assert cat == (pytest.approx(0.5), "")
+
+
 def test_the_larger_component_reaches_further(rng):
     """Shares 9 to 1, variances v: half way plus v log 9 / distance."""
     scores = np.concatenate([rng.normal(0.3, 0.05, 9000), rng.normal(0.6, 0.05, 1000)])

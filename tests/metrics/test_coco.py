@@ -190,11 +190,12 @@ def test_the_interval_is_that_of_copying_images(monkeypatch):
     assert bootstrap_ap(better, worse, resamples=40, seed=5) == gain
 
 
-def test_images_of_a_unit_are_drawn_together():
+def test_images_of_a_unit_are_drawn_together_and_less_confidence_is_a_narrower_interval():
     scenes, settings = random_scenes(3, images=12), {"resamples": 40, "seed": 5}
     one, two = (matched(scenes, guesses(scenes, seed), CLASSES) for seed in (1, 2))
     for interval in (bootstrap_ap, lambda *pair, **more: bootstrap_class_ap(*pair, **more)[0]):
-        alone = interval(one, two, **settings)
+        alone, half = interval(one, two, **settings), interval(one, two, **settings, confidence=0.5)
+        assert alone.low < half.low < half.high < alone.high
         assert interval(one, two, **settings, units=np.arange(12)) == alone
         pairs = interval(one, two, **settings, units=np.arange(12) // 2)
         assert pairs.estimate == alone.estimate

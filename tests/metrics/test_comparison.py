@@ -193,7 +193,8 @@ def test_f1_by_hand():
     baseline = np.array([0, 1, 1, 1, 1, 2])  # 1 found, 1 said, 3 there: 2 / 4
     gain = f1_gain(labels, candidate, baseline, 0, resamples=500, seed=0)
     assert gain.estimate == pytest.approx(4 / 6 - 2 / 4)
-    assert gain.low < gain.estimate < gain.high
+    half = f1_gain(labels, candidate, baseline, 0, resamples=500, seed=0, confidence=0.5)
+    assert gain.low < half.low < gain.estimate < half.high < gain.high
     assert f1_gain(labels, candidate, baseline, 2, resamples=500, seed=0) == (0, 0, 0)
     nobody = np.full(6, 1)
     assert f1_gain(labels, nobody, nobody, 3, resamples=500, seed=0) == (0, 0, 0)  # neither said nor there: no 0 / 0

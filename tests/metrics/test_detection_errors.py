@@ -75,6 +75,10 @@ def test_costs_by_hand():
     assert twice["duplicate"] == pytest.approx(1 - (51 + 50 * 2 / 3) / 101)
 
 
+def test_where_all_is_missed_all_is_gained():
+    assert costs([given([A], [0])], [found([FAR], [0], [0.9])], CLASSES)["missed"] == 1.0
+
+
 def test_no_images_cost_nothing():
     assert costs([], [], CLASSES) == dict.fromkeys(ERRORS)
 

@@ -11,6 +11,7 @@ def test_edits_by_hand():
     assert edits([], [1, 2]) == edits([1, 2], []) == 2
     assert edits([1, 2, 3, 3, 4, 5], [6, 2, 3, 3, 2, 5, 7]) == 3  # kitten, sitting
     assert similarity([1, 2], [1, 3]) == 0.5
+    assert similarity([1, 2], [1]) == similarity([1], [1, 2]) == 0.5
     assert similarity([], []) == 1
 
 
@@ -41,5 +42,6 @@ def test_complexity_and_faithfulness_by_hand():
     assert faithfulness(things, real, [[0, 1, 1]]) == 0
     assert complexity([[0, 0]], [[1]]) == pytest.approx(math.log(2))  # once a symbol, once nothing
     assert complexity([[0, 0]], [[]]) == 0
+    assert complexity([[0], [0]], [[5, 1], [5, 2]]) == 0  # what is written after the last thing stands for none
     with pytest.raises(BadInput, match="nothing to measure"):
         complexity([[]], [[]])
