@@ -8,15 +8,19 @@ import pytest
 from box_work import labelled, named, prepare
 
 from tasks import box_fuse as fuses
-from tasks.box_answers import find
+from tasks import box_judge as judges
+from tasks import latency
+from tasks.box_answers import find, read_found, write_found
 from tasks.box_evaluate import box_evaluate
 from tasks.box_fuse import box_fuse
 from tasks.box_guard import box_guard
-from tasks.box_judge import box_judge
+from tasks.box_judge import box_judge, judged_by, rival
 from tasks.box_report import box_report
+from tasks.checks import Check
 from tasks.detector import detector
 from tasks.io import read_json, write_json
 from tasks.training import learned_from
+from tutelage.models.detectors import create_detector
 from tutelage.models.files import load_detector, save_detector
 from tutelage.types import BadInput
 
@@ -63,6 +67,45 @@ def test_where_nothing_is_in_production_the_baseline_is_to_beat(rivals):
     assert kept == verdict["digests"]["champion"] == verdict["digests"]["baseline"]
     folder = rivals[1]
     assert learned_from(folder / "judge") == learned_from(folder / "baseline") == ["labelled", "holdout"]
+
+
+def test_a_candidate_that_passes_every_check_takes_the_place_and_is_timed_against_what_it_replaces(rivals, monkeypatch):
+    params, folder = rivals
+    card, timed = load_detector(folder / "teacher/model.safetensors")[1], []
+    monkeypatch.setattr(judges, "check", lambda *_, **__: [Check("gain on the baseline", 1.0, 0.0, "", True, "")])
+    monkeypatch.setattr(latency, "measure", lambda *said: timed.append(said) or 1.0)
+    (folder / "wide").mkdir()
+    wide = create_detector(dataclasses.replace(card.spec, width=12), len(card.classes), download=False)
+    save_detector(folder / "wide/model.safetensors", wide, classes=card.classes, method="supervised")
+    box_evaluate(folder / "split", folder / "wide", params=params, out=folder / "evaluation/candidate")
+    verdict, kept = judged(params, folder, candidate="wide")
+    assert (verdict["promote"], verdict["winner"]) == (True, "candidate")
+    mine, theirs = (load_detector(folder / name / "model.safetensors")[1].sha256 for name in ("wide", "baseline"))
+    assert kept == mine
+    assert {name: verdict["digests"][name] for name in ("candidate", "baseline", "champion")} == {
+        "candidate": mine, "baseline": theirs, "champion": theirs,
+    }  # fmt: skip
+    [((new, _), (old, _), _, names)] = timed
+    assert (new.spec.width, old.spec.width, names) == (12, 8, ("candidate", "baseline"))
+
+
+def test_the_rules_and_how_many_boxes_count_are_those_of_the_params(rivals):
+    params, folder = rivals
+    rules = dataclasses.replace(params.detection.judge, margin=0.01, class_margin=0.2)
+    params = dataclasses.replace(params, detection=dataclasses.replace(params.detection, judge=rules))
+    test, found = judged_by(folder / "split", params)
+    assert (found.margin, found.class_margin) == (0.01, 0.2)
+    mine, _, _ = rival("baseline", folder / "baseline", folder / "evaluation/baseline", test, params)
+    assert mine.matched.run.params.maxDets == [params.detection.evaluate.max_detections] == [10]
+
+
+def test_what_was_found_in_other_images_is_not_judged(rivals):
+    params, folder = rivals
+    place = folder / "evaluation/candidate"
+    ids, found = read_found(place)
+    write_found(place, ids[::-1], found)
+    with pytest.raises(BadInput, match="the candidate was tested on other images"):
+        judged(params, folder)
 
 
 def test_images_of_a_group_are_drawn_together(rivals):

@@ -13,6 +13,7 @@ from tutelage.models.files import load_model
 from tutelage.types import BadInput
 
 THREE_TIMES = [(1.0, 3.0), (1.0, 3.0)]
+WORST = [1, 4, 7, 10, 13]  # five of the thirty images of class 1
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def judged(world, tmp_path, monkeypatch):
     each size of batch.
     """
 
-    def judge(student=(), teacher=(), baseline=range(40), times=THREE_TIMES, model="student", **settings):
+    def judge(student=(), teacher=(), baseline=range(40), times=THREE_TIMES, model="student", steps=(3, 3), **settings):
         monkeypatch.setattr(latency, "per_call", lambda _, left=list(times): left.pop(0))
         answers = {"student": (student, model), "teacher": (teacher, "teacher"), "baseline": (baseline, "student")}
         for name, (wrong, of) in answers.items():
@@ -44,7 +45,9 @@ def judged(world, tmp_path, monkeypatch):
             (exported / name).unlink(missing_ok=True)
             (exported / name).symlink_to(world["folder"] / "exported" / of)
         params = small_params()
-        rules = replace(params.compress, judge=replace(params.compress.judge, **settings))
+        pairs = zip(("student", "baseline"), steps, strict=True)
+        runs = {name: replace(getattr(params.compress, name), steps=number) for name, number in pairs}
+        rules = replace(params.compress, judge=replace(params.compress.judge, **settings), **runs)
         params = replace(params, compress=rules)
         out = tmp_path / "judge"
         places = world["split"], world["teacher"], world[model], tmp_path / "evaluation", exported
@@ -58,18 +61,26 @@ def test_a_small_fast_student_that_loses_nothing_takes_over(judged, world):
     verdict, out = judged(student=range(10), teacher=range(12))
     assert (verdict["promote"], verdict["winner"], failed(verdict)) == (True, "student", [])
     assert (out / "model.safetensors").read_bytes() == (world["student"] / "model.safetensors").read_bytes()
+    assert (out / "model.onnx").read_bytes() == (world["folder"] / "exported/student/model.onnx").read_bytes()
     assert verdict["reasons"][0].startswith("The student takes its teacher's place")
     assert "33.33 % more accurate" in verdict["reasons"][1]  # 30 of 90 images more than the baseline
     assert (out / "report.md").read_text().startswith("# Compression: the student takes over")
-    assert verdict["digests"]["student"] == load_model(world["student"] / "model.safetensors")[1].sha256
+    for name in ("student", "teacher"):
+        assert verdict["digests"][name] == load_model(world[name] / "model.safetensors")[1].sha256
+    assert 0 < verdict["gain"]["low"] < verdict["gain"]["accuracy"] < verdict["gain"]["high"]
 
 
 def test_words_fit_where_nothing_is_lost_or_the_baseline_is_better(judged):
     verdict, out = judged(student=range(12), teacher=range(12), baseline=range(3))
     assert "the student is 10.00 % less accurate" in verdict["reasons"][-1]
     assert "- No class loses recall." in (out / "report.md").read_text()
-    worse = judged(student=range(10), teacher=())[1]
-    assert "The class that loses most recall is" in (worse / "report.md").read_text()
+    worse = judged(student=[*WORST, 0], teacher=())[1]  # one of class 0 beside them
+    assert r"The class that loses most recall is green\|grass: 16.7 points." in (worse / "report.md").read_text()
+
+
+def test_unequal_steps_are_those_of_who_had_them(judged):
+    told = judged(steps=(3, 9))[0]["reasons"][-1]
+    assert told.startswith("Unequal training: compress.baseline.steps is 9, compress.student.steps 3, so ")
 
 
 def test_a_student_that_was_found_is_not_said_to_be_the_baselines_network(judged, world):
