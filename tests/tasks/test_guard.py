@@ -52,6 +52,8 @@ def test_a_sound_round_goes_on_with_its_student(world, tmp_path):
     assert found["reasons"] == []
     assert found["round"] == 1
     assert model(tmp_path / "guard") == model(world["student"])
+    report = (tmp_path / "guard" / "report.md").read_text()
+    assert "The next round starts from the student; its unsupervised weight is 1." in report
     assert set(found["signals"]) == {"empty", "class_divergence", "flips", "not_finite", "drop", "classes_named"}
     assert found["signals"]["empty"] == {
         "value": 0.5, "limit": 0.98, "breached": False, "detail": "50.0 % of the pool got no label (limit 98.0 %)",
@@ -75,6 +77,9 @@ def test_a_student_that_lost_what_its_teacher_knew_is_refused(world, tmp_path):
     assert any("hold-out images the teacher is right on" in reason for reason in found["reasons"])
     report = (tmp_path / "guard" / "report.md").read_text()
     assert found["reasons"][0] in report
+    assert "The next round starts from the model that the round started from; its unsupervised weight is 0.5." in report
+    assert f"| drop | {found['signals']['drop']['value']:.4g} | {LIMITS.max_drop:g} | breached |" in report
+    assert "| empty | 0.5 | 0.98 | ok |" in report
     for strip in ("Surest", "At the threshold", "Rejected", "Student disagrees"):
         assert f"**{strip}**" in report
     assert report.count("data:image/png;base64,") == 4

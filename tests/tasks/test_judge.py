@@ -1,7 +1,7 @@
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +22,11 @@ from tiny import Tiny
 from torch import nn
 
 from tasks import latency
-from tasks.answers import read_answers, write_answers
+from tasks.answers import ask, read_answers, write_answers
 from tasks.calibrate import calibrate
+from tasks.checks import Check
 from tasks.io import write_json
-from tasks.judge import digest_of_test, judge
+from tasks.judge import digest_of_test, judge, page
 from tasks.promote import by_hand
 from tasks.training import NOTE, learned_from
 from tutelage.data.manifest import read_split
@@ -78,6 +79,11 @@ def test_a_candidate_that_is_better_beyond_chance_is_promoted(world, tmp_path):
     assert 0 < verdict["gain"]["low"] < 2 / 3 < verdict["gain"]["high"] < 1
     assert failed(verdict) == []
     assert "66.7 % lower than the supervised baseline's" in verdict["reasons"][0]
+    low, high = (f"{100 * verdict['gain'][end]:.1f} %" for end in ("low", "high"))
+    assert f"(95 % interval of the reduction {low} to {high})" in verdict["reasons"][0]
+    for name in ("candidate", "baseline"):
+        assert verdict["digests"][name] == load_model(world[name] / "model.safetensors")[1].sha256
+    assert verdict["digests"]["test"] == digest_of_test(read_split(world["split"]))
 
 
 def test_a_losing_candidate_leaves_the_supervised_model_and_says_so(world, tmp_path):
@@ -167,6 +173,25 @@ def test_production_stays_but_a_better_baseline_is_pointed_at(world, tmp_path):
     assert "the supervised baseline is better than it beyond chance" in verdict["reasons"][-1]
 
 
+def test_a_baseline_that_is_better_than_production_by_one_image_is_not_pointed_at(world, tmp_path):
+    poor = save(tmp_path / "champion", new_network(9))
+    network, card = load_model(poor / "model.safetensors")
+    wrong = np.flatnonzero(~ask(read_split(world["split"]), network, card, compute=CPU, batch=90).right)
+    verdict, _ = run(world, tmp_path, candidate=wrong, baseline=wrong[1:], champion=poor)
+    assert verdict["reasons"][-1] == "So the model in production is kept."
+
+
+def test_a_row_of_the_page_has_the_candidates_number_before_the_champions():
+    checks = [Check("accuracy", 0.5, 0.25, "above", True, ""), Check("size", 12_000, None, "below", False, "")]
+    said = page("Verdict", ["Why."], [asdict(one) for one in checks], ("candidate", "compared with"))
+    assert said.splitlines()[4:] == [
+        "| check | candidate | compared with | rule |  |",
+        "| --- | --- | --- | --- | --- |",
+        "| accuracy | 0.5000 | 0.2500 | above | passed |",
+        "| size | 12,000 | - | below | **failed** |",
+    ]
+
+
 def test_margin_is_what_the_interval_may_lack(world, tmp_path):
     """The candidate equals a perfect champion: not above, but within any margin."""
     perfect = read_answers(plant_answers(tmp_path / "p", world["split"], world["good"], np.array([])))
@@ -198,17 +223,16 @@ def test_an_evaluation_of_another_model_is_refused(world, tmp_path):
         judge(*inputs, params=small_params(), out=tmp_path / "judge")
 
 
-def test_an_evaluation_on_other_images_is_refused(world, tmp_path):
-    new = plant_answers(tmp_path / "new", world["split"], world["candidate"], np.array([]))
-    whole = read_answers(new)
-    write_answers(
-        new, replace(whole, ids=whole.ids[:5], labels=whole.labels[:5], probabilities=whole.probabilities[:5])
-    )
-    old = plant_answers(tmp_path / "old", world["split"], world["baseline"], np.array([]))
-    world["empty"].mkdir(exist_ok=True)
-    inputs = (world["split"], world["candidate"], new, world["baseline"], old, world["empty"])
-    with pytest.raises(BadInput, match="other images"):
-        judge(*inputs, params=small_params(), out=tmp_path / "judge")
+@pytest.mark.parametrize("other", ["candidate", "baseline"])
+def test_an_evaluation_on_other_images_is_refused(world, tmp_path, other):
+    """Also the baseline's where another model is in production."""
+    inputs = [world["split"]]
+    for name in ("candidate", "baseline"):
+        inputs += [world[name], plant_answers(tmp_path / name, world["split"], world[name], np.array([]))]
+    said = read_answers(tmp_path / other)
+    write_answers(tmp_path / other, replace(said, ids=said.ids[::-1]))
+    with pytest.raises(BadInput, match=f"the {other} was tested on other images"):
+        judge(*inputs, world["good"], params=small_params(), out=tmp_path / "judge")
 
 
 def test_a_model_that_is_too_large_fails_on_size(world, tmp_path):
@@ -279,10 +303,14 @@ def test_what_the_clock_says_is_of_one_image():
 def test_digest_of_the_test_split_changes_with_a_label(world, tmp_path):
     table = read_split(world["split"])
     rows = table.to_pylist()
-    for role, same in (("pool", True), ("test", False)):
+    other_pixels, other_label = {"sha256": "0" * 64}, {"label": 2}  # the first image of each role is of class 0
+    for role, change, same in (
+        ("pool", other_pixels, True), ("holdout", other_label, True),
+        ("test", other_pixels, False), ("test", other_label, False),
+    ):  # fmt: skip
         place = next(i for i, row in enumerate(rows) if row["role"] == role)
         changed = [dict(row) for row in rows]
-        changed[place]["sha256"] = "0" * 64
+        changed[place] |= change
         other = pa.Table.from_pylist(changed, table.schema)
         assert (digest_of_test(other) == digest_of_test(table)) is same
 
