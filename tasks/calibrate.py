@@ -34,8 +34,8 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
     """Hold-out and teacher -> calibration.json: temperature, one threshold a class, reliability before and after; with
     `calibrate.in_distribution` known.safetensors, what an image of the classes looks like to the teacher.
 
-    A probe of the pool gives the expected yield before the whole of it is labelled. Where `split.groups` says that
-    images belong together, one of each group is evidence.
+    A probe of the pool gives the expected yield, at most the quota of each class, before the whole of it is labelled.
+    Where `split.groups` says that images belong together, one of each group is evidence.
     """
     table, wanted, labelling, bins = read_split(split), params.calibrate, params.pseudo_label, params.evaluate.bins
     check_unlearned(teacher)
@@ -68,9 +68,9 @@ def calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> Path:
         after[alone], labels[alone], unseen, least, target=wanted.target_precision, confidence=wanted.confidence,
         floor=wanted.floor, cap=wanted.cap,
     )  # fmt: skip
-    share = 1.0 if border is None else 1 - border["expected_share"]
+    share, most = 1.0 if border is None else 1 - border["expected_share"], _most(table, labelling.quota)
     classes = [
-        {"name": name, **asdict(rule), "expected_yield": share * _expected_yield(unseen, place, rule)}
+        {"name": name, **asdict(rule), "expected_yield": min(share * _expected_yield(unseen, place, rule), most)}
         for place, (name, rule) in enumerate(zip(card.classes, rules, strict=True))
     ]
     content = {
@@ -136,6 +136,11 @@ def _expected_yield(probabilities: np.ndarray, place: int, rule: Threshold) -> f
         return 0.0
     kept = (probabilities.argmax(1) == place) & (probabilities.max(1) >= rule.threshold)
     return float(kept.mean())
+
+
+def _most(table: pa.Table, quota: int | None) -> float:
+    """Share of the pool that a class may have."""
+    return 1.0 if quota is None else quota / max(len(rows_of(table, "pool")), 1)
 
 
 def _foreign(border: dict[str, Any] | None) -> list[str]:

@@ -10,7 +10,7 @@ from tasks.text import literal
 from tasks.training import rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_by_id
-from tutelage.data.pseudo_labels import foreign
+from tutelage.data.pseudo_labels import beyond, foreign
 
 _PIXELS = 96  # side of a thumbnail at most; small images keep their size
 
@@ -61,16 +61,19 @@ def strips(
     student's by id, of some images; `before` the labels of the round before.
     """
     label, score, kept = (labels[name].to_numpy() for name in ("label", "calibrated", "kept"))
-    strange, distance = foreign(labels), labels["distance"].to_numpy()
-    rejected = ~kept & ~strange
+    strange, full, distance = foreign(labels), beyond(labels), labels["distance"].to_numpy()
+    left_out = ~kept & ~strange
     wrong = (pool.truth >= 0) & (pool.truth != label)
     said = np.array([opinions.get(name, -1) for name in labels["id"].to_pylist()], np.int64)
     before = label if before is None else before
     find = Finder(pool, label, score, number)
     found = [
         find("Surest", "kept, highest calibrated score of each class", _of_each_class(kept, label, -score)),
-        find("At the threshold", "just kept, then just rejected", _edge(label, score, kept, rejected, number)),
-        find("Rejected", "least sure of each class: no label was given", _of_each_class(rejected, label, score)),
+        find("At the threshold", "just kept, then just rejected", _edge(label, score, kept, left_out, number)),
+        find("Beyond the quota", "surest of each class that has enough of surer ones",
+             _of_each_class(full, label, -score)),
+        find("Rejected", "least sure of each class: no label was given",
+             _of_each_class(left_out & ~full, label, score)),
         find("Out of distribution", "farthest from all labelled images: no student sees them",
              _surest(strange, distance)),
         find("Just out of distribution", "nearest to the border: images of the classes are lost here",
@@ -121,7 +124,8 @@ class Finder:
 def _edge(
     label: np.ndarray, score: np.ndarray, kept: np.ndarray, rejected: np.ndarray, number: int
 ) -> np.ndarray:  # fmt: skip
-    """Half of `number` images just kept, half just rejected. A class's threshold is seen where its kept labels end."""
+    """Half of `number` images just kept, half just rejected. A class's threshold, or quota, is seen where its kept
+    labels end."""
     limit = np.full(int(label.max(initial=0)) + 1, np.inf)
     np.minimum.at(limit, label[kept], score[kept])
     distance = np.abs(score - limit[label])

@@ -76,7 +76,8 @@ class PseudoLabel:
 
     __pydantic_config__ = STRICT
     top_k: Count = 10  # classes stored of each soft label
-    rejected: Share = 0.0  # weight of the soft label of an image below its threshold; 0 leaves it out
+    quota: Count | None = None  # most labels of a class that are kept in a round, the surest; null: all
+    rejected: Share = 0.0  # weight of the soft label of an image below its threshold or beyond its quota; 0 drops it
     views: Annotated[int, Field(ge=1, le=5)] = 1  # looks at each image whose mean is the answer
     align: bool = False  # make classes as frequent in the pool as in the labelled set before anything is kept
     shard_size: Count = 5000  # images in one file of labels
@@ -88,7 +89,7 @@ class Guard:
     """When a round has gone wrong. Signals are read on the hold-out and the pool, never on the test split."""
 
     __pydantic_config__ = STRICT
-    max_empty: Share = 0.98  # share of the pool left without a label
+    max_empty: Share = 0.98  # share of the pool left without a label, quotas aside
     max_class_divergence: Annotated[float, Field(gt=0)] = 0.5  # Jensen-Shannon, nats, kept labels against labelled set
     max_flips: Share = 0.5  # share of pool images whose label changed since the last round
     max_drop: Share = 0.02  # hold-out accuracy that a student may lose against its teacher

@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from tasks.training import rows_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import digest_of, read_split
 from tutelage.data.pseudo_labels import FOREIGN, SCHEMA, write_manifest
+from tutelage.data.quota import keep_surest
 from tutelage.metrics.calibration import calibrated
 from tutelage.models.files import load_model
 from tutelage.train.device import arithmetic
@@ -33,7 +33,8 @@ Say = Callable[[Sequence[np.ndarray]], Iterator[Said]]  # of chunks of rows
 def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Params, out: Path) -> Path:
     """Pool, teacher, calibration -> shards (id, label, top-k, calibrated score, weight, kept or why not), manifest.
 
-    What lies beyond the calibration's border is out of distribution: it has no weight, and no student sees it.
+    What lies beyond the calibration's border is out of distribution: it has no weight, and no student sees it. Which
+    labels a quota leaves out is known when all shards are there.
 
     A shard that is finished is never labelled again: a run that was killed goes on with the next one.
     """
@@ -47,10 +48,14 @@ def pseudo_label(split: Path, teacher: Path, calibration: Path, *, params: Param
     say = told_by(network, images, rules, params.compute)
     number = int(out.parent.name) if out.parent.name.isdigit() else 0
     made = shards(table["id"], pool, say, rules, params.pseudo_label, done=scratch, number=number)
-    return store(
-        made, scratch, out, bar=Progress(f"pseudo_label@{out.parent.name}", len(pool)), schema=SCHEMA,
-        describe=partial(write_manifest, classes=card.classes, teacher=card.sha256, number=number),
-    )  # fmt: skip
+
+    def describe(folder: Path) -> None:
+        if (quota := params.pseudo_label.quota) is not None:
+            keep_surest(folder, quota, rejected=params.pseudo_label.rejected)
+        write_manifest(folder, card.classes, teacher=card.sha256, number=number)
+
+    bar = Progress(f"pseudo_label@{out.parent.name}", len(pool))
+    return store(made, scratch, out, bar=bar, schema=SCHEMA, describe=describe)
 
 
 def told_by(network: Network, images: Images, rules: Rules, compute: Compute) -> Say:

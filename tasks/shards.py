@@ -23,7 +23,10 @@ def store(
     shards: Iterable[tuple[int, pa.Table]], scratch: Path, out: Path, *, bar: Progress, schema: pa.Schema,
     describe: Callable[[Path], None],
 ) -> Path:  # fmt: skip
-    """Shards, those of a former run in `scratch` among them, and the manifest that `describe` writes beside them."""
+    """Shards, those of a former run in `scratch` among them, and the manifest that `describe` writes beside them.
+
+    What `describe` changes in the shards is changed in `out` alone: `scratch` keeps them as they were made.
+    """
     scratch.mkdir(parents=True, exist_ok=True)
     with bar:
         for rows in write_shards(scratch, shards, schema=schema):

@@ -14,6 +14,7 @@ from tasks.training import labels_of, learned_from_holdout, rows_of
 from tutelage.data.groups import units_of
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
+from tutelage.data.pseudo_labels import beyond
 from tutelage.metrics.classification import accuracy
 from tutelage.metrics.comparison import Units, changes, flip_share, jensen_shannon, sign_test
 from tutelage.models.files import load_model
@@ -96,13 +97,15 @@ def look(table: pa.Table, teacher: Path, student: Path, compute: Compute, *, gro
 def measure(
     table: pa.Table, answers: pa.Table, previous: np.ndarray | None, sight: Sight, limits: Guard
 ) -> dict[str, Signal]:
-    """All signals of a round by name. `answers` (label, weight) and `previous` (labels) are of the pool, in order."""
+    """All signals of a round by name. `answers` (label, weight, reason) and `previous` (labels) are of the pool, in
+    order."""
     # A label that a student learns from counts, whether it met its threshold or is soft with less weight.
     label, kept = answers["label"].to_numpy(), answers["weight"].to_numpy() > 0
     given = np.concatenate([labels_of(table, rows_of(table, role)) for role in ("labelled", "holdout")])
-    classes = len(classes_of(table))
+    classes, full = len(classes_of(table)), beyond(answers)
     return {
-        "empty": empty(kept, limits.max_empty),
+        # A teacher is as sure of what its class has no room for: it is no image without label.
+        "empty": empty(kept | full, limits.max_empty, what="label, quotas aside" if full.any() else "label"),
         "class_divergence": class_divergence(label[kept], given, classes, limits.max_class_divergence),
         "flips": _flips(previous, label, limits),
         "not_finite": finite(sight.broken),

@@ -17,7 +17,7 @@ from tasks.io import read_json
 from tasks.params import Params
 from tutelage.data.groups import units_of
 from tutelage.data.manifest import classes_by_id, read_truth
-from tutelage.data.pseudo_labels import foreign, read_table
+from tutelage.data.pseudo_labels import beyond, foreign, read_table
 from tutelage.metrics.comparison import Interval, accuracy_interval
 from tutelage.types import BadInput
 
@@ -104,6 +104,11 @@ class RoundRecord:
     def foreign(self) -> int:
         """Images of the pool that are out of distribution."""
         return int(foreign(self.labels).sum())
+
+    @property
+    def beyond(self) -> int:
+        """Images of the pool that a quota leaves out."""
+        return int(beyond(self.labels).sum())
 
     @property
     def precision(self) -> float | None:

@@ -221,8 +221,14 @@ def sight(lost=0, gained=0, both=100, named=(0, 1, 2)):
     return Sight(truth, old, new, ["a", "b", "c"], pool, np.array(named), broken=0)
 
 
-def signals(world, *, label=(0, 1, 2, 0), kept=(1, 1, 1, 1), previous=None, seen=None, limits=LIMITS):
-    answers = pa.table({"label": pa.array(label, pa.int32()), "weight": pa.array(kept, pa.float32())})
+def signals(world, *, label=(0, 1, 2, 0), kept=(1, 1, 1, 1), reason=None, previous=None, seen=None, limits=LIMITS):
+    answers = pa.table(
+        {
+            "label": pa.array(label, pa.int32()),
+            "weight": pa.array(kept, pa.float32()),
+            "reason": reason or [""] * len(label),
+        }
+    )
     before = None if previous is None else np.array(previous)
     return measure(read_split(world["split"]), answers, before, seen or sight(), limits)
 
@@ -334,3 +340,10 @@ def test_what_is_out_of_distribution_is_no_flip_and_no_image_without_label(world
     found = run(world, tmp_path / "second", teacher=tmp_path / "first", labels=moved)
     assert found["signals"]["flips"]["value"] == 0
     assert found["signals"]["empty"]["value"] == pytest.approx(30 / 40)
+
+
+def test_a_class_whose_quota_is_full_leaves_no_image_without_label(world):
+    """The teacher is as sure of them as of what is kept: a small quota of a large pool is no breach."""
+    found = signals(world, kept=(1, 0, 0, 0), reason=["", "beyond_quota", "beyond_quota", "below_threshold"])
+    assert found["empty"].value == 0.25
+    assert found["empty"].detail == "25.0 % of the pool got no label, quotas aside (limit 98.0 %)"

@@ -39,6 +39,12 @@ def test_the_committed_file_is_valid(pytestconfig):
     assert params.last == len(params.rounds)
 
 
+@pytest.mark.parametrize("quota", [0, -3])
+def test_a_quota_that_keeps_no_label_is_refused(change, quota):
+    with pytest.raises(BadInput, match=rf"pseudo_label\.quota is {quota}: Input should be greater than 0"):
+        load(change("pseudo_label.quota", quota))
+
+
 PHOTOS = {"name": "resnet18", "image_size": 128}
 
 

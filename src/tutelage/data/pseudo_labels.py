@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from tutelage.types import BadInput
 
 FOREIGN = "out_of_distribution"  # the reason of images that are of none of the classes: a student does not see them
+BEYOND = "beyond_quota"  # the reason of labels that would be kept, were there not so many surer ones of their class
 
 SCHEMA = pa.schema(
     [
@@ -132,7 +133,16 @@ def read_known(folder: Path, ids: list[str], number: int) -> tuple[PseudoLabels,
 
 def foreign(table: pa.Table) -> Bool[np.ndarray, " n"]:
     """Which rows of a store (reason) are of none of the classes."""
-    return np.asarray(pc.equal(table["reason"], FOREIGN).to_numpy(zero_copy_only=False), bool)
+    return _because(table, FOREIGN)
+
+
+def beyond(table: pa.Table) -> Bool[np.ndarray, " n"]:
+    """Which rows of a store (reason) are beyond the quota of their class."""
+    return _because(table, BEYOND)
+
+
+def _because(table: pa.Table, reason: str) -> Bool[np.ndarray, " n"]:
+    return np.asarray(pc.equal(table["reason"], reason).to_numpy(zero_copy_only=False), bool)
 
 
 def read_table(folder: Path, columns: list[str]) -> pa.Table:

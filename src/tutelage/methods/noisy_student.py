@@ -19,7 +19,8 @@ class NoisyStudent(Method):
 
     One run is one generation. By default the labels are those that were written before the run, filtered and weighted
     there; the teacher then stays out of the step, as in the paper. With `online` it answers the weak view in each step.
-    The paper also balances the pool, by repeating the best images of rare classes; here no class is made up for.
+    The paper also balances the pool: of each class the surest up to a number, which `pseudo_label.quota` does here,
+    and images of rare classes repeated, which nothing does.
     """
 
     weight: float = 1.0  # of the pool's mean loss; the authors: 1 (B0) or 3 (B1 to B7), their batch ratio
