@@ -128,5 +128,5 @@ def test_from_a_file_it_says_the_same(trained, tmp_path):
     (images,) = normal(1, seed=5)
     assert torch.equal(load_anomalies(tmp_path / "model.safetensors")(images), made(images))
     save_model(tmp_path / "other.safetensors", create(SPEC, 3), classes=["a", "b", "c"], method="here")
-    with pytest.raises(BadInput, match="makes no maps of anomalies"):
+    with pytest.raises(BadInput, match="one for maps of anomalies is needed here"):
         load_anomalies(tmp_path / "other.safetensors")
