@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import torch
 
 from tasks.carry import CHECKPOINTS, carry_out, results
-from tasks.io import read_json
+from tasks.io import read_json, whole, write_json
 from tasks.knobs import Train
 from tasks.params import Params
 from tutelage.data.batches import Source, batches, two_views
@@ -134,6 +134,14 @@ def copy_model(source: Path, folder: Path) -> None:
     shutil.copyfile(source / "model.safetensors", folder / "model.safetensors")
     if (source / NOTE).exists():
         shutil.copyfile(source / NOTE, folder / NOTE)
+
+
+def untested(name: str, reason: str, out: Path, *, what: str = "model") -> Path:
+    """The folder of an evaluation that had nothing to test."""
+    with whole(out) as folder:
+        write_json(folder / "metrics.json", {"available": False, "reason": reason})
+        (folder / "report.md").write_text(f"# Test of {name}\n\nThere is no {what} to test: {reason}.\n")
+    return out
 
 
 def check_unlearned(model: Path) -> None:
