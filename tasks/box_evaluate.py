@@ -13,6 +13,7 @@ from tasks.params import Params
 from tasks.pictures import png
 from tasks.text import points
 from tasks.text import table as markdown
+from tasks.training import untested
 from tutelage.data.boxes import Found
 from tutelage.data.groups import units_of
 from tutelage.data.manifest import read_split
@@ -29,7 +30,7 @@ def box_evaluate(split: Path, model: Path, *, params: Params, out: Path) -> Path
     """
     missing = model / "unavailable.json"
     if missing.exists():
-        return write_missing(str(model), read_json(missing)["reason"], out)
+        return untested(str(model), read_json(missing)["reason"], out, what="detector")
     table, wanted = read_split(split), params.detection.evaluate
     network, card = load_detector(model / "model.safetensors")
     test = marked(split, table, "test")
@@ -43,14 +44,6 @@ def box_evaluate(split: Path, model: Path, *, params: Params, out: Path) -> Path
     say, speed = read_json(out / "metrics.json"), told(len(test.rows), {"reading and finding take": took})
     numbers = f"AP {points(say['ap'])}, AP50 {points(say['ap50'])}, AR {points(widest(say['ar']))}"
     print(f"{model} on {len(test.rows)} images: {numbers}; {speed}", flush=True)
-    return out
-
-
-def write_missing(name: str, reason: str, out: Path) -> Path:
-    """The folder of an evaluation that had no detector."""
-    with whole(out) as folder:
-        write_json(folder / "metrics.json", {"available": False, "reason": reason})
-        (folder / "report.md").write_text(f"# Test of {name}\n\nThere is no detector to test: {reason}.\n")
     return out
 
 

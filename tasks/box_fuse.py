@@ -5,9 +5,10 @@ from pathlib import Path
 
 from tasks.box_answers import find, marked
 from tasks.box_calibrate import scale_of
-from tasks.box_evaluate import write_missing, write_test
+from tasks.box_evaluate import write_test
 from tasks.io import read_json
 from tasks.params import Params
+from tasks.training import untested
 from tutelage.data.manifest import read_split
 from tutelage.metrics.box_trust import fused
 from tutelage.models.files import load_detector
@@ -22,7 +23,7 @@ def box_fuse(split: Path, teacher: Path, rounds: Path, *, params: Params, out: P
     """
     wanted, name = params.detection, "all detectors, fused"
     if wanted.fuse.weights is None:
-        return write_missing(name, "fuse.weights is null", out)
+        return untested(name, "fuse.weights is null", out, what="detector")
     table = read_split(split)
     test, numbers = marked(split, table, "test"), sorted(wanted.rounds)
     models = [teacher, *(rounds / str(number) / "guard" for number in numbers)]

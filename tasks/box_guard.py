@@ -12,7 +12,7 @@ from tasks.guard import SHOWN, decide, passed_on, told
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.signals import Signal
-from tasks.training import copy_model
+from tasks.training import copy_model, guarded
 from tutelage.data.boxes import Found
 from tutelage.data.manifest import read_split
 
@@ -26,7 +26,7 @@ def box_guard(split: Path, teacher: Path, labels: Path, student: Path, *, params
     It reads the hold-out and the pool, never the test split. answers.parquet keeps the teacher's boxes for the next
     guard, opinions.parquet what the student finds in a sample of the pool. A round that was passed on is passed on.
     """
-    before = read_json(teacher / "guard.json") if (teacher / "guard.json").exists() else {"unsupervised_weight": 1.0}
+    before = guarded(teacher)
     table, store = read_split(split), read_store(labels)
     limits, ids, kept = params.detection.guard, store["id"].to_pylist(), kept_boxes(store)
     signals: dict[str, Signal] = {}

@@ -278,18 +278,10 @@ class Detection:
                 )
 
     def _check_rounds(self) -> None:
-        check_chain(self.rounds, "work/detection")
-        count = len(self.rounds)
-        if self.last != count:
-            raise ValueError(f"last is {self.last}, but the last round is {count}")
+        check_chain(self.rounds, "work/detection", self.last)
         if self.rounds[1].boxes != "teacher":
             raise ValueError(f"rounds.1.boxes is {self.rounds[1].boxes!r}, but the first round has one teacher only")
         for n, item in self.rounds.items():
-            if item.holdout and n < count:
-                raise ValueError(
-                    f"rounds.{n}.holdout is true, but round {n + 1} calibrates its student on the hold-out. "
-                    "Only the last round may learn from it"
-                )
             check_changes(self.network, item.network, f"rounds.{n}.network")
         made = [replace(self.network, **item.network) for item in self.rounds.values()]
         check_start([self.network, *made], self.student.start)

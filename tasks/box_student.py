@@ -7,10 +7,9 @@ import pyarrow as pa
 
 from tasks.box_answers import kept_boxes, read_store
 from tasks.box_training import every_box, train_detector
-from tasks.io import read_json, whole, write_json
 from tasks.params import Params
-from tasks.student import check_teacher, roles_of, round_of, weakened
-from tasks.training import NOTE, copy_model, rows_of
+from tasks.student import check_teacher, roles_of, round_of, untaught, weakened
+from tasks.training import NOTE, guarded, passed, rows_of
 from tutelage.data.manifest import read_split
 from tutelage.data.pseudo_boxes import easiest, read_boxes_of
 
@@ -22,17 +21,12 @@ def box_student(split: Path, teacher: Path, labels: Path, *, params: Params, out
     passed.json says why.
     """
     table, wanted = read_split(split), params.detection
-    state = read_json(teacher / "guard.json") if (teacher / "guard.json").exists() else {}
-    number, pool = round_of(out), rows_of(table, "pool")
-    settings, stopped = wanted.rounds[number], state.get("verdict") == "stop"
-    if stopped or (wanted.student.method.pool and not len(pool)):
-        reason = f"the guard stopped the rounds: {state['reasons'][0]}" if stopped else "the pool is empty"
-        with whole(out) as folder:
-            copy_model(teacher, folder)
-            write_json(folder / "passed.json", {"reason": reason})
-        return out
+    state, number, pool = guarded(teacher), round_of(out), rows_of(table, "pool")
+    settings = wanted.rounds[number]
+    if reason := untaught(state, wanted.student.method, len(pool)):
+        return passed(teacher, reason, out)
     job = every_box(
-        f"box_student@{number}", weakened(wanted.student, state.get("unsupervised_weight", 1.0)),
+        f"box_student@{number}", weakened(wanted.student, state["unsupervised_weight"]),
         dataclasses.replace(wanted.network, **settings.network), split, table,
         teacher=teacher / "model.safetensors", roles=roles_of(settings),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from tasks.wording import NONE, Words, reworded
 from tutelage.data import groups
 from tutelage.data.decoding import SUFFIXES
 from tutelage.data.manifest import classes_of, read_manifest, read_split
-from tutelage.data.near import unlooked
+from tutelage.data.near import leaking, unlooked
 from tutelage.data.split import ROLES, draw
 from tutelage.metrics.calibration import samples_needed
 from tutelage.metrics.out_of_distribution import too_few
@@ -60,7 +60,7 @@ def examine(
     problems = [
         *_stale(manifest, table, params),
         *_classes(counts),
-        *_leaks(told["leaks"]),
+        *leaking(told["leaks"], "ingest.leaks"),
         *_overlaps(manifest, table, told["leaks"]),
         *_refused(told["refused"], _blocks),
         *torn,
@@ -139,15 +139,6 @@ def _classes(counts: Roles) -> Iterator[str]:
         yield (
             "There is no test image, so no model could be judged. Set ingest.test, or add labelled images: of a class "
             "with one image, or one group, none is set aside"
-        )
-
-
-def _leaks(leaks: list[dict[str, str]]) -> Iterator[str]:
-    if leaks:
-        first = leaks[0]
-        yield (
-            f"{len(leaks)} training image(s) are test images too, such as {first['id']} = {first['other']} "
-            f"({first['kind']}). Set ingest.leaks: drop to leave them out of training, or remove them"
         )
 
 

@@ -11,6 +11,7 @@ from tasks.io import read_json, whole, write_json
 from tasks.params import Params
 from tasks.pictures import png
 from tasks.text import percent, table
+from tasks.training import untested
 from tutelage.data.manifest import read_split
 from tutelage.metrics.classification import (
     accuracy,
@@ -30,11 +31,7 @@ def evaluate(split: Path, model: Path, *, params: Params, out: Path) -> Path:
     """
     missing = model / "unavailable.json"
     if missing.exists():
-        reason = read_json(missing)["reason"]
-        with whole(out) as folder:
-            write_json(folder / "metrics.json", {"available": False, "reason": reason})
-            (folder / "report.md").write_text(f"# Test of {model}\n\nThere is no model to test: {reason}.\n")
-        return out
+        return untested(str(model), read_json(missing)["reason"], out)
     network, card = load_model(model / "model.safetensors")
     answers = ask(read_split(split), network, card, compute=params.compute, batch=params.evaluate.batch)
     metrics = measure(answers, card, params.evaluate.bins)

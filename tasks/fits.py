@@ -19,15 +19,23 @@ def check_alone(runs: Mapping[str, Any]) -> None:
             )
 
 
-def check_chain(rounds: Mapping[int, Any], above: str) -> None:
-    """Raises ValueError unless each of `rounds` is taught by the one before it, and the first by the teacher. `above`
-    is the folder of all of them."""
+def check_chain(rounds: Mapping[int, Any], above: str, last: int) -> None:
+    """Raises ValueError unless each of `rounds` is taught by the one before it, and the first by the teacher; `last` is
+    the number of the last one, which alone may learn from the hold-out. `above` is the folder of all of them."""
     first = f"{above}/teacher"
     chain = {n: first if n == 1 else f"{above}/rounds/{n - 1}/guard" for n in range(1, max(len(rounds), 1) + 1)}
     written = {n: item.teacher for n, item in rounds.items()}
     if written != chain:
         entries = ", ".join(f'"{n}": {{teacher: {teacher}}}' for n, teacher in chain.items())
         raise ValueError(f"rounds is {written}, but rounds are numbered from 1 and chained: write {entries}")
+    if last != len(rounds):
+        raise ValueError(f"last is {last}, but the last round is {len(rounds)}")
+    for n, item in rounds.items():
+        if item.holdout and n < last:
+            raise ValueError(
+                f"rounds.{n}.holdout is true, but round {n + 1} calibrates its student on the hold-out. "
+                "Only the last round may learn from it"
+            )
 
 
 def check_start(networks: Sequence[Any], start: str) -> None:

@@ -15,7 +15,7 @@ from tasks.params import Guard, Params
 from tasks.signals import STUDENTS_FAULT, Sight, Signal, look, measure
 from tasks.text import bullets
 from tasks.text import table as markdown
-from tasks.training import copy_model
+from tasks.training import copy_model, guarded
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_labels import foreign, read_table
 
@@ -38,7 +38,7 @@ def guard(split: Path, teacher: Path, labels: Path, student: Path, *, params: Pa
     It reads the hold-out and the pool, never the test split. answers.parquet keeps the teacher's labels for the next
     guard, opinions.parquet what the student says of a sample of the pool. A round that was passed on is passed on.
     """
-    before = read_json(teacher / "guard.json") if (teacher / "guard.json").exists() else {"unsupervised_weight": 1.0}
+    before = guarded(teacher)
     table, answers = (
         read_split(split),
         read_table(labels, ["id", "label", "calibrated", "kept", "weight", "distance", "reason"]),
@@ -83,7 +83,7 @@ def passed_on(before: dict[str, Any], student: Path) -> Decision:
     """A round in which no student was trained. The reasons are those of the guard that stopped first."""
     note = student / "passed.json"
     why = [read_json(note)["reason"] if note.exists() else "the pool is empty"]
-    reasons = before["reasons"] if before.get("verdict") == "stop" else why
+    reasons = before["reasons"] if before["verdict"] == "stop" else why
     return Decision("stop", False, before["unsupervised_weight"], reasons)
 
 

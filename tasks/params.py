@@ -146,16 +146,7 @@ class Params:
     last: int  # number of the last round, whose model is judged
 
     def __post_init__(self) -> None:
-        check_chain(self.rounds, "work")
-        count = len(self.rounds)
-        if self.last != count:
-            raise ValueError(f"last is {self.last}, but the last round is {count}")
-        for n, item in self.rounds.items():
-            if item.holdout and n < count:
-                raise ValueError(
-                    f"rounds.{n}.holdout is true, but round {n + 1} calibrates its student on the hold-out. "
-                    "Only the last round may learn from it"
-                )
+        check_chain(self.rounds, "work", self.last)
         self.compact_depth.shaped(self.multitask.network)
         for section, changes in self._changes():
             self._changed(changes, section)

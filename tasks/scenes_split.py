@@ -17,7 +17,7 @@ from tasks.text import table as text_table
 from tutelage.data import groups
 from tutelage.data.decoding import letterbox_factor
 from tutelage.data.manifest import classes_of, read_manifest, write_split
-from tutelage.data.near import unlooked
+from tutelage.data.near import leaking, unlooked
 from tutelage.data.scenes import read_boxes, write_boxes, write_known
 from tutelage.data.split import ROLES, draw
 from tutelage.types import BadInput
@@ -49,7 +49,7 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     promised = calibrated and params.detection.calibrate.rule == "precision"
     torn, grouped = groups.examined(table, wanted.groups, "detection.split.groups")
     problems = [
-        *_leaks(told["leaks"]),
+        *leaking(told["leaks"], "detection.ingest.leaks"),
         *_images(roles, promised=promised, pooled=not calibrated),
         *_classes(counts),
         *torn,
@@ -99,15 +99,6 @@ def _count(classes: list[str], boxes: pa.Table, roles: dict[str, str]) -> Roles:
         if roles[name] != "pool" and not crowd:
             counts[classes[label]][roles[name]] += 1
     return counts
-
-
-def _leaks(leaks: list[dict[str, str]]) -> Iterator[str]:
-    if leaks:
-        first = leaks[0]
-        yield (
-            f"{len(leaks)} training image(s) are test images too, such as {first['id']} = {first['other']} "
-            f"({first['kind']}). Set detection.ingest.leaks: drop to leave them out of training, or remove them"
-        )
 
 
 def _images(roles: dict[str, str], *, promised: bool, pooled: bool) -> Iterator[str]:

@@ -9,10 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.box_params import BoxRound
-from tasks.io import read_json, whole, write_json
 from tasks.knobs import Train
 from tasks.params import Params, Round
-from tasks.training import NOTE, copy_model, every_label, rows_of, run
+from tasks.training import NOTE, every_label, guarded, passed, rows_of, run
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.pseudo_labels import read_known, store_of
 from tutelage.models.backbone import NetworkSpec
@@ -47,10 +46,8 @@ def student(split: Path, teacher: Path, labels: Path, *, params: Params, out: Pa
 def teach(split: Path, teacher: Path, labels: Path, lesson: Lesson, *, params: Params, out: Path) -> Path:
     """A round's student, or its teacher's model where the guard before has stopped or there is nothing to see."""
     table, train = read_split(split), lesson.train
-    state = read_json(teacher / "guard.json") if (teacher / "guard.json").exists() else {}
-    pool, stopped = rows_of(table, "pool"), state.get("verdict") == "stop"
-    if stopped or (train.method.pool and not len(pool)):
-        reason = f"the guard stopped the rounds: {state['reasons'][0]}" if stopped else "the pool is empty"
+    state, pool = guarded(teacher), rows_of(table, "pool")
+    if reason := untaught(state, train.method, len(pool)):
         return passed(teacher, reason, out)
     ids = table["id"].take(pa.array(pool)).to_pylist()
     pseudo, seen = read_known(labels, ids, len(classes_of(table)))
@@ -59,19 +56,18 @@ def teach(split: Path, teacher: Path, labels: Path, lesson: Lesson, *, params: P
     if train.method.pool and not len(seen):
         return passed(teacher, f"all {len(ids)} image(s) of the pool are out of distribution", out)
     job = every_label(
-        lesson.name, weakened(train, state.get("unsupervised_weight", 1.0)), lesson.network, table,
+        lesson.name, weakened(train, state["unsupervised_weight"]), lesson.network, table,
         teacher=teacher / "model.safetensors", roles=lesson.roles,
     )  # fmt: skip
     job = dataclasses.replace(job, pool=pool[seen], pseudo=pseudo, translator=lesson.translator)
     return run(job, table, params, out, notes={NOTE: list(lesson.roles)})
 
 
-def passed(teacher: Path, reason: str, out: Path) -> Path:
-    """The teacher's model in place of a student."""
-    with whole(out) as folder:
-        copy_model(teacher, folder)
-        write_json(folder / "passed.json", {"reason": reason})
-    return out
+def untaught(state: dict[str, Any], method: Any, pool: int) -> str | None:
+    """Why no student is trained after this guard, by this method with so many images in the pool; None where one is."""
+    if state["verdict"] == "stop":
+        return f"the guard stopped the rounds: {state['reasons'][0]}"
+    return "the pool is empty" if method.pool and not pool else None
 
 
 def check_teacher(labels: Path, model: Path) -> None:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import torch
 
 from tasks.carry import CHECKPOINTS, carry_out, results
-from tasks.io import read_json
+from tasks.io import read_json, whole, write_json
 from tasks.knobs import Train
 from tasks.params import Params
 from tutelage.data.batches import Source, batches, two_views
@@ -134,6 +134,28 @@ def copy_model(source: Path, folder: Path) -> None:
     shutil.copyfile(source / "model.safetensors", folder / "model.safetensors")
     if (source / NOTE).exists():
         shutil.copyfile(source / NOTE, folder / NOTE)
+
+
+def passed(model: Path, reason: str, out: Path) -> Path:
+    """`model` in place of one that would have been trained."""
+    with whole(out) as folder:
+        copy_model(model, folder)
+        write_json(folder / "passed.json", {"reason": reason})
+    return out
+
+
+def guarded(model: Path) -> dict[str, Any]:
+    """What the guard said that let `model` pass; of one that none has seen, what lets a student be trained."""
+    path = model / "guard.json"
+    return read_json(path) if path.exists() else {"verdict": "continue", "unsupervised_weight": 1.0}
+
+
+def untested(name: str, reason: str, out: Path, *, what: str = "model") -> Path:
+    """The folder of an evaluation that had nothing to test."""
+    with whole(out) as folder:
+        write_json(folder / "metrics.json", {"available": False, "reason": reason})
+        (folder / "report.md").write_text(f"# Test of {name}\n\nThere is no {what} to test: {reason}.\n")
+    return out
 
 
 def check_unlearned(model: Path) -> None:

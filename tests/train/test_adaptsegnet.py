@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from interrupted import continues
 from multi_fixtures import multi_batch, multi_net
 from tiny import Tiny
 from torch import nn
@@ -124,17 +125,8 @@ def test_maps_at_two_levels_learn_and_ignored_pixels_do_not_count():
 def test_cut_and_continued_is_bit_equal_to_never_cut(batch, tmp_path, make):
     seen = dense() if make is maps else next(pairs([batch], device=CPU))
     method = AdaptSegNet(critic_width=2)
-    whole, first, second = (start(method, make()) for _ in range(3))
-    steps(method, whole, seen, 6)
-    steps(method, first, seen, 2)
-    torch.save(first.state_dict(), tmp_path / "run.pt")
-    torch.manual_seed(99)
-    second.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
-    steps(method, second, seen, 4)
-    for part in ("student", "average", "critics"):
-        torch.testing.assert_close(
-            getattr(second, part).state_dict(), getattr(whole, part).state_dict(), rtol=0, atol=0
-        )
+    follow = lambda run, seen: fit(method, run, seen, SETTINGS, steps=6)  # noqa: E731
+    continues(lambda: start(method, make()), follow, [seen] * 6, 2, tmp_path)
 
 
 @pytest.mark.parametrize("form", ["bce", "least_squares"])

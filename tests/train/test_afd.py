@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from interrupted import continues
 from tiny import Tiny
 from torch import nn
 
@@ -102,17 +103,9 @@ def test_it_learns(batch):
 
 def test_cut_and_continued_is_bit_equal_to_never_cut(batch, tmp_path):
     method = AFD(peers=2, critic_width=4)
-    whole, first, second = (start(method) for _ in range(3))
-    steps(method, whole, batch, 6)
-    steps(method, first, batch, 2)
-    torch.save(first.state_dict(), tmp_path / "run.pt")
-    torch.manual_seed(99)
-    second.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
-    steps(method, second, batch, 4)
-    for part in ("student", "peers", "average", "critics"):
-        torch.testing.assert_close(
-            getattr(second, part).state_dict(), getattr(whole, part).state_dict(), rtol=0, atol=0
-        )
+    continues(
+        lambda: start(method), lambda run, seen: fit(method, run, seen, SETTINGS, steps=6), [batch] * 6, 2, tmp_path
+    )
 
 
 def test_what_is_not_finite_is_an_error(batch):

@@ -1,8 +1,8 @@
-import copy
 import math
 
 import pytest
 import torch
+from interrupted import continues
 from tiny import Tiny
 
 from tutelage.train.crossdistil import Attributes, CrossDistil, Said, begin, fit
@@ -60,21 +60,12 @@ def test_learns_both_attributes_and_ranks_by_both():
     assert steps[-1].terms["first_ranking"] < 0.5 * steps[0].terms["first_ranking"]
 
 
-def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been():
-    data, student = batch(), Tiny(4)
-    torch.manual_seed(1)
-    whole = begin(copy.deepcopy(student), SETTINGS)
-    torch.manual_seed(1)
-    cut = begin(copy.deepcopy(student), SETTINGS)
-    list(fit(CrossDistil(), whole, [data] * 4, SETTINGS, steps=4))
-    list(fit(CrossDistil(), cut, [data] * 2, SETTINGS, steps=4))
-    state = copy.deepcopy(cut.state_dict())
-    again = begin(Tiny(4), SETTINGS)
-    again.load_state_dict(state)
-    list(fit(CrossDistil(), again, [data] * 2, SETTINGS, steps=4))
-    for one, other in ((whole.student, again.student), (whole.heads, again.heads)):
-        pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-        assert all(torch.equal(a, b) for a, b in pairs)
+def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(tmp_path):
+    def start():
+        torch.manual_seed(1)
+        return begin(Tiny(4), SETTINGS)
+
+    continues(start, lambda run, seen: fit(CrossDistil(), run, seen, SETTINGS, steps=4), [batch()] * 4, 2, tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_changes_anything():

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from interrupted import continues
 from tiny import Tiny
 from torch import nn
 
@@ -66,17 +67,7 @@ def test_the_student_climbs_the_critics_verdict_and_the_sources_network_stays(pa
 
 
 def test_cut_and_continued_is_bit_equal_to_never_cut(pair, tmp_path):
-    whole, first, second = (start() for _ in range(3))
-    steps(whole, pair, 6)
-    steps(first, pair, 2)
-    torch.save(first.state_dict(), tmp_path / "run.pt")
-    torch.manual_seed(99)
-    second.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
-    steps(second, pair, 4)
-    for part in ("student", "average", "critic"):
-        torch.testing.assert_close(
-            getattr(second, part).state_dict(), getattr(whole, part).state_dict(), rtol=0, atol=0
-        )
+    continues(start, lambda run, seen: fit(FAST, run, seen, SETTINGS), [pair] * 6, 2, tmp_path)
 
 
 def test_constant_images_stay_finite_and_labels_are_not_read(pair):

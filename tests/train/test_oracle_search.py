@@ -3,6 +3,7 @@ import itertools
 
 import pytest
 import torch
+from interrupted import continues
 from tiny import bright
 
 from tutelage.methods.oracle_kd_nas import OracleKDNAS
@@ -194,21 +195,10 @@ def test_only_what_is_picked_learns(teacher, lessons):
 
 
 def test_cut_and_continued_is_bit_equal_to_never_cut(teacher, lessons, tmp_path):
-    settings = OracleSearch(parameters=2000, controller_lr=0.01)
-    whole, first, second = start(), start(), start()
-    torch.manual_seed(4)
-    list(fit(settings, whole, teacher, lessons, SETTINGS, steps=6))
-    torch.manual_seed(4)
-    list(fit(settings, first, teacher, lessons[:2], SETTINGS, steps=6))
-    torch.save(first.state_dict(), tmp_path / "run.pt")
-    torch.manual_seed(99)
-    second.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
-    steps = list(fit(settings, second, teacher, lessons[2:], SETTINGS, steps=6))
-    assert [step.number for step in steps] == [3, 4, 5, 6]
-    for part in ("student", "controller"):
-        torch.testing.assert_close(
-            getattr(second, part).state_dict(), getattr(whole, part).state_dict(), rtol=0, atol=0
-        )
+    method = OracleSearch(parameters=2000, controller_lr=0.01)
+    whole, second = continues(
+        start, lambda run, seen: fit(method, run, teacher, seen, SETTINGS, steps=6), lessons, 2, tmp_path
+    )
     assert best(second) == best(whole)
 
 

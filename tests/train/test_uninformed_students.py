@@ -1,5 +1,6 @@
 import pytest
 import torch
+from interrupted import continues
 
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.files import save_model
@@ -107,16 +108,12 @@ def test_what_is_missing_is_said():
 
 
 def test_cut_and_continued_is_bit_equal_to_never_cut(tmp_path):
-    whole, first, second = (begin(detector(2), lr=1e-3) for _ in range(3))
-    for run in (whole, first, second):
+    def start():
+        run = begin(detector(2), lr=1e-3)
         measure(run.detector, normal(1))
-    images = list(normal(5))
-    list(fit(whole, images))
-    list(fit(first, images[:2]))
-    torch.save(first.state_dict(), tmp_path / "run.pt")
-    second.load_state_dict(torch.load(tmp_path / "run.pt", weights_only=True))
-    assert [step.number for step in fit(second, images[2:])] == [3, 4, 5]
-    torch.testing.assert_close(second.detector.state_dict(), whole.detector.state_dict(), rtol=0, atol=0)
+        return run
+
+    continues(start, fit, list(normal(5)), 2, tmp_path)
 
 
 def test_a_loss_that_is_no_number_stops_the_run():
@@ -131,5 +128,5 @@ def test_from_a_file_it_says_the_same(trained, tmp_path):
     (images,) = normal(1, seed=5)
     assert torch.equal(load_anomalies(tmp_path / "model.safetensors")(images), made(images))
     save_model(tmp_path / "other.safetensors", create(SPEC, 3), classes=["a", "b", "c"], method="here")
-    with pytest.raises(BadInput, match="makes no maps of anomalies"):
+    with pytest.raises(BadInput, match="one for maps of anomalies is needed here"):
         load_anomalies(tmp_path / "other.safetensors")

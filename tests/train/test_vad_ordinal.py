@@ -128,7 +128,7 @@ def test_from_a_file_it_says_the_same(tmp_path):
     save_ranker(tmp_path / "model.safetensors", ranker, classes=["a", "b", "c"], method="here")
     assert torch.equal(load_ranker(tmp_path / "model.safetensors")(images()), ranker(images()))
     save_model(tmp_path / "other.safetensors", create(SPEC, 3), classes=["a", "b", "c"], method="here")
-    with pytest.raises(BadInput, match="makes no ranks of odd images"):
+    with pytest.raises(BadInput, match="one for ranks of odd images is needed here"):
         load_ranker(tmp_path / "other.safetensors")
 
 

@@ -23,6 +23,16 @@ def unlooked(table: pa.Table, bits: int, name: str) -> Iterator[str]:
         )
 
 
+def leaking(leaks: list[dict[str, str]], name: str) -> Iterator[str]:
+    """A problem where training images are test images, as a scan told of them; `name` is of the setting."""
+    if leaks:
+        first = leaks[0]
+        yield (
+            f"{len(leaks)} training image(s) are test images too, such as {first['id']} = {first['other']} "
+            f"({first['kind']}). Set {name}: drop to leave them out of training, or remove them"
+        )
+
+
 class NearIndex:
     """Images by dHash. Two are near when at most `bits` of their hashes and little of their thumbnails differ.
 

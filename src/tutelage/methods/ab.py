@@ -10,7 +10,7 @@ from torch import nn
 from tutelage.losses.distillation import kl_rows
 from tutelage.losses.maps import boundary_rows
 from tutelage.losses.targets import weighted_mean
-from tutelage.methods.method import Method, Paced, check, transfer_set
+from tutelage.methods.method import Method, TwoStages, check, transfer_set
 from tutelage.models.pairs import Adapters, stage_pairs
 from tutelage.types import Batch, Losses, Nets, Network, Sizes
 
@@ -37,7 +37,8 @@ class AB(Method):
         check(self, shares=("first",), weights=weights, positive=("temperature",))
 
     def init(self, student: Network, teacher: Network, sizes: Sizes) -> nn.Module:
-        return Paced(Adapters(student, teacher, stage_pairs(student, teacher, self.layers)), sizes.steps)
+        pairs = stage_pairs(student, teacher, self.layers)
+        return TwoStages(Adapters(student, teacher, pairs), sizes.steps, self.first)
 
     def loss(self, nets: Nets, batch: Batch) -> Losses:
         labels = batch.labeled.labels
@@ -45,11 +46,10 @@ class AB(Method):
         student, teacher = nets.student(images), nets.teacher(images)
         # Before sizes meet: where one position stands for several, the majority of the neurons under it fires or not.
         firing = {name: (maps > 0).float() - 0.5 for name, maps in teacher.features.items()}
-        maps, progress = nets.extra(student.features, firing)
+        maps, second = nets.extra(student.features, firing)
         deep_first = enumerate(reversed(maps))
         apart = torch.stack([boundary_rows(*pair, margin=self.margin) / 2**depth for depth, pair in deep_first]).sum(0)
         soft = kl_rows(student.logits, teacher.logits, temperature=self.temperature) / self.temperature**2
-        second = (progress >= self.first).float()
         return {
             "task": second * self.label * F.cross_entropy(student.logits[: len(labels)], labels),
             "boundary": (1 - second) * self.weight * weighted_mean(apart, trust),

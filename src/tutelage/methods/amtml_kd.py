@@ -12,7 +12,7 @@ from tutelage.losses.ensembles import weighted_answer
 from tutelage.losses.maps import squared_rows
 from tutelage.losses.relations import relational_angle, relational_distance
 from tutelage.losses.targets import weighted_mean
-from tutelage.methods.method import Method, Paced, check, transfer_set
+from tutelage.methods.method import Method, TwoStages, check, transfer_set
 from tutelage.models.committee import each, each_said, members_of
 from tutelage.models.hearing import Hearing
 from tutelage.types import Batch, Losses, Nets, Network, Sizes
@@ -41,14 +41,13 @@ class AMTMLKD(Method):
         check(self, shares=("first", "alpha"), weights=weights, positive=("first", "temperature"))
 
     def init(self, student: Network, teacher: Network, sizes: Sizes) -> nn.Module:
-        return Paced(Hearing(student, members_of(teacher)), sizes.steps)
+        return TwoStages(Hearing(student, members_of(teacher)), sizes.steps, self.first)
 
     def loss(self, nets: Nets, batch: Batch) -> Losses:
         labels = batch.labeled.labels
         images, trust = transfer_set(batch, self.unsupervised)
         student, teachers = nets.student(images), nets.teacher(images)
-        (learning, kept, hints, length), progress = nets.extra(student.features, [x.features for x in each(teachers)])
-        second = (progress >= self.first).float()
+        (learning, kept, hints, length), second = nets.extra(student.features, [x.features for x in each(teachers)])
         weights = second * kept + (1 - second) * learning
         wanted = weighted_answer(each_said(teachers), weights, temperature=self.temperature)
         soft = kl_rows(
@@ -67,10 +66,3 @@ class AMTMLKD(Method):
 
     def _unit_rows(self, ours: Tensor, theirs: Tensor) -> Tensor:
         return squared_rows(F.normalize(ours.flatten(1)), F.normalize(theirs.flatten(1)))
-
-    def after_step(self, nets: Nets, step: int) -> None:
-        super().after_step(nets, step)
-        assert isinstance(nets.extra, Paced)
-        assert isinstance(nets.extra.net, Hearing)
-        if step <= max(1, self.first * nets.extra.clock.steps):
-            nets.extra.net.keep()

@@ -8,7 +8,7 @@ from torch import nn
 
 from tutelage.losses.maps import absolute_rows, factor_rows
 from tutelage.losses.targets import weighted_mean
-from tutelage.methods.method import Method, Paced, check, transfer_set
+from tutelage.methods.method import Method, TwoStages, check, transfer_set
 from tutelage.models.factors import Factors
 from tutelage.models.pairs import stage_pairs
 from tutelage.types import BadInput, Batch, Losses, Nets, Network, Sizes
@@ -37,23 +37,16 @@ class FactorTransfer(Method):
     def init(self, student: Network, teacher: Network, sizes: Sizes) -> nn.Module:
         ours, theirs = stage_pairs(student, teacher, self.layers)[-1]
         words = max(1, round(self.rate * teacher.widths[theirs]))
-        return Paced(Factors((ours, student.widths[ours]), (theirs, teacher.widths[theirs]), words), sizes.steps)
+        factors = Factors((ours, student.widths[ours]), (theirs, teacher.widths[theirs]), words)
+        return TwoStages(factors, sizes.steps, self.first)
 
     def loss(self, nets: Nets, batch: Batch) -> Losses:
         labels = batch.labeled.labels
         images, trust = transfer_set(batch, self.unsupervised)
         student, teacher = nets.student(images), nets.teacher(images)
-        (told, repeated, translated, factor), progress = nets.extra(student.features, teacher.features)
-        second = (progress >= self.first).float()
+        (told, repeated, translated, factor), second = nets.extra(student.features, teacher.features)
         return {
             "task": second * F.cross_entropy(student.logits[: len(labels)], labels),
             "paraphrase": (1 - second) * weighted_mean(absolute_rows(repeated, told), trust),
             "factor": second * self.weight * weighted_mean(factor_rows(translated, factor), trust),
         }
-
-    def after_step(self, nets: Nets, step: int) -> None:
-        super().after_step(nets, step)
-        assert isinstance(nets.extra, Paced)
-        if step <= max(1, self.first * nets.extra.clock.steps):
-            assert isinstance(nets.extra.net, Factors)
-            nets.extra.net.freeze()

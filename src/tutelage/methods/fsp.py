@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tutelage.losses.maps import flow, squared_rows
 from tutelage.losses.targets import weighted_mean
-from tutelage.methods.method import Method, Paced, check, transfer_set
+from tutelage.methods.method import Method, TwoStages, check, transfer_set
 from tutelage.models.pairs import Adapters, pooled_to_smaller, stage_pairs
 from tutelage.types import BadInput, Batch, Losses, Nets, Network, Sizes
 
@@ -39,17 +39,16 @@ class FSP(Method):
         pairs = stage_pairs(student, teacher, self.layers)
         if len(pairs) < 2:
             raise BadInput(f"FSP sees the stages {pairs}: a flow needs two. Name two pairs in layers")
-        return Paced(Adapters(student, teacher, pairs, adapt="unequal"), sizes.steps)
+        return TwoStages(Adapters(student, teacher, pairs, adapt="unequal"), sizes.steps, self.first)
 
     def loss(self, nets: Nets, batch: Batch) -> Losses:
         labels = batch.labeled.labels
         images, trust = transfer_set(batch, self.unsupervised)
         student = nets.student(images)
-        maps, progress = nets.extra(student.features, nets.teacher(images).features)
+        maps, second = nets.extra(student.features, nets.teacher(images).features)
         ours, theirs = zip(*maps, strict=True)
         flows = zip(self._flows(ours), self._flows(theirs), strict=True)
         apart = torch.stack([squared_rows(*pair, elements=self.elements) for pair in flows]).sum(0)
-        second = (progress >= self.first).float()
         return {
             "task": second * F.cross_entropy(student.logits[: len(labels)], labels),
             "flow": (1 - second) * self.weight * weighted_mean(apart, trust),

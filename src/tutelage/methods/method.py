@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tutelage.losses.cutmix import Pasted, pasted
+from tutelage.models.heads import Freezing
 from tutelage.models.tokens import Ask
 from tutelage.multi_types import Multi, MultiBatch, MultiNets
 from tutelage.types import (
@@ -56,7 +57,7 @@ class Verbs(ABC, Generic[Net, Together, Fed]):
         `step` counts the optimizer steps of the whole run from 1, also where the run was cut off and continued.
         """
         for part in nets.extra.modules():
-            if isinstance(part, Clock):
+            if isinstance(part, Clock | TwoStages):
                 part.tick(step)
 
 
@@ -93,7 +94,7 @@ class Clock(nn.Module):
 
 
 class Paced(nn.Module):
-    """What a method trains beside the student, and how far the run is, for methods whose second stage follows a first.
+    """What a method trains beside the student, and how far the run is.
 
     Both come out of one forward: where a process is one of several, that is all that its wrapper lets through.
     """
@@ -105,6 +106,27 @@ class Paced(nn.Module):
     def forward(self, *inputs: Any) -> tuple[Any, Float[Tensor, ""]]:
         """What `net` says of `inputs`, and the share of the run that is over."""
         return self.net(*inputs), self.clock.progress(1.0)
+
+
+class TwoStages(Paced):
+    """Paced, for methods whose second stage follows a first, which takes the share `first` of the run.
+
+    What a `net` freezes is as the first stage left it, and as the first step did where that stage has none.
+    """
+
+    def __init__(self, net: nn.Module, steps: int, first: float):
+        super().__init__(net, steps)
+        self.first = first
+
+    def forward(self, *inputs: Any) -> tuple[Any, Float[Tensor, ""]]:
+        """What `net` says of `inputs`, and 1 in the second stage, 0 in the first."""
+        said, progress = super().forward(*inputs)
+        return said, (progress >= self.first).float()
+
+    def tick(self, step: int) -> None:
+        """`step` optimizer steps have been taken."""
+        if isinstance(self.net, Freezing) and step <= max(1, self.first * self.clock.steps):
+            self.net.freeze()
 
 
 def transfer_set(batch: Batch, unsupervised: float) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, " n"]]:

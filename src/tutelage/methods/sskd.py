@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tutelage.losses.distillation import kl_rows
 from tutelage.losses.selfsupervision import among_trusted, cosines, error_rank, matching_loss, own_image, selected
 from tutelage.losses.targets import weighted_mean
-from tutelage.methods.method import Method, Paced, check, transfer_set
+from tutelage.methods.method import Method, TwoStages, check, transfer_set
 from tutelage.models.heads import Pretext
 from tutelage.types import Batch, Losses, Nets, Network, Sizes
 
@@ -41,16 +41,15 @@ class SSKD(Method):
         check(self, shares=shares, weights=weights, positive=("first", "temperature", "similar_temperature"))
 
     def init(self, student: Network, teacher: Network, sizes: Sizes) -> nn.Module:
-        return Paced(Pretext(student, teacher), sizes.steps)
+        return TwoStages(Pretext(student, teacher), sizes.steps, self.first)
 
     def loss(self, nets: Nets, batch: Batch) -> Losses:
         labels = batch.labeled.labels
         upright, trust = transfer_set(batch, self.unsupervised)
         images = torch.cat([torch.rot90(upright, turn, (2, 3)) for turn in range(4)])
         student, teacher = nets.student(images), nets.teacher(images)
-        heads, progress = nets.extra(student.embedding, teacher.embedding)
+        heads, second = nets.extra(student.embedding, teacher.embedding)
         ours, learning, theirs = (cosines(x[len(trust) :], x[: len(trust)]) for x in heads)
-        second = (progress >= self.first).float()
         apart = kl_rows(student.logits, teacher.logits, temperature=self.temperature)
         truth = torch.cat([labels, teacher.logits[len(labels) : len(trust)].argmax(-1)]).repeat(3)
         rank = error_rank(teacher.logits[len(trust) :], truth)
@@ -70,10 +69,3 @@ class SSKD(Method):
         kept = selected(rank, ratio=self.similar_ratio, trust=trust.repeat(3))
         rows = [among_trusted(x / self.similar_temperature, trust) for x in (student, teacher)]
         return weighted_mean(self.similar_temperature**2 * kl_rows(*rows), kept * trust.repeat(3))
-
-    def after_step(self, nets: Nets, step: int) -> None:
-        super().after_step(nets, step)
-        assert isinstance(nets.extra, Paced)
-        assert isinstance(nets.extra.net, Pretext)
-        if step <= max(1, self.first * nets.extra.clock.steps):
-            nets.extra.net.freeze()

@@ -8,7 +8,7 @@ from torch import nn
 
 from tutelage.losses.maps import squared_rows
 from tutelage.losses.targets import soft_cross_entropy, weighted_mean
-from tutelage.methods.method import Method, Paced, check, look, transfer_set
+from tutelage.methods.method import Method, TwoStages, check, look, transfer_set
 from tutelage.models.blocks import depths, evenly
 from tutelage.models.heads import Widener
 from tutelage.types import Batch, Losses, Nets, Network, Sizes
@@ -32,21 +32,20 @@ class TinyBERT(Method):
 
     def init(self, student: Network, teacher: Network, sizes: Sizes) -> nn.Module:
         depths(student, teacher, attention=True)
-        return Paced(Widener(student.embedding_width, teacher.embedding_width), sizes.steps)
+        return TwoStages(Widener(student.embedding_width, teacher.embedding_width), sizes.steps, self.first)
 
     def loss(self, nets: Nets, batch: Batch) -> Losses:
         images, trust = transfer_set(batch, self.unsupervised)
         student, ours = look(nets.student, images, "attention")
         teacher, theirs = look(nets.teacher, images, "attention")
         follow = evenly(len(ours.scores), len(theirs.scores))
-        widened, progress = nets.extra(ours.hidden)
+        widened, second = nets.extra(ours.hidden)
         pairs = [(mine, theirs.hidden[block]) for mine, block in zip(widened, follow, strict=True)]
         hidden = torch.stack([squared_rows(*pair, elements="mean") for pair in pairs])  # embeddings, eq. 9, and eq. 8
         looks = [(mine, theirs.scores[block - 1]) for mine, block in zip(ours.scores, follow[1:], strict=True)]
         attention = torch.stack([squared_rows(*pair, elements="mean") for pair in looks])  # eq. 7, before the softmax
         told = (teacher.logits / self.temperature).softmax(-1)
         soft = soft_cross_entropy(student.logits / self.temperature, told) / told.shape[-1]  # the code's mean
-        second = (progress >= self.first).float()
         return {
             "hidden": (1 - second) * weighted_mean(hidden.sum(0), trust),
             "attention": (1 - second) * weighted_mean(attention.sum(0), trust),

@@ -8,6 +8,7 @@ import copy
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tutelage.models.heads import Freezing
 from tutelage.models.pairs import same_size
 
 
@@ -22,11 +23,10 @@ class Encoder(nn.Module):
         return self.net(maps).float()  # type: ignore[no-any-return]
 
 
-class Factors(nn.Module):
+class Factors(Freezing):
     """A teacher's map, paraphrased, and a student's, translated to be compared with it.
 
-    The teacher's factor always comes from a copy of the encoder that no optimizer sees: after the last `freeze` neither
-    momentum nor weight decay moves it.
+    The encoder is frozen: the teacher's factor always comes from the copy.
     """
 
     def __init__(self, student: tuple[str, int], teacher: tuple[str, int], words: int):

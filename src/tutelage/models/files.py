@@ -121,15 +121,22 @@ def load_net(path: Path, task: str, make: Callable[[dict[str, Any], int], Loaded
     `make` builds it from what the file says of itself and the number of classes. Raises BadInput where the file is not
     one for `task`.
     """
+    net, about, digest = read_net(path, task, lambda about: make(about, len(about["classes"])))
+    with made_again(path):
+        told = {"classes": about["classes"], "method": about["method"]}
+    return net, told | {"sha256": digest, "parameters": count_parameters(net)}
+
+
+def read_net(path: Path, task: str, make: Callable[[dict[str, Any]], Loaded]) -> tuple[Loaded, dict[str, Any], str]:
+    """As load_net, also where answers have no names: with all that the file says of itself, and its sha256."""
     about, weights, digest = read_weights(path)
     found = about.get("task", "classification")
     if found != task:
         raise BadInput(f"{path} is a model for {found}, and one for {task} is needed here")
     with made_again(path):
-        told = {"classes": about["classes"], "method": about["method"]}
-        net = make(about, len(told["classes"]))
+        net = make(about)
         net.load_state_dict(weights)
-    return net.eval(), told | {"sha256": digest, "parameters": count_parameters(net)}
+    return net.eval(), about, digest
 
 
 def save_translator(path: Path, net: Translator) -> None:
@@ -139,13 +146,7 @@ def save_translator(path: Path, net: Translator) -> None:
 
 def load_translator(path: Path) -> Translator:
     """The generator in eval mode. Raises BadInput for anything but a file that save_translator wrote."""
-    about, weights, _ = read_weights(path)
-    if about.get("task") != "translation":
-        raise BadInput(f"{path} is no translator of images. Run the stage `translate`")
-    with made_again(path):
-        net = Translator(width=about["width"], blocks=about["blocks"])
-        net.load_state_dict(weights)
-    return net.eval()
+    return read_net(path, "translation", lambda about: Translator(width=about["width"], blocks=about["blocks"]))[0]
 
 
 def check_names(path: Path, classes: list[str], answers: int) -> None:

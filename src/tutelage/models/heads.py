@@ -1,6 +1,7 @@
 """Small networks beside a student and its teacher that are dropped after training."""
 
 import copy
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +24,19 @@ class Scorer(nn.Module):
         return self.scale * (unit[:, None] * unit).sum(-1) + self.bias
 
 
-class Pretext(nn.Module):
+class Freezing(nn.Module, ABC):
+    """What trains a part for a while and has a copy of it that no optimizer sees: after the last `freeze` neither
+    momentum nor weight decay moves the copy."""
+
+    @abstractmethod
+    def freeze(self) -> None:
+        """From now on the copy is what the part is now."""
+
+
+class Pretext(Freezing):
     """Two-layer heads on the embeddings of a student and its teacher, each as wide as what it reads.
 
-    The teacher's is trained, and there is a copy of it that no optimizer sees: after the last `freeze` neither momentum
-    nor weight decay moves the copy.
+    The teacher's is trained, and frozen.
     """
 
     def __init__(self, student: Network, teacher: Network):

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tutelage.models.heads import Freezing
 from tutelage.models.pairs import Adapters
 from tutelage.types import Network
 
@@ -21,11 +22,11 @@ def instance_weights(
     return (seen[:, None] * (factors * direction)).sum(-1).softmax(-1)
 
 
-class Hearing(nn.Module):
+class Hearing(Freezing):
     """A vector for each teacher, a direction that all share, and what makes a student's maps comparable with theirs.
 
     Teacher number t is compared, at its middle stage, with the student's stage t, begun again where there are more
-    teachers than stages. Beside the vectors there is a copy of them that no optimizer sees: what `keep` found last.
+    teachers than stages. The vectors are frozen.
     """
 
     kept_factors: Tensor
@@ -60,7 +61,7 @@ class Hearing(nn.Module):
         )
 
     @torch.no_grad()
-    def keep(self) -> None:
+    def freeze(self) -> None:
         """From now on the copy is what the vectors are now."""
         self.kept_factors.copy_(self.factors)
         self.kept_direction.copy_(self.direction)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tutelage.models.backbone import NetworkSpec, normalisation, small_resnet
-from tutelage.models.files import made_again, read_weights, write_weights
+from tutelage.models.files import read_net, write_weights
 from tutelage.types import BadInput
 
 _TASK = "key points"
@@ -129,10 +129,4 @@ def save_poses(path: Path, net: PoseNet, *, method: str) -> None:
 
 def load_poses(path: Path) -> PoseNet:
     """The network in eval mode. Raises BadInput for anything but a file that save_poses wrote."""
-    about, weights, _ = read_weights(path)
-    if about.get("task") != _TASK:
-        raise BadInput(f"{path} finds no {_TASK}. Run `python -m tasks keypoints`")
-    with made_again(path):
-        net = PoseNet(PoseSpec(**about["spec"]), about["joints"])
-        net.load_state_dict(weights)
-    return net.eval()
+    return read_net(path, _TASK, lambda about: PoseNet(PoseSpec(**about["spec"]), about["joints"]))[0]

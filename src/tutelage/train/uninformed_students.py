@@ -15,6 +15,7 @@ Here the teacher is any network and its descriptors are a stage of it; the paper
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from tutelage.losses.anomaly import disagreement, regression, regression_error
 from tutelage.models.average import Frozen
 from tutelage.models.backbone import Backbone, create
-from tutelage.models.files import made_again, read_spec, read_weights, write_weights
+from tutelage.models.files import load_net, read_spec, write_weights
 from tutelage.models.pairs import same_size, stage_pairs
 from tutelage.train.lessons import Resumable, check_finite
 from tutelage.train.loop import Step
@@ -167,13 +168,10 @@ def save_anomalies(path: Path, detector: Detector, *, classes: list[str], method
 
 def load_anomalies(path: Path) -> Detector:
     """The detector in eval mode. Raises BadInput for anything but a file that save_anomalies wrote."""
-    about, weights, _ = read_weights(path)
-    if about.get("task") != _TASK:
-        raise BadInput(f"{path} makes no {_TASK}. Run `python -m tasks lesson` with uninformed_students")
-    with made_again(path):
-        teacher, ours = read_spec(about["teacher"]), read_spec(about["spec"])
-        count = len(about["classes"])
-        students = [create(ours, count, download=False) for _ in range(about["students"])]
-        detector = Detector(create(teacher, count, download=False), students, about["layer"])
-        detector.load_state_dict(weights)
-    return detector.eval()
+    return load_net(path, _TASK, _make)[0]
+
+
+def _make(about: dict[str, Any], classes: int) -> Detector:
+    teacher, student = (read_spec(about[name]) for name in ("teacher", "spec"))
+    students = [create(student, classes, download=False) for _ in range(about["students"])]
+    return Detector(create(teacher, classes, download=False), students, about["layer"])

@@ -25,7 +25,7 @@ from tutelage.losses.anomaly import ordinal_loss
 from tutelage.methods.method import check
 from tutelage.metrics.outliers import isolation, ranks, sampled_distance
 from tutelage.models.backbone import Backbone, create
-from tutelage.models.files import made_again, read_spec, read_weights, write_weights
+from tutelage.models.files import load_net, read_spec, write_weights
 from tutelage.train.lessons import Resumable, check_finite
 from tutelage.train.loop import Step
 from tutelage.types import BadInput, Network
@@ -189,11 +189,8 @@ def save_ranker(path: Path, ranker: Ranker, *, classes: list[str], method: str) 
 
 def load_ranker(path: Path) -> Ranker:
     """The ranker in eval mode. Raises BadInput for anything but a file that save_ranker wrote."""
-    about, weights, _ = read_weights(path)
-    if about.get("task") != _TASK:
-        raise BadInput(f"{path} makes no {_TASK}. Run `python -m tasks lesson` with vad_ordinal")
-    with made_again(path):
-        body = create(read_spec(about["spec"]), len(about["classes"]), download=False)
-        ranker = Ranker(body, VADOrdinal(**about["settings"]))
-        ranker.load_state_dict(weights)
-    return ranker.eval()
+    return load_net(path, _TASK, _make)[0]
+
+
+def _make(about: dict[str, Any], classes: int) -> Ranker:
+    return Ranker(create(read_spec(about["spec"]), classes, download=False), VADOrdinal(**about["settings"]))
