@@ -7,7 +7,6 @@ import torch
 from tutelage.metrics.arrays import check_between, check_labels, check_logits, check_probabilities
 from tutelage.metrics.calibration import alignment, cautious_temperature, fit_temperature, thresholds
 from tutelage.metrics.classification import (
-    accuracy,
     confusion,
     expected_calibration_error,
     negative_log_likelihood,
@@ -23,7 +22,7 @@ WRONG = {
     "labels from 1, a temperature": (lambda: fit_temperature(LOGITS, LABELS + 1), "labels hold 3, but 3 classes are 0"),
     "ignored": (lambda: fit_temperature(LOGITS, LABELS - 1), "labels hold -1, .* 0 to 2. Subtract 1"),
     "labels from 1, cautious": (lambda: cautious_temperature(LOGITS, LABELS + 1, 1.0, 0.9), "labels hold 3"),
-    "per cent": (lambda: cautious_temperature(LOGITS, LABELS, 1.0, 90), "confidence is 90: .* Divide per cent by 100"),
+    "per cent": (lambda: cautious_temperature(LOGITS, LABELS, 1.0, 90.0), "confidence is 90.0: .* Divide per cent"),
     "labels from 1, thresholds": (lambda: thresholds(SURE, LABELS + 1, SURE, SURE, **LIMITS), "labels hold 3"),
     "logits, thresholds": (lambda: thresholds(LOGITS, LABELS, SURE, SURE, **LIMITS), "probabilities have a row of 3 "),
     "logits of the pool": (lambda: thresholds(SURE, LABELS, SURE, LOGITS, **LIMITS), "cautious have a row of 3 in all"),
@@ -32,7 +31,7 @@ WRONG = {
     "labels from 1, reliability": (lambda: reliability(SURE, LABELS + 1, bins=5), "labels hold 3"),
     "labels from 1, likelihood": (lambda: negative_log_likelihood(SURE, LABELS + 1), "labels hold 3"),
     "labels from 1, confusion": (lambda: confusion(LABELS, LABELS + 1, 3), "predicted hold 3"),
-    "fewer answers": (lambda: accuracy(LABELS, LABELS[1:]), "predicted are of 2 images and answers of 3"),
+    "fewer answers": (lambda: check_labels(LABELS[1:], 3), "labels are of 2 images and answers of 3"),
     "a column of labels": (lambda: check_labels(LABELS[:, None], 3, 3), r"labels are int64 of shape \(3, 1\): give"),
     "one-hot labels": (lambda: check_labels(np.eye(3), 3, 3), r"float64 of shape \(3, 3\): give integers \[3\]"),
     "a tensor": (lambda: check_logits(torch.zeros(3, 3)), r"logits are a Tensor: .*\.cpu\(\)\.numpy\(\)"),
