@@ -48,7 +48,7 @@ def check_between(**shares: float) -> None:
             raise BadInput(f"{name} is {share}: it must be between 0 and 1, as 0.9. Divide per cent by 100")
 
 
-def _check_array(name: str, given: Any, axes: int, kind: type[np.generic], rule: str) -> None:
+def _check_array(name: str, given: Any, axes: int, kind: type[Any], rule: str) -> None:
     if not isinstance(given, np.ndarray):
         raise BadInput(f"{name} are a {type(given).__name__}: give an array of numpy. Of a tensor: .cpu().numpy()")
     if given.ndim != axes or not np.issubdtype(given.dtype, kind):
