@@ -109,6 +109,18 @@ def test_pixels_become_numbers_between_0_and_1(source):
     assert batch.labeled.labels.dtype == torch.int64
 
 
+@pytest.mark.parametrize(("part", "field"), [("labeled", "labels"), ("unlabeled", "target"), ("unlabeled", "weight")])
+def test_bytes_that_are_no_pixels_stay_what_they_are(source, part, field):
+    """A one-hot target of uint8 weighed 1/255."""
+    batch = source[0]
+    given = getattr(getattr(batch, part), field).ceil().to(torch.uint8)
+    changed = batch._replace(**{part: getattr(batch, part)._replace(**{field: given})})
+    moved = getattr(to_float(changed, torch.device("cpu")), part)
+    assert given.any()
+    assert torch.equal(getattr(moved, field), given)
+    assert moved.weak.dtype == torch.float32
+
+
 class Large:
     def __getitem__(self, number):
         return bytes(1 << 20)  # more than a pipe takes that nobody reads

@@ -81,7 +81,7 @@ def test_what_is_no_number_or_no_share_is_refused():
     with pytest.raises(BadInput, match="logits hold NaN"):
         fit_temperature(np.array([[0.0, math.nan]]), np.array([0]))
     for wrong in ({"target": 1.0}, {"target": math.nan}, {"confidence": 0.0}, {"confidence": 1.0}):
-        with pytest.raises(BadInput, match="both are between 0 and 1"):
+        with pytest.raises(BadInput, match=r"(target|confidence) is .*: it must be between 0 and 1"):
             thresholds(NONE, np.zeros(0, np.int64), NONE, NONE, **LIMITS | wrong)
 
 

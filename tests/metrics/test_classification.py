@@ -16,6 +16,7 @@ from tutelage.metrics.classification import (
     reliability,
     softmax,
 )
+from tutelage.types import BadInput
 
 # Three classes; class 2 is never answered.
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -118,5 +119,8 @@ def test_the_area_counts_the_pairs_that_are_in_order():
     scores, positive = np.array([3.0, 1.0, 2.0, 1.0, 0.0]), np.array([True, True, False, False, False])
     assert auroc(scores, positive) == 4.5 / 6
     assert auroc(-scores, positive) == 1.5 / 6
+    assert auroc(scores, positive.astype(int)) == 4.5 / 6
+    with pytest.raises(BadInput, match=r"positive holds \[-1, 1\]: give True for a positive"):
+        auroc(scores, 2 * positive - 1)
     with pytest.raises(ValueError, match="5 positives and 0 negatives"):
         auroc(scores, np.ones(5, bool))

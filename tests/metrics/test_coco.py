@@ -198,6 +198,7 @@ def test_images_of_a_unit_are_drawn_together_and_less_confidence_is_a_narrower_i
         assert alone.low < half.low < half.high < alone.high
         assert interval(one, two, **settings, units=np.arange(12)) == alone
         pairs = interval(one, two, **settings, units=np.arange(12) // 2)
+        assert interval(one, two, **settings, units=1000 * (1 + np.arange(12) // 2)) == pairs
         assert pairs.estimate == alone.estimate
         assert pairs[1:] != alone[1:]
         assert len(set(interval(one, two, **settings, units=np.zeros(12, int)))) == 1  # one unit: each draw is the set

@@ -87,6 +87,20 @@ def test_frames_of_a_video_are_drawn_together():
     assert several == pytest.approx(f1_gain(labels, *answers, 1, **settings))
 
 
+@pytest.mark.parametrize("names", [1000 * np.arange(1, 21), np.array([f"video {k}" for k in range(10, 30)])])
+def test_units_may_have_any_names(names):
+    rng = np.random.default_rng(2)
+    units, settings = np.repeat(np.arange(20), 3), {"resamples": 300, "seed": 0}
+    named, (right, other), labels = names[units], rng.random((2, 60)) < 0.8, rng.integers(0, 2, 60)
+    for each in (right, right | True):
+        one, same = (accuracy_interval(each[None], units=by, **settings) for by in (units, named))
+        assert one == same
+    assert compare(right, other, units=named) == compare(right, other, units=units)
+    assert changes(right, other, units=named) == changes(right, other, units=units)
+    f1 = [f1_gain(labels, right.astype(int), other.astype(int), 1, units=by, **settings) for by in (units, named)]
+    assert f1[0] == f1[1]
+
+
 def test_units_of_unequal_size_are_those_of_drawing_them_one_by_one():
     rng = np.random.default_rng(5)
     units = np.repeat(np.arange(60), rng.integers(1, 12, 60))

@@ -49,6 +49,13 @@ def pair(batch) -> Pair:
     return next(pairs([batch], device=CPU))
 
 
+def test_the_rate_is_never_below_nothing(pair):
+    """Nothing stops a run at its last step by itself."""
+    run = start()
+    rates = [run.optimizer.param_groups[0]["lr"] for _ in fit(SMALL, run, [pair] * 4, watcher(), SETTINGS, steps=2)]
+    assert rates == [SMALL.lr, SMALL.lr, 0, 0]
+
+
 def test_generators_that_change_nothing(pair):
     """The cycle costs nothing, and the semantic term is the cross entropy of the watcher with its own first choice."""
     run = start()

@@ -161,11 +161,14 @@ def each_tensor(batch: T, change: Callable[[Any], torch.Tensor]) -> T:
 
 
 def on_device(x: torch.Tensor | Planned, device: torch.device) -> torch.Tensor:
-    """Pixels (uint8) become 0..1 there, plans become views; anything else only moves."""
+    """Pixels (uint8 [n, 3, h, w]) become 0..1 there, plans become views; anything else only moves.
+
+    So do labels, targets and weights of uint8: nothing but images has four axes.
+    """
     if isinstance(x, Planned):
         return carried_out(Planned(*(part.to(device, non_blocking=True) for part in x)))
     moved = x.to(device, non_blocking=True)
-    return moved.float().div_(255) if moved.dtype == torch.uint8 else moved
+    return moved.float().div_(255) if moved.dtype == torch.uint8 and moved.ndim == 4 else moved
 
 
 def draw(seed: tuple[int, ...], length: int, batch: int, step: int) -> Int[np.ndarray, " n"]:

@@ -40,6 +40,8 @@ class Verbs(ABC, Generic[Net, Together, Fed]):
 
     teacher: ClassVar[Literal["given", "copy", "self"]] = "given"  # a checkpoint, a copy of the student, or none
     pool: ClassVar[bool] = True  # False: labelled images only, so no view of the pool is ever made
+    trains: ClassVar[type[Any]]  # what kind of network, and what kind of batch it sees
+    sees: ClassVar[type[Any]]
     only: ClassVar[str] = ""  # the one network, by name, that it trains; "": any
     __pydantic_config__ = {"extra": "forbid"}  # a misspelt hyperparameter is an error, not a default
 
@@ -65,6 +67,8 @@ class Verbs(ABC, Generic[Net, Together, Fed]):
 class Method(Verbs[Network, Nets, Batch]):
     """How a classifier learns."""
 
+    trains = Network
+    sees = Batch
     tokens: ClassVar[bool] = False  # True: it compares tokens, so both networks must be vision transformers
 
     def kept(self, net: Network) -> Network:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import betaincinv, log_softmax, ndtri, softmax
 
+from tutelage.metrics.arrays import check_between, check_labels, check_logits, check_probabilities
 from tutelage.types import BadInput
 
 TEMPERATURES = (0.05, 20.0)
@@ -38,12 +39,11 @@ def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " 
     """The T that minimises the negative log-likelihood of softmax(logits / T). 1 where there is nothing to fit.
 
     Samples that are all right speak for any lower T, and would make every score certain: they too leave 1. Raises
-    BadInput where a logit is NaN.
+    BadInput where a logit is NaN, or a label no class.
     """
     from scipy.optimize import minimize_scalar
 
-    if np.isnan(logits).any():
-        raise BadInput("logits hold NaN: a temperature is fitted to numbers. Look at the network and its images")
+    _check(logits, labels)
     if (logits.argmax(axis=1) == labels).all():
         return 1.0
     low, high = (math.log(t) for t in TEMPERATURES)
@@ -56,16 +56,26 @@ def cautious_temperature(
     """The highest T that the samples do not refute with `confidence`: at which the log-likelihood is at most z^2 / 2
     below that of the fitted `temperature` (Wilks; one-sided). Of many samples it is that temperature.
 
-    A hundred samples fit a temperature to a fifth or so, and a promise by scores fails where it was too low.
+    A hundred samples fit a temperature to a fifth or so, and a promise by scores fails where it was too low. Raises
+    BadInput where a logit is NaN, a label no class, or `confidence` not between 0 and 1.
     """
     from scipy.optimize import brentq
 
+    _check(logits, labels)
+    check_between(confidence=confidence)
     allowed, surprise = max(0.0, float(ndtri(confidence))) ** 2 / 2, _surprise(logits, labels)
     least = math.log(temperature)
     limit, high = surprise(least) + allowed, math.log(TEMPERATURES[1])
     if surprise(high) <= limit:
         return TEMPERATURES[1]
     return float(math.exp(brentq(lambda log_t: surprise(log_t) - limit, least, high)))
+
+
+def _check(logits: np.ndarray, labels: np.ndarray) -> None:
+    check_logits(logits)
+    check_labels(labels, len(logits), logits.shape[1])
+    if np.isnan(logits).any():
+        raise BadInput("logits hold NaN: a temperature is fitted to numbers. Look at the network and its images")
 
 
 def _surprise(logits: np.ndarray, labels: np.ndarray) -> Callable[[float], float]:
@@ -79,7 +89,8 @@ def _surprise(logits: np.ndarray, labels: np.ndarray) -> Callable[[float], float
 
 
 def calibrated(logits: Float[np.ndarray, "n c"], temperature: float) -> Float[np.ndarray, "n c"]:
-    """softmax(logits / T), float32."""
+    """softmax(logits / T), float32. Raises BadInput for what is no array of floats."""
+    check_logits(logits)
     soft: np.ndarray = softmax(logits.astype(np.float64) / temperature, axis=1)
     return soft.astype(np.float32)
 
@@ -89,7 +100,9 @@ def alignment(probabilities: Float[np.ndarray, "n c"], wanted: Float[np.ndarray,
 
     It assumes that the pool has the classes as often as `wanted` says. A fixed point, found by iteration: each pass
     multiplies a class by how much too rare it is (Berthelot et al., AdaMatch, ICLR 2022, sec. 3.2, made exact).
+    Raises BadInput where rows are no distributions.
     """
+    check_probabilities(probabilities)
     factors = np.ones(probabilities.shape[1])
     for _ in range(50 if len(probabilities) else 0):
         seen = aligned(probabilities, factors).mean(axis=0)
@@ -168,8 +181,12 @@ def thresholds(
 ) -> list[Threshold]:  # fmt: skip
     """One threshold a class, from calibrated hold-out probabilities and those of an `unseen` sample of the pool.
 
-    `cautious` are those of the same sample by the cautious temperature: what its scores promise at least.
+    `cautious` are those of the same sample by the cautious temperature: what its scores promise at least. Raises
+    BadInput where rows are no distributions or a label is no class.
     """
+    for name, some in (("probabilities", probabilities), ("unseen", unseen), ("cautious", cautious)):
+        check_probabilities(some, name)
+    check_labels(labels, len(probabilities), probabilities.shape[1])
     seen, asked = (Guesses(some.max(1, initial=0.0), some.argmax(1)) for some in (probabilities, unseen))
     worth = np.take_along_axis(cautious, asked.classes[:, None], axis=1)[:, 0]
     return class_thresholds(
@@ -191,8 +208,7 @@ def class_thresholds(
     `cap` and above the class's mistakes are kept. `cap` stands in for evidence and never lowers a threshold that has
     some. Raises BadInput where `target` or `confidence` is not between 0 and 1.
     """
-    if not (0 < target < 1 and 0 < confidence < 1):
-        raise BadInput(f"target is {target} and confidence {confidence}: both are between 0 and 1, as 0.9 and 0.9")
+    check_between(target=target, confidence=confidence)
     limits = {"target": target, "confidence": confidence, "floor": floor}
     pooled = lowest_threshold(seen.scores, right, **limits)
     found = []

@@ -7,36 +7,48 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
+
+from tutelage.metrics.arrays import check_labels, check_logits, check_probabilities
+from tutelage.types import BadInput
 
 Labels = Int[np.ndarray, " n"]
 
 
 def softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-    """Rows become distributions, in double precision."""
+    """Rows become distributions, in double precision. Raises BadInput for what is no array of floats."""
+    check_logits(logits)
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-np.inf))
     distribution: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
     return distribution
 
 
 def accuracy(labels: Labels, predicted: Labels) -> float:
-    """Share of the images whose class was named. Raises ValueError where there are none."""
+    """Share of the images whose class was named. Raises ValueError where there are none, BadInput for no labels."""
+    check_labels(predicted, len(labels), name="predicted")
+    check_labels(labels, len(predicted))
     if len(labels) == 0:
         raise ValueError("accuracy of no images is not a number")
     return float(np.mean(labels == predicted))
 
 
 def confusion(labels: Labels, predicted: Labels, classes: int) -> Int[np.ndarray, "c c"]:
-    """Counts; rows are the truth, columns the answer."""
+    """Counts; rows are the truth, columns the answer. Raises BadInput for what is none of `classes` classes."""
+    check_labels(predicted, len(labels), classes, name="predicted")
+    check_labels(labels, len(predicted), classes)
     cells = np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes)
     return cells.reshape(classes, classes)
 
 
-def auroc(scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> float:
+def auroc(scores: Float[np.ndarray, " n"], positive: Shaped[np.ndarray, " n"]) -> float:
     """Chance that a positive scores above a negative, ties counting half: the area under the ROC curve.
 
-    Hanley, McNeil, Radiology, 1982. Raises ValueError without both a positive and a negative.
+    Hanley, McNeil, Radiology, 1982. Raises ValueError without both a positive and a negative, BadInput where `positive`
+    is not True and False, or 1 and 0.
     """
+    if not np.isin(positive, (0, 1)).all():
+        raise BadInput(f"positive holds {np.unique(positive)[:5].tolist()}: give True for a positive, False for others")
+    positive = np.asarray(positive).astype(bool)  # `~` of numbers would pick other scores, and say nothing
     order, number = np.sort(scores[~positive]), int((~positive).sum())
     if number in (0, len(scores)):
         raise ValueError(f"{len(scores) - number} positives and {number} negatives: an area needs one of each")
@@ -84,7 +96,9 @@ def reliability(probabilities: Float[np.ndarray, "n c"], labels: Labels, *, bins
 
     Bin m of M holds confidence in ((m-1)/M, m/M]: equal widths, so well-trained networks fill the last one most.
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3. https://arxiv.org/abs/1706.04599
+    Raises BadInput where rows are no distributions or a label is no class.
     """
+    _check(probabilities, labels)
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     # One type for value and edge: 0.2 of single precision lies above 0.2 of double, and would change its bin.
     edges = (np.arange(1, bins) / bins).astype(confidence.dtype)
@@ -109,10 +123,16 @@ def expected_calibration_error(probabilities: Float[np.ndarray, "n c"], labels: 
 
 def negative_log_likelihood(probabilities: Float[np.ndarray, "n c"], labels: Labels) -> float:
     """Mean of -log p(label), in nats. A probability of zero counts as the smallest number of single precision."""
+    _check(probabilities, labels)
     if len(labels) == 0:
         raise ValueError("likelihood of no images is not a number")
     given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(given, np.finfo(np.float32).tiny)).mean())
+
+
+def _check(probabilities: np.ndarray, labels: np.ndarray) -> None:
+    check_probabilities(probabilities)
+    check_labels(labels, len(probabilities), probabilities.shape[1])
 
 
 def _share(part: Int[np.ndarray, " c"], whole: Int[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:

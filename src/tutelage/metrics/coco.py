@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from scipy.sparse import csr_array
 
 from tutelage.data.boxes import Found, Given
-from tutelage.metrics.comparison import Interval, Units, interval
+from tutelage.metrics.comparison import Interval, Units, interval, numbered
 from tutelage.metrics.pycoco import evaluated, quietly
 from tutelage.types import BadInput
 
@@ -184,7 +184,7 @@ def _draws(one: Matched | Sequence[Matched], resamples: int, seed: int, units: U
     given = _seeds(one)[0].given
     if not any((~one.crowd).any() for one in given):
         raise BadInput("the images hold no object, so that AP is no number. Annotate objects, or use other images")
-    units = np.arange(len(given)) if units is None else units
+    units = np.arange(len(given)) if units is None else numbered(units)
     n = int(units.max()) + 1
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
     return np.concatenate([np.ones((1, len(given)), np.int64), drawn[:, units]])

@@ -15,7 +15,7 @@ from tutelage.metrics.classification import f1_score
 from tutelage.types import BadInput
 
 CELLS = 4_000_000  # numbers that a block of resamples may hold at once
-Units = Int[np.ndarray, " n"]  # of each image what it is drawn with, counted from 0: frames of a video share theirs
+Units = Shaped[np.ndarray, " n"]  # what each image is drawn with, by number or name: frames of a video share it
 
 
 class Interval(NamedTuple):
@@ -73,7 +73,7 @@ def accuracy_interval(
     Where all answers are right, or all wrong, every draw is the same: there it is Clopper and Pearson's, of the units.
     """
     if correct.all() or not correct.any():
-        number = correct.shape[1] if units is None else int(units.max()) + 1
+        number = correct.shape[1] if units is None else len(np.unique(units))
         least = precision_bound(number, number, (1 + confidence) / 2)
         return Interval(1.0, least, 1.0) if correct.all() else Interval(0.0, 0.0, 1 - least)
     right = correct.sum(axis=0)
@@ -91,8 +91,14 @@ def changes(
     """
     net = after.astype(np.int64) - before.astype(np.int64)
     if units is not None:
-        net = np.bincount(units, weights=net)
+        net = np.bincount(numbered(units), weights=net)
     return int((net < 0).sum()), int((net > 0).sum())
+
+
+def numbered(units: Units) -> Int[np.ndarray, " n"]:
+    """The same units as 0..k-1, in their order: one that is left out would be drawn as a unit of no image."""
+    numbers: np.ndarray = np.unique(units, return_inverse=True)[1]
+    return numbers
 
 
 def sign_test(lost: int, gained: int) -> float:
@@ -164,8 +170,9 @@ def _resampled_sums(
     """
     values = np.stack(columns, axis=1).astype(np.int64)
     if units is not None:
-        rows, values = values, np.zeros((int(units.max()) + 1, len(columns)), np.int64)
-        np.add.at(values, units, rows)
+        rows, places = values, numbered(units)
+        values = np.zeros((places.max() + 1, len(columns)), np.int64)
+        np.add.at(values, places, rows)
     kinds, count = np.unique(values, axis=0, return_counts=True)
     rng, number, chances = np.random.default_rng(seed), len(values), count / len(values)
     blocks = np.diff([*range(0, resamples, max(1, CELLS // len(kinds))), resamples])

@@ -88,7 +88,7 @@ def fit(
     """
     watcher = watcher.net if isinstance(watcher, Frozen) else watcher  # the generators learn through it
     for pair in seen:
-        rate = method.lr * min(1.0, 2 * (1 - run.step / steps))
+        rate = method.lr * min(1.0, 2 * max(0.0, 1 - run.step / steps))  # a rate below 0 climbs
         for optimizer in (run.optimizer, run.critic_optimizer):
             set_rate(optimizer, rate)
         source, target = pair.source, pair.target

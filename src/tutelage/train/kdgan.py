@@ -61,8 +61,8 @@ class KDGAN:
         return (1 - self.soft) * F.cross_entropy(ours, labels) + self.soft * F.mse_loss(ours, other.detach())
 
     def heat(self, progress: float) -> float:
-        """Of the Gumbel softmax, `progress` of the game being over."""
-        return float(self.hottest * (self.coldest / self.hottest) ** progress)
+        """Of the Gumbel softmax, `progress` of the game being over. It stays at the coldest afterwards."""
+        return float(self.hottest * (self.coldest / self.hottest) ** min(progress, 1.0))
 
 
 @dataclass

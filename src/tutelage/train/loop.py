@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from tutelage.data.batches import to_float
 from tutelage.methods.method import Fed, Net, Together, Verbs
 from tutelage.models.average import Frozen, FrozenDetector, FrozenMulti, average_into
-from tutelage.models.box_matching import check_boxes
 from tutelage.multi_types import Multi, MultiBatch, MultiNets
+from tutelage.train.checks import check_batch, check_network
 from tutelage.train.settings import Optimiser
-from tutelage.types import BadInput, Batch, Boxes, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
+from tutelage.types import BadInput, Batch, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
 
 LARGE = 1 << 20  # numbers of a buffer
 MAX_SKIPPED = 5  # steps in a row that were skipped
@@ -48,14 +48,16 @@ class Run(Generic[Net, Together]):
 def begin(
     method: Verbs[Net, Together, Fed], student: Net, teacher: Net | None, sizes: Sizes, settings: Optimiser
 ) -> Run[Net, Together]:
-    """A run at step 0. Raises BadInput where a method whose teacher is "given" has no `teacher`, or where
-    torch.compile(student) hides what the student is.
+    """A run at step 0. Raises BadInput where a method whose teacher is "given" has no `teacher`, where a network is not
+    of the kind that the method is for, or where torch.compile(student) hides what the student is.
     """
     if method.teacher == "given" and teacher is None:
         name = type(method).__name__
         raise BadInput(f"{name} learns from a given teacher, and none was given. Give one, or take supervised")
     watched = {"given": teacher, "copy": student, "self": student}[method.teacher]
     assert watched is not None
+    check_network(method, "student", student)
+    check_network(method, "teacher", watched)
     second = student if method.teacher == "self" else _frozen(watched)
     extra = method.init(student, second, sizes)
     nets: Any = _together(student)(student, second, extra)
@@ -89,8 +91,8 @@ def fit(
     """Train from `run.step` on, one optimizer step for each batch, under the cosine schedule of a run of `steps`.
 
     A step whose loss is not finite, or that makes a statistic of batch norm or a memory NaN, changes nothing; its
-    batch goes to `diary`. Raises Diverged after MAX_SKIPPED in a row, BadInput for boxes whose label is no class or
-    whose weight is below 0.
+    batch goes to `diary`. Raises Diverged after MAX_SKIPPED in a row, BadInput for a batch that is not what the method
+    sees, or on the CPU holds pixels, labels, targets, boxes or weights that mean nothing.
     """
     nets = _prepared(run.nets, accelerator)
     run.average.to(accelerator.device)
@@ -99,7 +101,7 @@ def fit(
     for batch in batches:
         run.nets.student.train()
         set_rate(run.optimizer, settings.lr * schedule(run.step, steps, settings.warmup_steps))
-        _check_scenes(batch, run.nets.student)
+        check_batch(batch, method, run.nets.student)
         batch = to_float(batch, accelerator.device)
         memory.keep(run.nets)
         with accelerator.autocast():
@@ -119,15 +121,6 @@ def fit(
             method.after_step(run.nets, run.step)
             average_into(run.average, run.nets.student, decay=settings.decay(run.step - 1))
         yield Step(run.step, {name: term.detach() for name, term in terms.items()}, skipped)
-
-
-def _check_scenes(part: Any, student: Any) -> None:
-    """Labels and weights of boxes, which are seen here without waiting for a GPU. Raises BadInput."""
-    if isinstance(part, tuple) and part and all(isinstance(each, Boxes) for each in part):
-        check_boxes(part, student.classes)
-    elif isinstance(part, tuple):
-        for inner in part:
-            _check_scenes(inner, student)
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:

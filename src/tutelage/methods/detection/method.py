@@ -16,6 +16,9 @@ from tutelage.types import Boxes, Detector, DetectorNets, Look, Losses, SceneBat
 class DetectionMethod(Verbs[Detector, DetectorNets, SceneBatch]):
     """How a detector learns. Losses keep the names that the detector gives them; on the pool "pool_" is before them."""
 
+    trains = Detector
+    sees = SceneBatch
+
     @property
     def unread(self) -> frozenset[str]:
         """Views that `loss` does not look at, of "labeled.weak", "labeled.strong", "pool.weak": they are not made."""

@@ -36,6 +36,9 @@ class MultiMethod(Verbs[Multi, MultiNets, MultiBatch]):
     zero, and optimizers leave it alone: neither momentum nor weight decay moves it.
     """
 
+    trains = Multi
+    sees = MultiBatch
+
 
 class Lost(NamedTuple):
     """What a task costs on the images that people annotated and on those of the pool; None where there are none."""
