@@ -38,13 +38,14 @@ from tutelage.data.batches import each_tensor
 from tutelage.data.images import Images
 from tutelage.data.manifest import SPLIT, describe
 from tutelage.data.pseudo_boxes import to_table
+from tutelage.data.scene_batches import no_pool
 from tutelage.methods.detection.supervised import Supervised
 from tutelage.models.detectors import INSTALL_DETECTRON2, DetectorSpec, create_detector
 from tutelage.train.detect import detect_all
 from tutelage.train.device import accelerator, precision
 from tutelage.train.loop import begin, fit
 from tutelage.train.settings import Compute, Optimiser
-from tutelage.types import Boxes, PoolScenes, SceneBatch, Scenes, Sizes
+from tutelage.types import Boxes, SceneBatch, Scenes, Sizes
 
 OBJECTS = 7  # an image
 CONFIGS = {name: f"COCO-Detection/{name}_R_50_FPN_1x.yaml" for name in ("faster_rcnn", "retinanet")}
@@ -169,12 +170,9 @@ def noise(number: int, size: int) -> Scene:
 
 def scene_batch(scene: Scene) -> SceneBatch:
     """Half of the images as weak views, half as strong ones: `supervised` then learns from each once in a step."""
-    half, size = len(scene.boxes) // 2, scene.images.shape[-1]
-    nothing = torch.zeros(0, 3, size, size, dtype=torch.uint8)
+    half = len(scene.boxes) // 2
     views = (scene.images[:half], tuple(scene.boxes[:half]), scene.images[half:], tuple(scene.boxes[half:]))
-    unseen = (torch.zeros(0, 2, 3), torch.zeros(0, size, size, dtype=torch.bool), torch.tensor(0.25))
-    none = (*unseen, torch.zeros(0), torch.zeros(0, dtype=torch.int64))
-    return SceneBatch(Scenes(*views), PoolScenes(nothing, (), nothing, (), *none))
+    return SceneBatch(Scenes(*views), no_pool(scene.images.shape[-1]))
 
 
 def files(folder: Path, number: int, size: int) -> pa.Table:

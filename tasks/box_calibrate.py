@@ -88,7 +88,7 @@ def _limits(
     match wanted.rule:
         case "precision":
             found = thresholds(
-                seen, given, unseen, classes, target=wanted.target_precision, confidence=wanted.confidence,
+                given, seen, unseen, classes, target=wanted.target_precision, confidence=wanted.confidence,
                 floor=wanted.floor, cap=wanted.cap,
             )  # fmt: skip
             return [asdict(one) for one in found]

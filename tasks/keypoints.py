@@ -156,7 +156,7 @@ def _scores(said: dict[str, Said], train: Poses, test: Poses, alpha: float) -> d
     sides = np.array([found.side for found in test.objects])
     scores = {}
     for name, each in said.items():
-        shares = pck(each.points, truth, visible=visible, sides=sides, alpha=alpha)
+        shares = pck(truth, each.points, visible=visible, sides=sides, alpha=alpha)
         joints = {joint: None if np.isnan(x) else float(x) for joint, x in zip(test.joints, shares, strict=True)}
         scores[name] = {"pck": float(np.nanmean(shares)), "joints": joints, "parameters": each.parameters}
     return {"alpha": alpha, "objects": {"train": len(train.objects), "test": len(test.objects)}, "test": scores}

@@ -23,7 +23,7 @@ from tutelage.models.multi_files import save_multi
 from tutelage.models.multi_levels import MapLevels
 from tutelage.train import adaptsegnet, bdl, cycada_whole
 from tutelage.train.adaptsegnet import AdaptSegNet
-from tutelage.train.adversarial import IGNORED, Pair, dense_pairs
+from tutelage.train.adversarial import Pair, dense_pairs
 from tutelage.train.bdl import BDL
 from tutelage.train.cycada_whole import CyCADAStages
 from tutelage.train.device import accelerator
@@ -62,12 +62,12 @@ class Looped:
             yield pixels.permute(0, 3, 1, 2).to(self.device).float().div(255)
 
     def blank(self) -> torch.Tensor:
-        """Labels [m, s, s] of the target before anything is named: 0, and IGNORED around an image. int16."""
+        """Labels [m, s, s] of the target before anything is named: 0, and IGNORE around an image. int16."""
         blank = np.zeros((len(self.source.pool), self.size, self.size), np.int16)
         for place, labels in enumerate(blank):
             nobody = self.unlabelled(place).segmentation
             assert nobody is not None
-            labels[nobody.weight == 0] = IGNORED
+            labels[nobody.weight == 0] = IGNORE
         return torch.from_numpy(blank)
 
 
@@ -76,14 +76,13 @@ class Said:
     """Classes of the pixels of pool images, by their place, as a network named them."""
 
     unlabelled: Unlabelled
-    labels: np.ndarray  # [m, s, s], IGNORED where it was not sure
+    labels: np.ndarray  # [m, s, s], IGNORE where it was not sure
 
     def __call__(self, place: int) -> Known:
         nobody = self.unlabelled(place).segmentation
         assert nobody is not None
-        labels = self.labels[place]
-        named = (labels != IGNORED) & (nobody.weight > 0)
-        return Known(segmentation=nobody._replace(target=np.where(named, labels, IGNORE).astype(np.int64)))
+        named = np.where(nobody.weight > 0, self.labels[place], IGNORE)
+        return Known(segmentation=nobody._replace(target=named.astype(np.int64)))
 
 
 def train_in_loop(

@@ -113,19 +113,19 @@ def _scores(school: School, reader: Reader) -> dict[str, Any]:
     """Of the greedy answers to test rows, all and by style. A row may be read from either side if people do so."""
     said, _, things, domains = _read(school, reader, school.test)
     if school.wanted.rows.backwards:
-        things = [min((one, one[::-1]), key=partial(edits, answer)) for answer, one in zip(said, things, strict=True)]
+        things = [min((one, one[::-1]), key=partial(edits, said=each)) for each, one in zip(said, things, strict=True)]
     kept = {"all": np.arange(len(said))}
     styles = school.wanted.rows.styles
     for domain, style in enumerate(styles if len(styles) > 1 else ()):
         kept[style] = np.flatnonzero(domains == domain)
     return {
-        name: _rates([said[k] for k in rows], [things[k] for k in rows]) for name, rows in kept.items() if len(rows)
+        name: _rates([things[k] for k in rows], [said[k] for k in rows]) for name, rows in kept.items() if len(rows)
     }
 
 
-def _rates(said: list[list[int]], wanted: list[list[int]]) -> dict[str, float]:
+def _rates(wanted: list[list[int]], said: list[list[int]]) -> dict[str, float]:
     return {
-        "exact_match": exact_match(said, wanted), "symbol_error_rate": symbol_error_rate(said, wanted),
+        "exact_match": exact_match(wanted, said), "symbol_error_rate": symbol_error_rate(wanted, said),
         "rows": len(said),
     }  # fmt: skip
 

@@ -45,7 +45,7 @@ def test_a_box_is_right_by_place_and_class_and_one_on_a_crowd_is_no_evidence():
 def test_thresholds_by_hand():
     """30 right boxes above one mistake at 0.6 and ten right ones below it: 40 of 41 still prove 0.9 at 90 %."""
     scenes, said = images_of([0.9] * 30 + [0.6] + [0.55] * 10 + [0.4] * 30, [1] * 30 + [0] + [1] * 10 + [0] * 30)
-    cat, dog = thresholds(said, scenes, said, TWO, **LIMITS)
+    cat, dog = thresholds(scenes, said, said, TWO, **LIMITS)
     assert (cat.evidence, cat.samples, cat.kept, cat.correct) == ("class", 71, 41, 40)
     assert cat.threshold == pytest.approx(0.55)
     assert cat.lower_bound == pytest.approx(precision_bound(40, 41, 0.9))
@@ -56,8 +56,8 @@ def test_thresholds_by_hand():
 def test_a_stricter_overlap_asks_for_a_higher_threshold():
     scenes = [given([A], [0]) for _ in range(80)]
     said = [found([A if i % 2 else [0, 0, 10, 6]], [0], [0.9 if i % 2 else 0.5]) for i in range(80)]
-    loose = thresholds(said, scenes, said, TWO, **LIMITS)[0]
-    strict = thresholds(said, scenes, said, TWO, iou=0.75, **LIMITS)[0]
+    loose = thresholds(scenes, said, said, TWO, **LIMITS)[0]
+    strict = thresholds(scenes, said, said, TWO, iou=0.75, **LIMITS)[0]
     assert (loose.threshold, strict.threshold) == (pytest.approx(0.5), pytest.approx(0.9))
 
 
@@ -68,7 +68,7 @@ def test_boxes_below_the_floor_do_not_change_the_threshold_of_their_class():
     for junk in (0, 7, 30):
         scenes, said = images_of([0.97] * 15 + [0.03] * junk, [1] * 15 + [0] * junk, label=1)
         said = [*cats[1], *said]
-        limits.append(thresholds(said, [*cats[0], *scenes], said[:55], TWO, **LIMITS))
+        limits.append(thresholds([*cats[0], *scenes], said, said[:55], TWO, **LIMITS))
     assert limits[0] == limits[1] == limits[2]
     assert limits[0][1].evidence == "pooled"
     assert limits[0][1].kept == 15
@@ -76,7 +76,7 @@ def test_boxes_below_the_floor_do_not_change_the_threshold_of_their_class():
 
 def test_a_class_of_mistakes_keeps_nothing_and_without_a_holdout_only_the_cap_is_kept():
     scenes, said = images_of([0.9] * 40, [0] * 40)
-    assert thresholds(said, scenes, said, TWO, **LIMITS)[0].threshold is None
+    assert thresholds(scenes, said, said, TWO, **LIMITS)[0].threshold is None
     none = thresholds([], [], said, TWO, **LIMITS)
     assert [(one.threshold, one.evidence) for one in none] == [(0.99, "none")] * 2
 
@@ -96,7 +96,7 @@ def test_the_promise_holds_on_other_scenes(rng):
         scenes, others = random_scenes(trial, 250), random_scenes(trial + 1, 250)
         said, unseen = detect(scenes, trial + 2), detect(others, trial + 3)
         evidence = judged(others, unseen)
-        for label, rule in enumerate(thresholds(said, scenes, unseen, ["cat", "dog", "hen"], **limits)):
+        for label, rule in enumerate(thresholds(scenes, said, unseen, ["cat", "dog", "hen"], **limits)):
             assert rule.evidence == "class"
             some = (evidence.guesses.classes == label) & (evidence.guesses.scores >= rule.threshold)
             kept.append(evidence.right[some].mean())
@@ -195,6 +195,6 @@ def test_stac_keeps_the_best_of_every_image(scores, kept):
 def test_found_is_not_changed():
     said = [found([A, B], [0, 1], [0.9, 0.8])]
     copy = Found(*(column.copy() for column in said[0]))
-    thresholds(said, [given([A], [0])], said, TWO, **LIMITS)
+    thresholds([given([A], [0])], said, said, TWO, **LIMITS)
     for before, after in zip(copy, said[0], strict=True):
         np.testing.assert_array_equal(before, after)

@@ -51,14 +51,14 @@ def test_the_mix_behind_a_model_that_errs():
     """It is right for 3 of 4 of each class; of new images, 30 of 40 of class 0, it says 0 for 30 * 3/4 + 10 * 1/4."""
     labels, predicted = np.array([0, 0, 0, 0, 1, 1, 1, 1]), np.array([0, 0, 0, 1, 1, 1, 1, 0])
     new = np.array([0] * 25 + [1] * 15)
-    np.testing.assert_allclose(class_mix(predicted, labels, new, 2), [0.75, 0.25])
-    np.testing.assert_allclose(class_mix(predicted, labels, np.ones(9, int), 2), [0, 1])
+    np.testing.assert_allclose(class_mix(labels, predicted, new, 2), [0.75, 0.25])
+    np.testing.assert_allclose(class_mix(labels, predicted, np.ones(9, int), 2), [0, 1])
 
 
 def test_the_mix_behind_a_model_whose_errors_are_of_one_class():
     """It says 0 of 4 in 6 of class 0 and never of class 1: where it says so of 40 %, 60 % are of class 0."""
     labels, predicted = np.array([0] * 6 + [1] * 2), np.array([0] * 4 + [1] * 4)
-    np.testing.assert_allclose(class_mix(predicted, labels, np.array([0] * 4 + [1] * 6), 2), [0.6, 0.4])
+    np.testing.assert_allclose(class_mix(labels, predicted, np.array([0] * 4 + [1] * 6), 2), [0.6, 0.4])
 
 
 def test_source_images_in_another_mix():

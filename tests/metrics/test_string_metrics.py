@@ -17,10 +17,10 @@ def test_edits_by_hand():
 
 def test_rates_by_hand():
     said, wanted = [[1, 2], [3]], [[1, 2], [4, 4, 4]]
-    assert symbol_error_rate(said, wanted) == 3 / 5
-    assert exact_match(said, wanted) == 0.5
+    assert symbol_error_rate(wanted, said) == 3 / 5
+    assert exact_match(wanted, said) == 0.5
     with pytest.raises(BadInput, match="no symbol is wanted"):
-        symbol_error_rate([[1]], [[]])
+        symbol_error_rate([[]], [[1]])
 
 
 def test_a_mapping_without_choice_has_no_complexity_and_real_strings_are_faithful():

@@ -34,7 +34,6 @@ from tutelage.methods.multitask.mic import MIC
 from tutelage.methods.multitask.must import MuST
 from tutelage.models.multi_files import load_multi
 from tutelage.train.adaptsegnet import AdaptSegNet
-from tutelage.train.adversarial import IGNORED
 from tutelage.train.bdl import BDL
 from tutelage.train.cycada import CyCADA
 from tutelage.train.cycada_whole import CyCADAStages
@@ -227,7 +226,7 @@ def test_what_a_network_named_moves_with_the_view_and_frames_stay_unnamed(params
     (looped,) = seen
     size, pool = looped.size, looped.source.pool
     labels = torch.arange(len(pool))[:, None, None].repeat(1, size, size).numpy() % 3
-    labels[:, 0] = IGNORED
+    labels[:, 0] = IGNORE
     said, truth = Said(looped.unlabelled, labels), looped.unlabelled.truth
     low = Unlabelled(dataclasses.replace(truth, sizes=truth.sizes // [1, 2]), pool)  # images half as high as wide
     for place in range(len(pool)):
@@ -238,12 +237,12 @@ def test_what_a_network_named_moves_with_the_view_and_frames_stay_unnamed(params
         assert (known.target[~inside] == IGNORE).all()
         assert (known.target[1:][inside[1:]] == place % 3).all()
         around = dataclasses.replace(looped, unlabelled=low).blank()[place]
-        assert torch.equal(around == IGNORED, torch.from_numpy(~inside))
+        assert torch.equal(around == IGNORE, torch.from_numpy(~inside))
     (pair,) = looped.pairs(0, 1, said)
     (blank,) = looped.pairs(0, 1)
     assert torch.equal(pair.target, blank.target)
-    assert (blank.pseudo == IGNORED).all()
-    assert ((pair.pseudo != IGNORED).flatten(1).float().mean(1) > 0.3).all()
+    assert (blank.pseudo == IGNORE).all()
+    assert ((pair.pseudo != IGNORE).flatten(1).float().mean(1) > 0.3).all()
     whole = torch.cat([*looped.target()])
     assert whole.shape == (len(pool), 3, size, size)
 

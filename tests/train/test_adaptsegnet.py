@@ -10,7 +10,7 @@ from torch import nn
 
 from tutelage.models.multi_levels import MapLevels
 from tutelage.train.adaptsegnet import AdaptSegNet, Levels, begin, fit
-from tutelage.train.adversarial import IGNORED, Pair, dense_pairs, known_cross_entropy, pairs
+from tutelage.train.adversarial import Pair, dense_pairs, known_cross_entropy, pairs
 from tutelage.train.settings import Optimiser
 from tutelage.types import IGNORE, BadInput, Diverged
 
@@ -54,8 +54,8 @@ def test_a_level_lies_where_its_network_does():
 def dense():
     torch.manual_seed(2)
     labels = torch.randint(0, 3, (2, 32, 32))
-    labels[:, :4] = IGNORED
-    none = torch.full((2, 32, 32), IGNORED)
+    labels[:, :4] = IGNORE
+    none = torch.full((2, 32, 32), IGNORE)
     return Pair(torch.rand(2, 3, 32, 32), labels, torch.rand(2, 3, 32, 32), none, torch.arange(2))
 
 
@@ -118,7 +118,7 @@ def test_maps_at_two_levels_learn_and_ignored_pixels_do_not_count():
     known_cross_entropy(logits, pair.labels).backward()
     assert not logits.grad[:, :, :4].any()
     assert logits.grad[:, :, 4:].any()
-    assert known_cross_entropy(logits, torch.full_like(pair.labels, IGNORED)) == 0
+    assert known_cross_entropy(logits, torch.full_like(pair.labels, IGNORE)) == 0
 
 
 @pytest.mark.parametrize("make", [classifier, lambda: classifier("stage1"), maps])
@@ -143,7 +143,7 @@ def test_constant_images_stay_finite(batch, form):
 def test_the_targets_labels_are_not_in_what_a_step_sees(batch):
     assert Pair._fields == ("source", "labels", "target", "pseudo", "ids")
     (pair,) = pairs([batch], device=CPU)
-    assert (pair.pseudo == IGNORED).all()
+    assert (pair.pseudo == IGNORE).all()
     assert len(pair.labels) == 2 * len(batch.labeled.labels)
 
 
@@ -152,12 +152,12 @@ def test_pixels_of_the_source_are_labelled_where_they_are_given_and_trusted_and_
     given = batch.labeled.truth.segmentation
     given.target[:, 0], given.weight[:, 1] = IGNORE, 0.0
     pair = next(dense_pairs([batch], device=CPU))
-    assert (pair.labels[0] == IGNORED).all()
-    assert (pair.labels[1, :2] == IGNORED).all()
+    assert (pair.labels[0] == IGNORE).all()
+    assert (pair.labels[1, :2] == IGNORE).all()
     assert torch.equal(pair.labels[1, 2:], given.target[0, 2:])
     told = batch.pool.truth.segmentation
     blank = [row for row in range(3) if row not in told.rows]
-    assert (pair.pseudo[blank] == IGNORED).all()
+    assert (pair.pseudo[blank] == IGNORE).all()
     assert torch.equal(pair.pseudo[told.rows], told.target)
     assert pair.pseudo.shape == (3, 32, 32)
     assert torch.equal(pair.target, batch.pool.images)

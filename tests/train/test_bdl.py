@@ -6,11 +6,11 @@ import torch
 from tiny import Pixels, Tiny, make_batch
 
 from tutelage.train.adaptsegnet import AdaptSegNet, Levels
-from tutelage.train.adversarial import IGNORED, Pair, pairs
+from tutelage.train.adversarial import Pair, pairs
 from tutelage.train.bdl import BDL, TRANSLATION, begin, class_thresholds, fit, pseudo_labels
 from tutelage.train.cyclegan import CycleGAN
 from tutelage.train.settings import Optimiser
-from tutelage.types import BadInput
+from tutelage.types import IGNORE, BadInput
 
 SETTINGS, CPU = Optimiser(lr=0.05, warmup_steps=1), torch.device("cpu")
 SMALL = BDL(
@@ -41,18 +41,18 @@ def labelled(said, own=None):
 
 def test_what_lies_below_its_class_is_ignored():
     said = torch.cat([sure(0.6, 0.7, 0.8), sure(0.4, 0.3, 0.2)])
-    assert labelled(said).tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
+    assert labelled(said).tolist() == [IGNORE, IGNORE, 0, IGNORE, IGNORE, 1]
     maps = said.T[None, :, :, None]  # the same as pixels of one image
-    assert labelled(maps)[0, :, 0].tolist() == [IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]
+    assert labelled(maps)[0, :, 0].tolist() == [IGNORE, IGNORE, 0, IGNORE, IGNORE, 1]
 
 
 def test_what_surrounds_an_image_is_not_named_and_moves_no_threshold():
     """Three pixels are the image's, whose element at round(3 / 2) = 2 is 0.8; with those around it, of six, 0.85."""
     maps = sure(0.6, 0.7, 0.8, 0.85, 0.9, 0.95).T[None, :, :, None]
     own = (torch.arange(6) < 3)[None, :, None]
-    assert labelled(maps)[0, :, 0].tolist() == [IGNORED] * 3 + [0] * 3
-    assert labelled(maps, own)[0, :, 0].tolist() == [IGNORED, IGNORED, 0] + [IGNORED] * 3
-    blank = torch.where(own, 0, IGNORED)
+    assert labelled(maps)[0, :, 0].tolist() == [IGNORE] * 3 + [0] * 3
+    assert labelled(maps, own)[0, :, 0].tolist() == [IGNORE, IGNORE, 0] + [IGNORE] * 3
+    blank = torch.where(own, 0, IGNORE)
     assert torch.equal(begin(SMALL, Levels(Tiny(4)), blank, SETTINGS, size=8).own, own)
 
 
@@ -96,7 +96,7 @@ def test_phases_follow_each_other(pair):
 def test_self_training_sees_pseudo_labels_of_the_surer_half(pair):
     run = start()
     steps(run, pair, 6)
-    kept = run.pseudo != IGNORED
+    kept = run.pseudo != IGNORE
     assert 3 <= kept.sum() <= 8
     assert run.pseudo[kept].max() <= 2
 
@@ -131,7 +131,7 @@ def test_cut_and_continued_is_bit_equal_to_never_cut(whole, cut):
 def test_maps_run_through_all_phases_and_constant_images_stay_finite():
     torch.manual_seed(3)
     run = begin(SMALL, Pixels(), torch.zeros(2, 32, 32, dtype=torch.long), SETTINGS, size=32)
-    none = torch.full((2, 32, 32), IGNORED)
+    none = torch.full((2, 32, 32), IGNORE)
     labels = torch.ones(2, 32, 32, dtype=torch.long)
     flat = Pair(torch.zeros(2, 3, 32, 32), labels, torch.ones(2, 3, 32, 32), none, torch.arange(2))
     steps_ = list(fit(SMALL, run, partial(fed, flat), lambda: [flat.target], SETTINGS))

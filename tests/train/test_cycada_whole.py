@@ -6,12 +6,12 @@ from tiny import Pixels, Tiny, make_batch
 from torch import nn
 
 from tutelage.train.adaptsegnet import Levels
-from tutelage.train.adversarial import IGNORED, Pair, pairs
+from tutelage.train.adversarial import Pair, pairs
 from tutelage.train.cycada import CyCADA
 from tutelage.train.cycada_whole import CyCADAStages, begin, fit, trained
 from tutelage.train.cyclegan import CycleGAN
 from tutelage.train.settings import Optimiser
-from tutelage.types import BadInput
+from tutelage.types import IGNORE, BadInput
 
 SETTINGS, CPU = Optimiser(lr=0.05, warmup_steps=1), torch.device("cpu")
 FAINT = CycleGAN(width=2, blocks=1, critic_width=2, history=2, semantic=1.0)
@@ -125,7 +125,7 @@ def test_cut_and_continued_is_bit_equal_to_never_cut(whole, cut):
 def test_maps_run_through_all_stages_and_constant_images_stay_finite():
     torch.manual_seed(3)
     run = begin(SMALL, Pixels(), SETTINGS, size=32)
-    labels, none = (torch.full((2, 32, 32), label) for label in (1, IGNORED))
+    labels, none = (torch.full((2, 32, 32), label) for label in (1, IGNORE))
     flat = Pair(torch.zeros(2, 3, 32, 32), labels, torch.ones(2, 3, 32, 32), none, torch.arange(2))
     assert len(steps(run, flat)) == STEPS
     for part in (run.student, run.average, run.features.critic, run.translator.generators, run.translator.critics):

@@ -71,11 +71,13 @@ class SceneSource(Dataset[SceneBatch]):
     def __getitem__(self, step: int) -> SceneBatch:
         rows = self.labeled[draw((self.seed, _LABELED), len(self.labeled), self.labeled_batch, step)]
         ids = draw((self.seed, _POOL), len(self.pool), self.pool_batch, step)
-        scenes = self._two_views(rows, [self._given(int(row)) for row in rows], step, _LABELED)[:4]
+        scenes = Scenes(*self._two_views(rows, [self._given(int(row)) for row in rows], step, _LABELED)[:4])
+        if not len(ids):
+            return SceneBatch(scenes, no_pool(self.images.size))
         pool = self._two_views(self.pool[ids], [self._marked(int(place)) for place in ids], step, _POOL)
         trust = torch.from_numpy(self.pseudo.image_weight[ids].astype(np.float32))
         visible = torch.tensor(self.visible)
-        return SceneBatch(Scenes(*scenes), PoolScenes(*pool, visible, trust, torch.from_numpy(ids)))
+        return SceneBatch(scenes, PoolScenes(*pool, visible, trust, torch.from_numpy(ids)))
 
     def _given(self, row: int) -> Boxes:
         given = self.annotations[row]
@@ -101,10 +103,8 @@ class SceneSource(Dataset[SceneBatch]):
             weak.append(self._view(f"{_NAMES[use]}.weak")(plain, marked.places, (*key, _WEAK)))
             strong.append(self._view(f"{_NAMES[use]}.strong")(plain, marked.places, (*key, _STRONG)))
         moves = [one_after_another(inverse(a.matrix), b.matrix) for a, b in zip(weak, strong, strict=True)]
-        move = torch.stack(moves).float() if moves else torch.zeros(0, 2, 3)
-        nothing = torch.zeros(0, self.images.size, self.images.size, dtype=torch.bool)
-        clear = torch.stack([seen.clear for seen in strong]) if strong else nothing
-        return *self._batch(weak, boxes), *self._batch(strong, boxes), move, clear
+        clear = torch.stack([seen.clear for seen in strong])
+        return *self._batch(weak, boxes), *self._batch(strong, boxes), torch.stack(moves).float(), clear
 
     def _view(self, name: str) -> SceneView:
         if name in self.unread:
@@ -119,6 +119,13 @@ class SceneSource(Dataset[SceneBatch]):
         labels, weight, place_weight = (field[seen.kept] for field in boxes[1:])
         believed = (seen.visible >= self.visible).float()
         return Boxes(seen.places, labels, weight * believed, place_weight * believed)
+
+
+def no_pool(size: int) -> PoolScenes:
+    """Of the pool no image, for methods that learn from labelled scenes of `size` pixels alone."""
+    images, clear = torch.zeros(0, 3, size, size, dtype=torch.uint8), torch.zeros(0, size, size, dtype=torch.bool)
+    none = torch.zeros(0)
+    return PoolScenes(images, (), images, (), torch.zeros(0, 2, 3), clear, torch.zeros(()), none, none.long())
 
 
 def scene_batches(source: SceneSource, *, start: int, stop: int, workers: int) -> Iterator[SceneBatch]:

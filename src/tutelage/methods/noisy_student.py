@@ -18,7 +18,8 @@ class NoisyStudent(Method):
     """The teacher labels clean images; the student learns the same labels under noise (alg. 1).
 
     One run is one generation. By default the labels are those that were written before the run, filtered and weighted
-    there; the teacher then stays out of the step, as in the paper. With `online` it answers the weak view in each step.
+    there: `target` and `weight` of the batch. The teacher, though it must be given, then stays out of the step, as in
+    the paper. With `online` it answers the weak view in each step.
     The paper also balances the pool: of each class the surest up to a number, which `pseudo_label.quota` does here,
     and images of rare classes repeated, which nothing does.
     """
@@ -26,7 +27,7 @@ class NoisyStudent(Method):
     weight: float = 1.0  # of the pool's mean loss; the authors: 1 (B0) or 3 (B1 to B7), their batch ratio
     label_smoothing: float = 0.1  # of given labels and of hard pseudo-labels
     hard: bool = False  # learn the teacher's first choice, not its distribution
-    online: bool = False  # ask the teacher in each step; pseudo-labels in the batch are not read
+    online: bool = False  # ask the teacher in each step, and read no pseudo-labels; else it is never asked
     confidence: float = 0.3  # online only: an image whose top probability is below it is dropped
     temperature: float = 1.0  # online only: T of the teacher's softmax
     unsupervised: float = 1.0  # the guard's factor on what comes from the pool

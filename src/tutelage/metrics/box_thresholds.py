@@ -77,7 +77,7 @@ def fit_scores(scores: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -
 
 
 def thresholds(
-    found: Sequence[Found], given: Sequence[Given], pool_found: Sequence[Found], classes: list[str], *,
+    given: Sequence[Given], found: Sequence[Found], pool_found: Sequence[Found], classes: list[str], *,
     target: float, confidence: float, floor: float, cap: float, iou: float = 0.5,
 ) -> list[Threshold]:  # fmt: skip
     """One threshold a class that keeps the precision `target` at overlap `iou`, from the hold-out.

@@ -88,7 +88,7 @@ def drift(
     rng = np.random.default_rng(alarm.seed)
     seen = source.probabilities.argmax(axis=1), new.probabilities.argmax(axis=1)
     classes = source.probabilities.shape[1]
-    mix = class_mix(seen[0], labels, seen[1], classes)
+    mix = class_mix(labels, seen[0], seen[1], classes)
     sure = ks_2samp(source.probabilities.max(axis=1), new.probabilities.max(axis=1))
     raw = _looks(source, new, alarm, rng)
     raw[MIX] = class_test(*seen, classes=classes, draws=alarm.draws, rng=rng)
@@ -149,7 +149,7 @@ def class_test(
 
 
 def class_mix(
-    predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"], new: Int[np.ndarray, " m"], classes: int
+    labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], new: Int[np.ndarray, " m"], classes: int
 ) -> Float[np.ndarray, " c"]:
     """Share of each class among new images that look as the labelled ones do, from what a model predicts of both.
 

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 
 
 def pck(
-    said: Float[np.ndarray, "n j 2"], truth: Float[np.ndarray, "n j 2"], *, visible: Bool[np.ndarray, "n j"],
+    truth: Float[np.ndarray, "n j 2"], said: Float[np.ndarray, "n j 2"], *, visible: Bool[np.ndarray, "n j"],
     sides: Float[np.ndarray, " n"], alpha: float = 0.1,
 ) -> Float[np.ndarray, " j"]:  # fmt: skip
     """Of each point the share of its visible places within `alpha` x the longer side of the object's box; NaN of none.

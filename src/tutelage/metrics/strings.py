@@ -13,7 +13,7 @@ NOTHING = -1  # stands where a string has ended and a thing is left
 SMOOTHING = 1e-3  # of a symbol that was never seen beside another: a divergence stays finite
 
 
-def edits(said: String, wanted: String) -> int:
+def edits(wanted: String, said: String) -> int:
     """Fewest symbols to insert, leave out or change (Levenshtein)."""
     above = list(range(len(wanted) + 1))
     for i, symbol in enumerate(said, start=1):
@@ -24,27 +24,27 @@ def edits(said: String, wanted: String) -> int:
     return above[-1]
 
 
-def symbol_error_rate(said: Sequence[String], wanted: Sequence[String]) -> float:
+def symbol_error_rate(wanted: Sequence[String], said: Sequence[String]) -> float:
     """Edits by symbols wanted; above 1 where more is said than there is. Raises BadInput where nothing is wanted."""
     total = sum(map(len, wanted))
     if not total:
         raise BadInput("no symbol is wanted, so there is no rate of errors. Give strings with one symbol or more")
-    return sum(edits(one, other) for one, other in zip(said, wanted, strict=True)) / total
+    return sum(edits(*pair) for pair in zip(wanted, said, strict=True)) / total
 
 
-def exact_match(said: Sequence[String], wanted: Sequence[String]) -> float:
+def exact_match(wanted: Sequence[String], said: Sequence[String]) -> float:
     """Share of strings that are right as a whole."""
-    return float(np.mean([list(one) == list(other) for one, other in zip(said, wanted, strict=True)]))
+    return float(np.mean([list(one) == list(other) for one, other in zip(wanted, said, strict=True)]))
 
 
-def similarity(said: String, wanted: String) -> float:
+def similarity(wanted: String, said: String) -> float:
     """1 - edits by the longer length: 1 for equal strings, 0 for strings that share nothing.
 
     It stands in for the BLEU that Kim and Rush 2016, sec. 3.3, choose from a beam by: strings here are
     too short for it.
     """
     longer = max(len(said), len(wanted))
-    return 1 - edits(said, wanted) / longer if longer else 1.0
+    return 1 - edits(wanted, said) / longer if longer else 1.0
 
 
 def complexity(things: Sequence[String], strings: Sequence[String]) -> float:

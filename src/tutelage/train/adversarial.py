@@ -15,16 +15,14 @@ from tutelage.train.lessons import descend
 from tutelage.train.settings import Optimiser
 from tutelage.types import IGNORE, Batch, Outputs
 
-IGNORED = -100  # a label that is not counted
-
 
 class Pair(NamedTuple):
     """What one step sees of a labelled source and a target without labels."""
 
     source: Float[Tensor, "b 3 h w"]
-    labels: Int[Tensor, "b ..."]  # of images [b] or of pixels [b h w]; IGNORED where there is none
+    labels: Int[Tensor, "b ..."]  # of images [b] or of pixels [b h w]; IGNORE where there is none
     target: Float[Tensor, "u 3 h w"]
-    pseudo: Int[Tensor, "u ..."]  # what a former round said of the target; IGNORED where nothing
+    pseudo: Int[Tensor, "u ..."]  # what a former round said of the target; IGNORE where nothing
     ids: Int[Tensor, " u"]  # place of each target image in the pool
 
 
@@ -33,7 +31,7 @@ def pairs(batches: Iterable[Batch], *, device: torch.device) -> Iterator[Pair]:
     for batch in batches:
         weak, strong, labels = (on_device(x, device) for x in batch.labeled)
         target, ids = (on_device(x, device) for x in (batch.unlabeled.weak, batch.unlabeled.ids))
-        yield Pair(torch.cat([weak, strong]), torch.cat([labels, labels]), target, torch.full_like(ids, IGNORED), ids)
+        yield Pair(torch.cat([weak, strong]), torch.cat([labels, labels]), target, torch.full_like(ids, IGNORE), ids)
 
 
 def dense_pairs(batches: Iterable[MultiBatch], *, device: torch.device) -> Iterator[Pair]:
@@ -55,9 +53,8 @@ def translated_pairs(seen: Iterable[Pair], generator: nn.Module) -> Iterator[Pai
 
 def _classes_of_pixels(part: Annotated, device: torch.device) -> tuple[Tensor, Tensor]:
     images, given = on_device(part.images, device), part.truth.segmentation
-    labels = torch.full((len(images), *images.shape[2:]), IGNORED, device=device)
-    known = (given.target != IGNORE) & (given.weight > 0)
-    labels[given.rows] = torch.where(known, given.target, IGNORED).to(device)
+    labels = torch.full((len(images), *images.shape[2:]), IGNORE, device=device)
+    labels[given.rows] = torch.where(given.weight > 0, given.target, IGNORE).to(device)
     return images, labels
 
 
@@ -70,8 +67,8 @@ def main_logits(network: nn.Module, images: Float[Tensor, "n 3 h w"]) -> Float[T
 
 def known_cross_entropy(logits: Float[Tensor, "n c ..."], labels: Int[Tensor, "n ..."]) -> Float[Tensor, ""]:
     """Mean over the images or pixels whose label is known; zero, in the graph, where none is."""
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-    return total / (labels != IGNORED).sum().clamp_min(1)
+    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp_min(1)
 
 
 def train_critic(

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from tutelage.methods.method import check
 from tutelage.train import adaptsegnet, cyclegan
 from tutelage.train.adaptsegnet import AdaptSegNet
-from tutelage.train.adversarial import IGNORED, Pair, translated_pairs
+from tutelage.train.adversarial import Pair, translated_pairs
 from tutelage.train.cyclegan import CycleGAN
 from tutelage.train.loop import Step
 from tutelage.train.settings import Optimiser
-from tutelage.types import BadInput
+from tutelage.types import IGNORE, BadInput
 
 TRANSLATION = CycleGAN(perceptual=0.1, rebuilt=10.0)
 Feed = Callable[[int, int, Tensor], Iterable[Pair]]
@@ -71,11 +71,11 @@ def class_thresholds(
 def pseudo_labels(
     top: Float[Tensor, "n ..."], guess: Int[Tensor, "n ..."], classes: int, *, cap: float, own: Bool[Tensor, "n ..."]
 ) -> Int[Tensor, "n ..."]:  # fmt: skip
-    """Predicted class of each image or pixel, of whose probability is `top`; IGNORED strictly below its class's
-    threshold over all of them. What is not `own`, as what surrounds an image, is IGNORED and moves no threshold.
+    """Predicted class of each image or pixel, of whose probability is `top`; IGNORE strictly below its class's
+    threshold over all of them. What is not `own`, as what surrounds an image, is IGNORE and moves no threshold.
     """
     thresholds = class_thresholds(top[own], guess[own], classes, cap=cap)
-    return torch.where((top < thresholds[guess]) | ~own, IGNORED, guess)
+    return torch.where((top < thresholds[guess]) | ~own, IGNORE, guess)
 
 
 @dataclass
@@ -105,14 +105,14 @@ class Run:
 def begin(method: BDL, student: nn.Module, blank: Int[Tensor, "m ..."], settings: Optimiser, *, size: int) -> Run:
     """A run at step 0 from a network of the source that answers with a tuple of logits, as adaptsegnet's.
 
-    `blank` has the shape of the labels of the whole target, and holds IGNORED where a pixel is no image's.
+    `blank` has the shape of the labels of the whole target, and holds IGNORE where a pixel is no image's.
     """
     device = next(student.parameters()).device
     images = torch.zeros(2, 3, size, size, device=device)
     aligner = adaptsegnet.begin(method.align, student, images, settings)
     aligner.average.load_state_dict(student.state_dict())
     translator = cyclegan.begin(method.translate, size=size, device=device)
-    return Run(translator, aligner, torch.full_like(blank, IGNORED), blank != IGNORED, size)
+    return Run(translator, aligner, torch.full_like(blank, IGNORE), blank != IGNORE, size)
 
 
 def fit(
@@ -145,7 +145,7 @@ def _enter(
     run.aligner = adaptsegnet.begin(
         method.align, student, torch.zeros(2, 3, run.size, run.size, device=device), settings
     )
-    run.pseudo.fill_(IGNORED)
+    run.pseudo.fill_(IGNORE)
     if phase == "self_train":
         with torch.no_grad():
             said = [run.aligner.average(images)[0].softmax(1).max(1) for images in target()]

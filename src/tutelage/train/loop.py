@@ -48,8 +48,10 @@ class Run(Generic[Net, Together]):
 def begin(
     method: Verbs[Net, Together, Fed], student: Net, teacher: Net | None, sizes: Sizes, settings: Optimiser
 ) -> Run[Net, Together]:
-    """A run at step 0. Raises BadInput where a method whose teacher is "given" has no `teacher`, where a network is not
-    of the kind that the method is for, or where torch.compile(student) hides what the student is.
+    """A run at step 0. A method whose teacher is not "given" reads no `teacher`, which stages hand to all alike.
+
+    Raises BadInput where one whose teacher is has none, where a network is not of the kind that the method is for, or
+    where torch.compile(student) hides what the student is.
     """
     if method.teacher == "given" and teacher is None:
         name = type(method).__name__

@@ -107,7 +107,7 @@ def nearest(answers: Int[Tensor, "n k l"], words: Int[Tensor, "n l"], *, end: in
     """Of each row's answers, best first, the first of those most similar to its real string. Kim and Rush, sec. 3.3."""
     chosen = []
     for row, real in zip(answers, symbols_of(words, end=end), strict=True):
-        alike = [similarity(answer, real) for answer in symbols_of(row, end=end)]
+        alike = [similarity(real, answer) for answer in symbols_of(row, end=end)]
         chosen.append(alike.index(max(alike)))
     return answers[torch.arange(len(answers)), torch.tensor(chosen)]
 
