@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -52,8 +51,7 @@ def main(arguments: list[str]) -> int:
     verb, *paths = arguments
     if verb == "lineage":  # it answers before torch would be loaded
         return _lineage(paths)
-    from tasks.params import load  # after --help: it loads torch
-    from tutelage.types import BadInput, Diverged
+    from tutelage.types import BadInput, Diverged  # after --help: it loads torch
 
     try:
         if verb in OTHERS:
@@ -64,7 +62,7 @@ def main(arguments: list[str]) -> int:
         if paths in (["-h"], ["--help"]):
             print(f"{usage(verb)}\n\n{inspect.getdoc(_task(verb))}")
             return 0
-        return _run(verb, [Path(path) for path in paths], load())
+        return _run(verb, [Path(path) for path in paths])
     except BadInput as error:
         print(f"{verb}: {error}", file=sys.stderr)
         return 2
@@ -153,11 +151,21 @@ def usage(verb: str) -> str:
     return f"python -m tasks {verb} {' '.join([*needed, *(f'[{name}]' for name in others)])} OUT"
 
 
-def _run(verb: str, paths: list[Path], params: Any) -> int:
+def _run(verb: str, paths: list[Path]) -> int:
+    from tasks.unchanged import unchanged
+
+    with unchanged():
+        _act(verb, paths)
+    return 0
+
+
+def _act(verb: str, paths: list[Path]) -> None:
     from tasks.finished import forget_recorded
     from tasks.io import KEEPS, check_out
+    from tasks.params import load
     from tutelage.types import BadInput
 
+    params = load()
     task = _task(verb)
     needed, others = _inputs(task)
     if not len(needed) < len(paths) <= len(needed) + len(others) + 1:
@@ -169,7 +177,6 @@ def _run(verb: str, paths: list[Path], params: Any) -> int:
     check_out(out, inputs, KEEPS.get(verb, ()))
     forget_recorded()
     task(*inputs, params=params, out=out)
-    return 0
 
 
 def _task(verb: str) -> Callable[..., Path]:

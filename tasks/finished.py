@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,15 +73,19 @@ def forget_recorded() -> None:
 
     dvc.lock must be younger: code that has changed without changing the result had the same in it before.
     """
-    lock = Path("dvc.lock")
+    lock, code = Path("dvc.lock"), _code()
     for one in _finished():
         recorded = lock.exists() and lock.stat().st_mtime_ns > one.at and one.md5 in lock.read_text()
-        if recorded or one.code != _code():
+        if recorded or one.code != code:
             shutil.rmtree(one.folder, ignore_errors=True)  # another stage may do the same
 
 
+@cache
 def _code() -> str:
-    """Changes with any of our files: what names a run's folder does not know them."""
+    """Changes with any of our files: what names a run's folder does not know them.
+
+    As they are before a task begins, which asks for it first: who edits one later has not made what is finished then.
+    """
     digest = hashlib.md5()
     for path in sorted(path for part in ("src", "tasks") for path in (ROOT / part).rglob("*.py")):
         digest.update(path.read_bytes())

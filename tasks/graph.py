@@ -23,6 +23,7 @@ class Stage:
     command: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    params: tuple[str, ...] = ()  # dotted names of what it reads of params.yaml
 
 
 def stages(folder: Path) -> list[Stage]:
@@ -142,9 +143,14 @@ def _has(path: str, known: Any) -> bool:
     return True
 
 
+def entry_of(known: Any, path: str) -> Any:
+    """What params.yaml, `known`, has under a dotted name; None where it has nothing there."""
+    return _named(path, known) if _has(path, known) else None
+
+
 def _stage(name: str, written: dict[str, Any], known: dict[str, Any]) -> Stage:
-    told = _filled({part: written.get(part, []) for part in ("cmd", "deps", "outs")}, known)
-    return Stage(name, told["cmd"], tuple(told["deps"]), tuple(told["outs"]))
+    told = _filled({part: written.get(part, []) for part in ("cmd", "deps", "outs", "params")}, known)
+    return Stage(name, told["cmd"], tuple(told["deps"]), tuple(told["outs"]), tuple(told["params"]))
 
 
 def _filled(part: Any, known: dict[str, Any]) -> Any:
