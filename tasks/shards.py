@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tasks.finished import finish
+from tasks.finished import begin, finish
 from tasks.io import whole
 from tasks.progress import Progress, memory_told
 from tutelage.data.pseudo_labels import shard_name, write_shards
@@ -27,7 +27,7 @@ def store(
 
     What `describe` changes in the shards is changed in `out` alone: `scratch` keeps them as they were made.
     """
-    scratch.mkdir(parents=True, exist_ok=True)
+    begin(bar.name, scratch)
     with bar:
         for rows in write_shards(scratch, shards, schema=schema):
             bar.update(rows)

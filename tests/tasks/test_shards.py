@@ -1,6 +1,7 @@
 """A pool whose shards are numbers: what a kill leaves, and that the next run ends it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -28,9 +29,9 @@ def told(folder, asked, stop=None):
         yield number, pa.table({"row": rows})
 
 
-def stored(root, asked, stop=None):
+def stored(root, asked, stop=None, scratch="scratch"):
     return store(
-        told(root / "scratch", asked, stop), root / "scratch", root / "out", bar=Progress("it", len(POOL)),
+        told(root / scratch, asked, stop), root / scratch, root / "out", bar=Progress("it", len(POOL)),
         schema=SCHEMA, describe=lambda folder: (folder / "manifest.json").write_text(str(len(list(folder.iterdir())))),
     )  # fmt: skip
 
@@ -61,6 +62,18 @@ def test_a_manifest_that_cannot_be_written_leaves_the_shards_for_the_next_run(tm
     assert not (tmp_path / "out").exists()
     stored(tmp_path, asked)
     assert asked == [0, 1, 2]
+
+
+def test_what_is_left_of_a_labelling_whose_inputs_have_changed_goes_when_another_ends(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for stage, scratch in (("pseudo_label@2", "another"), ("pseudo_label@1", "before")):
+        monkeypatch.setenv("DVC_STAGE", stage)
+        with pytest.raises(KeyboardInterrupt):
+            stored(tmp_path / ".tutelage/labels", [], stop=1, scratch=scratch)
+    stored(tmp_path / ".tutelage/labels", [], scratch="now")
+    assert sorted(path.parent.name for path in Path(".tutelage/labels").rglob("shard-00000.parquet")) == [
+        "another", "now", "out",
+    ]  # fmt: skip
 
 
 def test_an_empty_pool_has_no_shards(tmp_path):
