@@ -1,6 +1,7 @@
 """A training run that goes on where it was cut off, whatever it trains: checkpoints, curve, whole outputs."""
 
 import csv
+import io
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from tasks.finished import UNFINISHED, begin, by_dvc, finish
-from tasks.io import whole, write_json
+from tasks.io import whole, write_json, write_whole
 from tasks.progress import Progress, memory_told
 from tasks.text import percent
 from tutelage.train import checkpoint
@@ -128,9 +129,10 @@ def _log(path: Path, step: Step) -> str:
         with path.open(newline="") as file:
             kept = [line for line in csv.DictReader(file) if int(line["step"]) < step.number]
     names = list(dict.fromkeys([*(name for line in kept for name in line), *row]))  # phases of a loop may differ
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
-        writer.writerow({key: value if key == "step" else f"{value:.6g}" for key, value in row.items()})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(kept)
+    writer.writerow({key: value if key == "step" else f"{value:.6g}" for key, value in row.items()})
+    write_whole(path, text.getvalue().encode())
     return f"loss {row['loss']:.3f}"

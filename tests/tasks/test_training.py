@@ -126,6 +126,21 @@ def test_a_curve_is_written_beyond_a_million_steps(tmp_path):
     assert (tmp_path / "curve.csv").read_text() == "step,loss,task\n1006560,0.25,0.25\n1017045,0.25,0.25\n"
 
 
+def test_a_disk_that_is_full_when_a_line_of_the_curve_is_written_costs_no_line_before_it(tmp_path, monkeypatch):
+    def log(number):
+        _log(tmp_path / "curve.csv", Step(number, {"task": torch.tensor(0.25)}))
+
+    log(1)
+    with monkeypatch.context() as full:
+        full.setattr("csv.DictWriter.writerows", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
+        full.setattr("tasks.io.sync", lambda _: (_ for _ in ()).throw(OSError(28, "disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            log(2)
+    assert (tmp_path / "curve.csv").read_text() == "step,loss,task\n1,0.25,0.25\n"
+    log(2)
+    assert (tmp_path / "curve.csv").read_text() == "step,loss,task\n1,0.25,0.25\n2,0.25,0.25\n"
+
+
 def test_a_run_ends_by_saying_its_pace_and_what_it_waited_for(tmp_path, capsys):
     def slow():
         """Batches of five images, which take longer than the steps on them."""
