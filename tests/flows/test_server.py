@@ -15,6 +15,7 @@ import yaml
 from prefect import get_client
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+from prefect.settings.models.server.services import ServerServicesDBVacuumSettings
 from toy import Server
 
 from flows import server as at_hand
@@ -209,6 +210,13 @@ def test_nothing_phones_home_and_nothing_listens_beyond_this_machine() -> None:
     settings = tomllib.loads((ROOT / "prefect.toml").read_text())
     assert settings["server"]["api"]["host"] == "127.0.0.1"
     assert "analytics = false" in (ROOT / ".dvc/config").read_text()
+
+
+def test_runs_do_not_stay_in_the_database_for_ever() -> None:
+    settings = tomllib.loads((ROOT / "prefect.toml").read_text())
+    vacuum = ServerServicesDBVacuumSettings(**settings["server"]["services"]["db_vacuum"])
+    assert vacuum.enabled_vacuum_types >= {"events", "flow_runs"}
+    assert vacuum.retention_period.days == 90  # as docs/orchestration.md says
 
 
 def test_deployments_are_flows_that_exist_and_of_the_schedules_only_retrains_is_awake(
