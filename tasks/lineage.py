@@ -125,7 +125,7 @@ def _of_production(folder: Path, book: Book, files: Kept) -> Lineage:
     found = _origin(chain([book], beside(folder), later(commit)), files, record, _md5(model, record))
     if found is None:
         told = "no dvc.lock, here or in Git, has a stage that wrote this model, as far as DVC's cache here shows"
-        wrong.append(f"{told}: `git pull`, and `dvc fetch --all-commits`, bring what others have")
+        wrong.append(f"{told}: `git pull`, and `dvc fetch --all-commits`, bring what others have{_uncommitted(folder)}")
         at = Lineage(folder.as_posix(), None, {}, None, "no dvc.lock", (), (), ())
     else:
         at = _of_stage(folder.as_posix(), found)
@@ -139,6 +139,12 @@ def _of_production(folder: Path, book: Book, files: Kept) -> Lineage:
         broken=(*wrong, *at.broken),
         notes=(*at.notes, *_told_of(found, record, folder)),
     )
+
+
+def _uncommitted(folder: Path) -> str:
+    """The way to what a run has written whose dvc.lock may be in no commit."""
+    file = folder / RUN
+    return f"; docs/orchestration.md, Free the disk, fetches what {file} names" if file.exists() else ""
 
 
 def _commit(record: Mapping[str, Any], folder: Path) -> tuple[str | None, list[str]]:

@@ -1,7 +1,9 @@
 """A model's descent is told stage by stage, and whatever does not fit is found."""
 
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import yaml
 from project import ROOT, environment
 from recorded import entry, lock, model, put, sha256
 
+from flows.tidy import idle, tidy
 from tasks import lineage_checks, promote
 from tasks.__main__ import main as task
 from tasks.graph import Stage, needed, overlap, stages
@@ -333,6 +336,51 @@ def test_production_of_a_run_that_nobody_committed_is_known_by_what_lies_beside_
     Path("registry/production/run.json").write_text('{"dvc.lock": "stages: {}"}')
     with pytest.raises(ValueError, match=r"run.json does not hold dvc.lock, dvc.yaml, params.yaml. `git checkout"):
         lineage("registry/production")
+
+
+def test_tidying_leaves_what_production_and_commits_came_from(promoted: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept() -> set[str]:
+        copies = {file.read_bytes() for file in Path(".dvc/cache/files/md5").rglob("*") if file.is_file()}
+        return {name for name in ("student", "other", "nobody's", "here") if model(name) in copies}
+
+    monkeypatch.setattr(promote, "smoke_test", promote.sha256_of)
+    Path(".dvc/config").write_text("")
+    again()
+    promote.promote(Path("work/judge"), Path("registry"))
+    for name in ("nobody's", "here"):
+        again(name)
+    (said,) = tidy(dry=True, older=False, remote=False)
+    assert said.startswith("of DVC would go: ")
+    assert kept() == {"student", "other", "nobody's", "here"}
+    assert [*tidy(dry=False, older=False, remote=False)] == [said.replace("would go", "goes")]
+    assert kept() == {"student", "other", "here"}
+    assert not lineage("registry/production").broken
+    assert len([*tidy(dry=False, older=True, remote=False)]) == 1
+    assert kept() == {"other", "here"}
+    assert not lineage("registry/production").broken
+
+
+def test_of_runs_that_were_cut_off_only_what_lies_idle_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("idle", "at work"):
+        put(f".tutelage/labels/{name}", shard=b"rows")
+    os.utime(".tutelage/labels/idle/shard", (1e9, 1e9))
+    os.utime(".tutelage/labels/idle", (1e9, 1e9))
+    os.utime(".tutelage/labels/at work", (1e9, 1e9))
+    Path(".tutelage/dvc.lock").touch()
+    assert idle(1.5e9) == [Path(".tutelage/labels/idle")]
+
+
+def test_a_model_that_only_run_json_records_and_dvc_lacks_is_told_where_to_find(
+    promoted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promote, "smoke_test", promote.sha256_of)
+    again()
+    promote.promote(Path("work/judge"), Path("registry"))
+    again("a third")
+    shutil.rmtree(".dvc/cache")
+    told = "docs/orchestration.md, Free the disk, fetches what registry/production/run.json names"
+    assert any(each.endswith(told) for each in lineage("registry/production").broken)
 
 
 def test_a_lock_that_is_not_committed_is_told(promoted: None) -> None:
