@@ -69,8 +69,8 @@ def test_what_is_left_of_a_labelling_whose_inputs_have_changed_goes_when_another
     for stage, scratch in (("pseudo_label@2", "another"), ("pseudo_label@1", "before")):
         monkeypatch.setenv("DVC_STAGE", stage)
         with pytest.raises(KeyboardInterrupt):
-            stored(tmp_path / ".tutelage/labels", [], stop=1, scratch=scratch)
-    stored(tmp_path / ".tutelage/labels", [], scratch="now")
+            stored(Path(".tutelage/labels"), [], stop=1, scratch=scratch)
+    stored(Path(".tutelage/labels"), [], scratch="now")
     assert sorted(path.parent.name for path in Path(".tutelage/labels").rglob("shard-00000.parquet")) == [
         "another", "now", "out",
     ]  # fmt: skip
