@@ -7,6 +7,8 @@ from tutelage.models.average import Frozen
 from tutelage.models.backbone import Backbone, NetworkSpec, create
 from tutelage.types import Batch, Labeled, Nets, Network, Outputs, Sizes, Unlabeled
 
+EMPTY = "some networks, ViT for one, cannot take an empty batch: ask about all of `transfer_set`, or through `answers`"
+
 
 class Tiny(Network):
     """The smallest network that answers like a real one: two stages, batch norm, 8x8 images, three classes."""
@@ -19,7 +21,7 @@ class Tiny(Network):
         self.head = nn.Linear(2 * width, 3)
 
     def forward(self, images):
-        assert len(images), "some networks, ViT for one, cannot take an empty batch"
+        assert len(images), EMPTY
         stage1 = self.stage1(4 * images - 2)
         stage2 = self.stage2(stage1)
         embedding = stage2.mean((2, 3))
