@@ -47,14 +47,14 @@ def tiny_vit(blocks, *, width=8, image_size=8):
     return net
 
 
-def cuttable(width: int) -> Backbone:
-    """The smallest network that branches can grow from: three stages, 8x8 images, three classes."""
-    return create(NetworkSpec(width=width, image_size=8), 3)
+def cuttable(width: int, *, name: str = "small_resnet") -> Backbone:
+    """The smallest network that branches can grow from, or one of that name: 8x8 images, three classes."""
+    return create(NetworkSpec(name=name, width=width, image_size=8), 3)
 
 
 def interacting(width: int) -> Backbone:
     """Two of those that answer as one."""
-    return create(NetworkSpec(name="interacting_resnet", width=width, image_size=8), 3)
+    return cuttable(width, name="interacting_resnet")
 
 
 def watched(wanted, student, given, frozen):
