@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int, Shaped
 
 from tutelage.data.boxes import Found
-from tutelage.data.pseudo_labels import check_classes, check_weights, read_shards
+from tutelage.data.pseudo_labels import check_classes, check_ids, check_weights, read_shards
 from tutelage.types import BadInput
 
 _NUMBERS = pa.list_(pa.float32())
@@ -191,8 +191,7 @@ def read_boxes_of(folder: Path, ids: list[str]) -> PseudoBoxes:
     what its manifest says."""
     columns = ["id", "boxes", "labels", "weights", "place_weights", "kept", "weight"]
     shards = [_of_shard(table) for table in read_shards(folder, columns)] if ids else []  # rejected boxes are many
-    if [name for names, _, _ in shards for name in names] != ids:
-        raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")
+    check_ids(folder, [name for names, _, _ in shards for name in names], ids)
     if not shards:
         return PseudoBoxes.none(0)
     places, labels, weight, place_weight = (

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from tutelage.data.pseudo_labels import SCHEMA as OF_CLASSES
-from tutelage.data.pseudo_labels import read_shards
+from tutelage.data.pseudo_labels import check_ids, read_shards
 from tutelage.types import IGNORE, BadInput
 
 DenseTask = Literal["segmentation", "depth"]
@@ -120,8 +120,7 @@ def read_dense(folder: Path, ids: list[str], task: DenseTask) -> PseudoDense:
     columns = ["id", "task", "values", "trust", "unit", "weight"]
     tables = list(read_shards(folder, columns)) if ids else []
     table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(columns)
-    if table["id"].to_pylist() != ids:
-        raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")
+    check_ids(folder, table["id"].to_pylist(), ids)
     others = set(table["task"].to_pylist()) - {task}
     if others:
         raise BadInput(f"{folder} holds labels for {', '.join(sorted(others))}, and {task} is needed here")

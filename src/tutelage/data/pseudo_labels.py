@@ -112,8 +112,7 @@ def read(folder: Path, ids: list[str], number: int) -> PseudoLabels:
     if not ids:
         return PseudoLabels.none(0, number)
     table = read_table(folder, ["id", "classes", "probabilities", "weight"])
-    if table["id"].to_pylist() != ids:
-        raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")
+    check_ids(folder, table["id"].to_pylist(), ids)
     lengths = {len(row) for row in table["classes"].to_pylist()}
     width = max(lengths, default=1)
     classes = np.array(table["classes"].combine_chunks().flatten(), np.int64).reshape(-1, width)
@@ -179,6 +178,12 @@ def store_of(folder: Path) -> dict[str, Any]:
     if not isinstance(said, dict) or not {"shards", "teacher"} <= said.keys():
         raise _unlike(folder, "its manifest.json lacks the shards or the teacher")
     return said
+
+
+def check_ids(folder: Path, found: list[str], ids: list[str]) -> None:
+    """Raises BadInput where a store is not of the images `ids`, in their order."""
+    if found != ids:
+        raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")
 
 
 def check_classes(folder: Path, labels: Int[np.ndarray, "..."], number: int | None = None) -> None:
