@@ -12,7 +12,7 @@ from tasks.params import Params
 from tasks.training import rows_of
 from tutelage.data.coco_file import write_coco_found
 from tutelage.data.manifest import classes_of, read_split, roots_of
-from tutelage.types import BadInput
+from tutelage.data.pseudo_labels import check_ids
 
 
 def box_export(split: Path, labels: Path, *, params: Params, out: Path) -> Path:
@@ -26,8 +26,7 @@ def box_export(split: Path, labels: Path, *, params: Params, out: Path) -> Path:
     """
     table = read_split(split)
     pool, store = table.take(pa.array(rows_of(table, "pool"))), read_store(labels)
-    if store["id"].to_pylist() != pool["id"].to_pylist():
-        raise BadInput(f"{labels} labels another pool than the split holds. Run `dvc repro` to label it again")
+    check_ids(labels, store["id"].to_pylist(), pool["id"].to_pylist())
     names, sizes = _names(pool, Path(params.detection.ingest.root)), map(tuple, sizes_of(pool).tolist())
     found = [each for each in zip(names, sizes, kept_boxes(store), strict=True) if len(each[2].places)]
     with whole(out) as folder:

@@ -143,8 +143,7 @@ def read_told(labels: Path, tasks: Sequence[Task], ids: list[str], truth: Truth,
 def _read_present(folder: Path, ids: list[str]) -> np.ndarray:
     """Not `pseudo_labels.read`, whose classes exclude each other: here each has a probability of its own."""
     table = pseudo_labels.read_table(folder, ["id", "probabilities"])
-    if table["id"].to_pylist() != ids:
-        raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")
+    pseudo_labels.check_ids(folder, table["id"].to_pylist(), ids)
     return np.array(table["probabilities"].to_pylist(), np.float32)
 
 

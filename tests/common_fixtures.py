@@ -7,10 +7,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from tiny import Tiny, cuttable, interacting, make_batch, tiny_vit, watched
+from tiny import Tiny, cuttable, make_batch, tiny_vit, watched
 from torch import nn
 
-from tutelage.methods.afid import AFID
 from tutelage.models.average import Frozen
 from tutelage.train.device import accelerator
 from tutelage.train.settings import Compute
@@ -82,7 +81,7 @@ def make_nets():
     def make(method, *, steps=60) -> Nets:
         student, given = (tiny_vit(2), tiny_vit(3)) if method.tokens else (Tiny(4), Tiny(6))
         student = cuttable(4) if hasattr(method, "trunk") else student
-        student = interacting(4) if isinstance(method, AFID) else student
+        student = cuttable(4, name=method.only) if method.only else student
         nn.init.normal_((given.net if method.tokens else given).head.weight, std=3.0)  # a teacher with opinions
         teacher = watched(method.teacher, student, given, Frozen)
         return Nets(student, teacher, method.init(student, teacher, Sizes(6, 8, 3, steps)))

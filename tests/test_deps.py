@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from project import ROOT, content, merged, recipe, write
 
+from tasks.__main__ import VERBS
 from tasks.graph import check_written, stages_of, unwritten
 from tasks.params import load
 from tasks.written import read
@@ -69,10 +70,21 @@ def reached(verb):
     return {module for module, _ in seen}
 
 
+def verb_of(name):
+    """What a stage asks `python -m tasks` for."""
+    return STAGES[name].get("do", STAGES[name])["cmd"].split("-m tasks ")[1].split()[0]
+
+
+def test_what_stages_ask_for_are_tasks():
+    """Or the first night that reaches the stage says so."""
+    unknown = {verb_of(name) for name in STAGES} - {*VERBS}
+    assert not unknown, f"dvc.yaml runs `python -m tasks {min(unknown)}`: add it to VERBS in tasks/__main__.py"
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_on_the_tasks_that_it_makes_use_of_and_on_no_others(name):
     stage = STAGES[name].get("do", STAGES[name])
-    wanted = reached(stage["cmd"].split("-m tasks ")[1].split()[0])
+    wanted = reached(verb_of(name))
     listed = {Path(each).stem for each in stage["deps"] if each.startswith("tasks/") and each.endswith(".py")}
     assert sorted(listed) == sorted(wanted)
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from owed import refuses_numbers_out_of_range
 from scene_fixtures import boxes, detector_nets, scene_batch
 from tiny import watched
 
@@ -302,12 +303,6 @@ def test_a_detection_method_that_needs_a_teacher_says_so():
         begin(method, detector_nets(method).student, None, Sizes(3, 4, 3, 8), SETTINGS)
 
 
-@pytest.mark.parametrize("name", DETECTION_METHODS)
-def test_numbers_out_of_range_are_refused_by_name(name):
-    cls = DETECTION_METHODS[name]
-    numbers = [f.name for f in dataclasses.fields(cls) if f.type in (float, float | None)]
-    assert numbers
-    for field in numbers:
-        for wrong in (-0.1, math.nan, math.inf):
-            with pytest.raises(BadInput, match=rf"{field} of {cls.__name__} is {wrong}: it must be .*default"):
-                cls(**{field: wrong})
+@pytest.mark.parametrize("cls", DETECTION_METHODS.values(), ids=DETECTION_METHODS)
+def test_numbers_out_of_range_are_refused_by_name(cls):
+    refuses_numbers_out_of_range(cls)

@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import torch
 from project import ROOT
+from shown import run
 
 from tutelage.systems import SYSTEMS
 
@@ -12,9 +13,7 @@ PAGE = (ROOT / "docs/library.md").read_text()
 
 
 def test_what_the_page_shows_runs_and_does_what_it_says(capsys):
-    shown = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(block, shown)
+    shown = run("docs/library.md")
     assert shown["right"].float().mean() > 0.9  # of four classes, from 12 labels
     with torch.inference_mode():
         said = shown["alone"](shown["pool"].to(shown["accelerator"].device)).logits.argmax(1).cpu()

@@ -7,6 +7,8 @@ from tutelage.models.average import Frozen
 from tutelage.models.backbone import Backbone, NetworkSpec, create
 from tutelage.types import Batch, Labeled, Nets, Network, Outputs, Sizes, Unlabeled
 
+EMPTY = "some networks, ViT for one, cannot take an empty batch: ask about all of `transfer_set`, or through `answers`"
+
 
 class Tiny(Network):
     """The smallest network that answers like a real one: two stages, batch norm, 8x8 images, three classes."""
@@ -19,7 +21,7 @@ class Tiny(Network):
         self.head = nn.Linear(2 * width, 3)
 
     def forward(self, images):
-        assert len(images), "some networks, ViT for one, cannot take an empty batch"
+        assert len(images), EMPTY
         stage1 = self.stage1(4 * images - 2)
         stage2 = self.stage2(stage1)
         embedding = stage2.mean((2, 3))
@@ -45,14 +47,14 @@ def tiny_vit(blocks, *, width=8, image_size=8):
     return net
 
 
-def cuttable(width: int) -> Backbone:
-    """The smallest network that branches can grow from: three stages, 8x8 images, three classes."""
-    return create(NetworkSpec(width=width, image_size=8), 3)
+def cuttable(width: int, *, name: str = "small_resnet") -> Backbone:
+    """The smallest network that branches can grow from, or one of that name: 8x8 images, three classes."""
+    return create(NetworkSpec(name=name, width=width, image_size=8), 3)
 
 
 def interacting(width: int) -> Backbone:
     """Two of those that answer as one."""
-    return create(NetworkSpec(name="interacting_resnet", width=width, image_size=8), 3)
+    return cuttable(width, name="interacting_resnet")
 
 
 def watched(wanted, student, given, frozen):

@@ -86,7 +86,9 @@ def test_a_stage_whose_time_grows_with_the_pool_may_take_as_long_as_labelling() 
     stages = {
         name: one.get("do", one) for name, one in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
     }
-    limits = {name: stage["meta"]["prefect"]["timeout"] for name, stage in stages.items()}
+    limits = {name: stage.get("meta", {}).get("prefect", {}).get("timeout") for name, stage in stages.items()}
+    endless = [name for name, limit in limits.items() if not limit]
+    assert not endless, f"give {endless} of dvc.yaml `meta: {{prefect: {{timeout: SECONDS}}}}`"
     large = {name for name, stage in stages.items() if any(GROWS.search(path) for path in stage["deps"])}
     assert {"ingest", "scenes_ingest", "box_crops", "box_report"} <= large
     assert {name: limits[name] for name in large if limits[name] < limits["box_label"]} == {}

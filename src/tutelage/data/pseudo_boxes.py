@@ -3,8 +3,6 @@
 Places are x1 y1 x2 y2 in pixels of the original image.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,11 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int, Shaped
 
 from tutelage.data.boxes import Found
-from tutelage.data.pseudo_labels import check_classes, check_weights, read_shards
+from tutelage.data.pseudo_labels import Shards, check_classes, check_ids, check_weights, read_shards
 from tutelage.types import BadInput
 
 _NUMBERS = pa.list_(pa.float32())
@@ -160,30 +157,23 @@ def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.nd
 
 def write_manifest(folder: Path, classes: list[str], *, teacher: str, number: int) -> None:
     """Counts and hashes of the shards in `folder`: what makes them a store. `number` is the round."""
-    shards, images, labelled = [], 0, 0
+    labelled = 0
     found, kept = (np.zeros(len(classes), np.int64) for _ in range(2))
-    for path in sorted(folder.glob("shard-*.parquet")):
-        table = pq.read_table(path, columns=["labels", "kept"])
+    shards = Shards(folder, ["labels", "kept"])
+    for table in shards:
         labels, (keep, ends) = flat(table["labels"], np.int64)[0], chosen(table["kept"])
         found += np.bincount(labels, minlength=len(classes))
         kept += np.bincount(labels[keep], minlength=len(classes))
         labelled += int(np.count_nonzero(np.diff(ends)))
-        images += table.num_rows
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        shards.append({"file": path.name, "rows": table.num_rows, "sha256": digest})
-    content = {
-        "images": images,
+    counts = {
         "images_with_boxes": labelled,  # with a kept one
         "boxes": int(found.sum()),
         "kept": int(kept.sum()),
         "per_class": {
             name: {"found": int(found[place]), "kept": int(kept[place])} for place, name in enumerate(classes)
         },
-        "shards": shards,
-        "teacher": teacher,
-        "round": number,
     }
-    (folder / "manifest.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    shards.seal(counts, teacher=teacher, number=number)
 
 
 def read_boxes_of(folder: Path, ids: list[str]) -> PseudoBoxes:
@@ -191,8 +181,7 @@ def read_boxes_of(folder: Path, ids: list[str]) -> PseudoBoxes:
     what its manifest says."""
     columns = ["id", "boxes", "labels", "weights", "place_weights", "kept", "weight"]
     shards = [_of_shard(table) for table in read_shards(folder, columns)] if ids else []  # rejected boxes are many
-    if [name for names, _, _ in shards for name in names] != ids:
-        raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")
+    check_ids(folder, [name for names, _, _ in shards for name in names], ids)
     if not shards:
         return PseudoBoxes.none(0)
     places, labels, weight, place_weight = (

@@ -5,8 +5,6 @@ million files. `values` has 16 bits: of a segmentation the class + 1 of each pix
 a depth `unit` times the depth (0 is blind, as is what would be above 65535). `trust` has 8 bits, 255 is all.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +13,10 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from tutelage.data.pseudo_labels import SCHEMA as OF_CLASSES
-from tutelage.data.pseudo_labels import read_shards
+from tutelage.data.pseudo_labels import Shards, check_ids, read_shards
 from tutelage.types import IGNORE, BadInput
 
 DenseTask = Literal["segmentation", "depth"]
@@ -78,14 +75,9 @@ def to_table(
 
 def write_manifest(folder: Path, *, teacher: str, number: int) -> None:
     """Counts and hashes of the shards in `folder`: what makes them a store. `number` is the round."""
-    shards, images, kept = [], 0, 0
-    for path in sorted(folder.glob("shard-*.parquet")):
-        keep = pq.read_table(path, columns=["kept"])["kept"].to_numpy()
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        shards.append({"file": path.name, "rows": len(keep), "sha256": digest})
-        images, kept = images + len(keep), kept + int(keep.sum())
-    content = {"images": images, "kept": kept, "shards": shards, "teacher": teacher, "round": number}
-    (folder / "manifest.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    shards = Shards(folder, ["kept"])
+    kept = sum(int(table["kept"].to_numpy().sum()) for table in shards)
+    shards.seal({"kept": kept}, teacher=teacher, number=number)
 
 
 @dataclass(frozen=True)
@@ -120,8 +112,7 @@ def read_dense(folder: Path, ids: list[str], task: DenseTask) -> PseudoDense:
     columns = ["id", "task", "values", "trust", "unit", "weight"]
     tables = list(read_shards(folder, columns)) if ids else []
     table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(columns)
-    if table["id"].to_pylist() != ids:
-        raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")
+    check_ids(folder, table["id"].to_pylist(), ids)
     others = set(table["task"].to_pylist()) - {task}
     if others:
         raise BadInput(f"{folder} holds labels for {', '.join(sorted(others))}, and {task} is needed here")

@@ -87,23 +87,37 @@ def shard_name(number: int) -> str:
 
 def write_manifest(folder: Path, classes: list[str], *, teacher: str, number: int) -> None:
     """Counts and hashes of the shards in `folder`: what makes them a store."""
-    shards, kept, images, foreign = [], 0, 0, 0
+    kept, foreign = 0, 0
     per_class = {name: {"predicted": 0, "kept": 0} for name in classes}
-    for path in sorted(folder.glob("shard-*.parquet")):
-        table = pq.read_table(path, columns=["label", "kept", "reason"])
+    shards = Shards(folder, ["label", "kept", "reason"])
+    for table in shards:
         label, keep = table["label"].to_numpy(), table["kept"].to_numpy()
         foreign += pc.sum(pc.equal(table["reason"], FOREIGN)).as_py() or 0
         for place, name in enumerate(classes):
             per_class[name]["predicted"] += int((label == place).sum())
             per_class[name]["kept"] += int((keep & (label == place)).sum())
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        shards.append({"file": path.name, "rows": table.num_rows, "sha256": digest})
-        kept, images = kept + int(keep.sum()), images + table.num_rows
-    content = {
-        "images": images, "kept": kept, "per_class": per_class, "shards": shards, "teacher": teacher, "round": number,
-        FOREIGN: foreign,
-    }  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        kept += int(keep.sum())
+    shards.seal({"kept": kept, "per_class": per_class, FOREIGN: foreign}, teacher=teacher, number=number)
+
+
+class Shards:
+    """The shards in a folder, of a store of any task, from which one goes over them to the manifest."""
+
+    def __init__(self, folder: Path, columns: list[str]):
+        self.folder, self.columns, self.seen = folder, columns, list[dict[str, Any]]()
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for path in sorted(self.folder.glob("shard-*.parquet")):
+            table = pq.read_table(path, columns=self.columns)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            self.seen.append({"file": path.name, "rows": table.num_rows, "sha256": digest})
+            yield table
+
+    def seal(self, counts: dict[str, Any], *, teacher: str, number: int) -> None:
+        """Write the manifest: what was counted, beside what those shards are that were gone over."""
+        images = sum(shard["rows"] for shard in self.seen)
+        content = {**counts, "images": images, "shards": self.seen, "teacher": teacher, "round": number}
+        (self.folder / "manifest.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def read(folder: Path, ids: list[str], number: int) -> PseudoLabels:
@@ -112,8 +126,7 @@ def read(folder: Path, ids: list[str], number: int) -> PseudoLabels:
     if not ids:
         return PseudoLabels.none(0, number)
     table = read_table(folder, ["id", "classes", "probabilities", "weight"])
-    if table["id"].to_pylist() != ids:
-        raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")
+    check_ids(folder, table["id"].to_pylist(), ids)
     lengths = {len(row) for row in table["classes"].to_pylist()}
     width = max(lengths, default=1)
     classes = np.array(table["classes"].combine_chunks().flatten(), np.int64).reshape(-1, width)
@@ -179,6 +192,12 @@ def store_of(folder: Path) -> dict[str, Any]:
     if not isinstance(said, dict) or not {"shards", "teacher"} <= said.keys():
         raise _unlike(folder, "its manifest.json lacks the shards or the teacher")
     return said
+
+
+def check_ids(folder: Path, found: list[str], ids: list[str]) -> None:
+    """Raises BadInput where a store is not of the images `ids`, in their order."""
+    if found != ids:
+        raise BadInput(f"{folder} labels another pool than the split holds. Run `dvc repro` to label it again")
 
 
 def check_classes(folder: Path, labels: Int[np.ndarray, "..."], number: int | None = None) -> None:
