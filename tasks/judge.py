@@ -155,7 +155,7 @@ def told_slices(found: list[Slice]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _slices(found: list[dict[str, Any]]) -> list[str]:
-    rows = [[x["name"], f"{x['images']:,}", percent(x["candidate"], 2), percent(x["champion"], 2)] for x in found]
+    rows = [[x["name"], *(_number(x[name]) for name in ("images", "candidate", "champion"))] for x in found]
     few = [x["name"] for x in found if x["units"] < FEW]
     said = f"Of fewer than {FEW} images or groups, which prove little: {first_few(few, SHOWN)}."
     told = ["\n".join(bullets([said]))] if few else []
@@ -164,14 +164,14 @@ def _slices(found: list[dict[str, Any]]) -> list[str]:
 
 def page(title: str, reasons: Sequence[str], checks: list[dict[str, Any]], names: tuple[str, str], *more: str) -> str:
     """Reasons and rules as Markdown, for a candidate and a champion of these names."""
-
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-
     failed = Markup("**failed**")
     rows = [
-        [c["name"], number(c["candidate"]), number(c["champion"]), c["rule"], "passed" if c["passed"] else failed]
+        [c["name"], _number(c["candidate"]), _number(c["champion"]), c["rule"], "passed" if c["passed"] else failed]
         for c in checks
     ]
     told, rules = "\n".join(bullets(reasons)), markdown(["check", *names, "rule", ""], rows)
     return "\n\n".join([f"# {title}", told, rules, *more]) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

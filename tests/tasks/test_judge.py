@@ -338,7 +338,7 @@ def test_a_candidate_that_is_better_on_the_whole_may_not_lose_a_slice(world, tmp
     assert "accuracy falls for 0 (30.0 points on 40 images)" in " ".join(verdict["reasons"])
     assert verdict["slices"] == [{"name": "0", "images": 40, "units": 40, "candidate": 0.7, "champion": 1.0}]
     report = (out / "report.md").read_text()
-    assert "| 0 | 40 | 70.00 % | 100.00 % |" in report
+    assert "| 0 | 40 | 0.7000 | 1.0000 |" in report
     assert "prove little" not in report
     held, _ = run(world, tmp_path, candidate=range(12), baseline=LATE, params=judged(slices=EARLY, class_margin=0.4))
     assert held["promote"]
