@@ -1,11 +1,16 @@
 """What a detector must show on the test split before it takes another's place."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.checks import SIGNIFICANCE, Check, latency_check, size_check
+import numpy as np
+
+from tasks.checks import SIGNIFICANCE, Check, Slice, latency_check, size_check, slice_check
 from tasks.text import listed, points
-from tutelage.metrics.coco import Averages, Matched, averages, bootstrap_ap, bootstrap_class_ap
-from tutelage.metrics.comparison import Interval, Units
+from tutelage.data.boxes import Found
+from tutelage.metrics.coco import OVERLAPS, Averages, Matched, averages, bootstrap_ap, bootstrap_class_ap, matched
+from tutelage.metrics.comparison import Interval, Units, sign_test
 
 
 @dataclass(frozen=True)
@@ -16,6 +21,7 @@ class Rival:
     matched: Matched
     parameters: int
     operations: int  # floating point operations an image
+    found: Sequence[Found] = ()  # what `matched` is of; slices of the test are matched anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +41,11 @@ def gain(new: Rival, old: Rival, rules: Rules) -> Interval:
     return bootstrap_ap(new.matched, old.matched, resamples=rules.resamples, seed=rules.seed, units=rules.units)
 
 
-def check(new: Rival, fair: Rival, old: Rival, progress: Interval, *, ratio: float | None, rules: Rules) -> list[Check]:
-    """The rules in order: better than the fair baseline, then not inferior to the champion `old`.
+def check(
+    new: Rival, fair: Rival, old: Rival, progress: Interval, *, ratio: float | None, rules: Rules,
+    found: Sequence[Slice] = (),
+) -> list[Check]:  # fmt: skip
+    """The rules in order: better than the fair baseline, then not inferior to the champion `old`, nor in `found`.
 
     `progress` is the `gain` of `new` on `fair`. `ratio` is the measured time of `new` over that of `old`; None where
     they are of one architecture.
@@ -53,6 +62,7 @@ def check(new: Rival, fair: Rival, old: Rival, progress: Interval, *, ratio: flo
     return [
         *checks,
         _classes(losses, now, before, rules),
+        *slice_check("AP50", found, rules.class_margin),
         latency_check(new.operations, old.operations, ratio, rules.latency_ratio),
         size_check(new.parameters, old.parameters, rules.latency_ratio),
     ]
@@ -90,6 +100,34 @@ def _classes(losses: list[Interval | None], now: Averages, before: Averages, rul
     )
     reason = f"AP50 falls for {listed(failed)}" if failed else "no class loses AP50 beyond margin and chance"
     return Check(f"AP50, worst class {worst}", *numbers, rule, not failed, reason)
+
+
+def slices(new: Rival, old: Rival, rows: Mapping[str, np.ndarray], rules: Rules) -> list[Slice]:
+    """AP50 of both on images of each slice, by name. One without an object has none."""
+    return [_slice(name, mine, new, old, SIGNIFICANCE / len(rows), rules) for name, mine in rows.items()]
+
+
+def _slice(name: str, rows: np.ndarray, new: Rival, old: Rival, level: float, rules: Rules) -> Slice:
+    """With draws as a class has, where its units are enough for the sign test to find a loss of all of them."""
+    parts = [_part(one, rows) for one in (new, old)]
+    now, before = (averages(one).ap for one in parts)
+    units = None if rules.units is None else np.asarray(rules.units)[rows]
+    number, lost = len(rows) if units is None else len(np.unique(units)), False
+    if now is not None and before is not None and now < before and sign_test(number, 0) <= level:
+        drawn = bootstrap_ap(
+            *parts, resamples=max(rules.resamples, math.ceil(10 / level)), seed=rules.seed, confidence=1 - level,
+            units=units,
+        )  # fmt: skip
+        lost = drawn.high < 0
+    return Slice(name, len(rows), number, now, before, lost)
+
+
+def _part(one: Rival, rows: np.ndarray) -> Matched:
+    whole = one.matched
+    return matched(
+        [whole.given[row] for row in rows], [one.found[row] for row in rows], whole.classes,
+        max_detections=whole.run.params.maxDets[0], overlaps=OVERLAPS[:1],
+    )  # fmt: skip
 
 
 def between(found: Interval) -> str:

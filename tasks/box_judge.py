@@ -6,15 +6,15 @@ from pathlib import Path
 
 from tasks import latency
 from tasks.box_answers import Marked, find, marked, read_found
-from tasks.box_checks import Rival, Rules, check, gain
+from tasks.box_checks import Rival, Rules, check, gain, slices
 from tasks.checks import Check
 from tasks.io import read_json, whole, write_json
-from tasks.judge import same_classes, verdict_page
+from tasks.judge import same_classes, told_slices, verdict_page
 from tasks.params import Params
 from tasks.text import change, points
 from tasks.training import copy_model
 from tutelage.data.boxes import Found
-from tutelage.data.groups import units_of
+from tutelage.data.groups import sliced, units_of
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.metrics.coco import matched
 from tutelage.metrics.comparison import Interval
@@ -45,7 +45,9 @@ def box_judge(
         ratio = latency.measure(*sized, params.compute, (new.name, old.name))
         print(f"latency: the candidate takes {ratio:.2f} times as long as the {old.name}", flush=True)
     progress = gain(new, fair, rules)
-    checks = check(new, fair, old, progress, ratio=ratio, rules=rules)
+    rows = sliced(test.ids, params.detection.judge.slices, "detection.judge.slices")
+    found = slices(new, old, rows, rules)
+    checks = check(new, fair, old, progress, ratio=ratio, rules=rules, found=found)
     same = card.sha256 == old_card.sha256
     promote = not same and all(one.passed for one in checks)
     content = {
@@ -54,6 +56,7 @@ def box_judge(
         "champion": "production" if in_production else "baseline",
         "reasons": _reasons(promote, progress, checks, old.name, same=same),
         "checks": [asdict(one) for one in checks],
+        **told_slices(found),
         "gain": {"ap": progress.estimate, "low": progress.low, "high": progress.high},
         "digests": digests(split)
         | {"candidate": card.sha256, "baseline": fair_card.sha256, "champion": old_card.sha256},
@@ -124,4 +127,4 @@ def _judged(
 ) -> Judged:
     most = params.detection.evaluate.max_detections
     said = matched(test.given, found, card.classes, max_detections=most)
-    return Rival(name, said, card.parameters, latency.operations(network, card.image_size)), network, card
+    return Rival(name, said, card.parameters, latency.operations(network, card.image_size), found), network, card

@@ -169,9 +169,10 @@ class JudgeBoxes:
 
     __pydantic_config__ = STRICT
     margin: Share = 0.0  # AP that the lower end of the interval against production may lack; 0.01 is one point
-    class_margin: Share = 0.1  # AP50 that a class may lose
+    class_margin: Share = 0.1  # AP50 that a class or a slice may lose
     latency_ratio: Annotated[float, Field(gt=0)] = 1.5  # times the champion's time for an image, and its parameters
     resamples: Count = 1000  # 200 a class show how far chance reaches; the judge's time grows with them
+    slices: Pattern = None  # as judge.slices
 
 
 @dataclass(frozen=True, kw_only=True)

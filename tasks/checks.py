@@ -1,6 +1,7 @@
 """What a candidate must show on the test split before it replaces a champion."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,9 @@ from tasks import latency
 from tasks.answers import Answers, gained
 from tasks.params import Params
 from tasks.text import listed, percent
-from tutelage.data.groups import units_of
+from tutelage.data.groups import sliced, units_of
 from tutelage.metrics.classification import accuracy, confusion, expected_calibration_error, f1_score
-from tutelage.metrics.comparison import Interval, f1_gain
+from tutelage.metrics.comparison import Interval, changes, f1_gain, paired_bootstrap, sign_test
 from tutelage.models.files import Card
 from tutelage.types import Network
 
@@ -41,19 +42,36 @@ class Check:
     reason: str  # in a sentence, what was found
 
 
+@dataclass(frozen=True)
+class Slice:
+    """Test images whose paths have one name in them, and how good both models are there; None where nothing says it."""
+
+    name: str
+    images: int
+    units: int  # that they are drawn by
+    candidate: float | None
+    champion: float | None
+    lost: bool  # the candidate is worse beyond chance
+
+    @property
+    def change(self) -> float:
+        return 0.0 if self.candidate is None or self.champion is None else self.candidate - self.champion
+
+
 def gain(new: Contender, old: Contender, params: Params) -> Interval:
     """By how much the errors of `new` are fewer than those of `old`, relative."""
     return gained(new.answers, old.answers, params).reduction
 
 
-def check(new: Contender, fair: Contender, old: Contender, params: Params) -> list[Check]:
-    """The rules in order: better than the fair baseline, then not inferior to the champion `old`."""
+def check(new: Contender, fair: Contender, old: Contender, found: list[Slice], params: Params) -> list[Check]:
+    """The rules in order: better than the fair baseline, then not inferior to the champion `old`, nor in `found`."""
     checks = [_beats(new, fair, params)]
     if old is not fair:
         checks.append(_not_worse(new, old, params))
     return [
         *checks,
         _classes(new, old, params),
+        *slice_check("accuracy", found, params.judge.class_margin),
         _calibration(new, old, params),
         _latency(new, old, params),
         size_check(new.card.parameters, old.card.parameters, params.judge.latency_ratio),
@@ -113,6 +131,44 @@ def _class_gain(new: Contender, old: Contender, place: int, params: Params) -> I
         resamples=max(params.judge.resamples, math.ceil(10 * classes / SIGNIFICANCE)), seed=params.seed,
         confidence=1 - SIGNIFICANCE / classes, units=units_of(answers.ids, params.split.groups),
     )  # fmt: skip
+
+
+def slices(new: Contender, old: Contender, params: Params) -> list[Slice]:
+    """How accurate both are on each slice of the test, by name. None without `judge.slices`."""
+    rows = sliced(new.answers.ids, params.judge.slices, "judge.slices")
+    return [_slice(name, mine, new, old, len(rows), params) for name, mine in rows.items()]
+
+
+def _slice(name: str, rows: np.ndarray, new: Contender, old: Contender, slices: int, params: Params) -> Slice:
+    """With draws as a class has. Where all of three images are lost every draw is the same, and it may be chance: what
+    so few say, the sign test knows.
+    """
+    now, before = (one.answers.right[rows] for one in (new, old))
+    units, level = units_of([new.answers.ids[row] for row in rows], params.split.groups), SIGNIFICANCE / slices
+    lost = sign_test(*changes(before, now, units=units)) <= level
+    if lost:
+        drawn = paired_bootstrap(
+            now[None], before[None], resamples=max(params.judge.resamples, math.ceil(10 / level)), seed=params.seed,
+            confidence=1 - level, units=units,
+        )  # fmt: skip
+        lost = drawn.difference.high < 0
+    number = len(rows) if units is None else len(np.unique(units))
+    return Slice(name, len(rows), number, float(now.mean()), float(before.mean()), lost)
+
+
+def slice_check(measure: str, found: Sequence[Slice], margin: float) -> list[Check]:
+    """A slice fails on a loss above the margin that chance does not explain. No check where there are no slices."""
+    if not found:
+        return []
+    failed = [
+        f"{one.name} ({-100 * one.change:.1f} points on {one.images} images)"
+        for one in found
+        if one.lost and one.change < -margin
+    ]
+    worst = min(found, key=lambda one: one.change)
+    rule = f"no slice's {measure} falls by more than {100 * margin:g} points beyond chance ({SIGNIFICANCE:g} for all)"
+    reason = f"{measure} falls for {listed(failed)}" if failed else f"no slice loses {measure} beyond margin and chance"
+    return [Check(f"{measure}, worst slice {worst.name}", worst.candidate, worst.champion, rule, not failed, reason)]
 
 
 def _calibration(new: Contender, old: Contender, params: Params) -> Check:

@@ -9,18 +9,20 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.answers import Answers, ask, read_answers
-from tasks.checks import Check, Contender, check, gain
+from tasks.checks import Check, Contender, Slice, check, gain, slices
 from tasks.io import read_json, whole, write_json
 from tasks.params import Params
-from tasks.text import Markup, bullets, percent
+from tasks.text import Markup, bullets, first_few, percent
 from tasks.text import table as markdown
 from tasks.training import copy_model, rows_of
+from tutelage.data.groups import FEW
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.metrics.comparison import Interval
 from tutelage.models.files import load_model
 from tutelage.types import BadInput
 
 BATCH = 256
+SHOWN = 10  # slices named in a note
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ def judge(
     old = _production(table, champion, params) if in_production else fair
     same_test(table, {one.name: one.answers for one in (new, fair, old)})
     progress = gain(new, fair, params)
-    checks = check(new, fair, old, params)
+    found = slices(new, old, params)
+    checks = check(new, fair, old, found, params)
     verdict = decide(new, fair, old, checks, params)
     content = {
         **asdict(verdict),
         "champion": "production" if in_production else "baseline",
         "checks": [asdict(one) for one in checks],
+        **told_slices(found),
         "gain": {"error_reduction": progress.estimate, "low": progress.low, "high": progress.high},
         "digests": {
             "split": hashlib.sha256((split / "split.parquet").read_bytes()).hexdigest(),
@@ -140,19 +144,34 @@ def digest_of_test(table: pa.Table) -> str:
 def verdict_page(content: dict[str, Any]) -> str:
     """What is decided of a candidate, and why, as Markdown."""
     verdict = "promote the candidate" if content["promote"] else f"the {content['winner']} wins"
-    return page(f"Verdict: {verdict}", content["reasons"], content["checks"], ("candidate", "compared with"))
+    more = _slices(content["slices"]) if "slices" in content else []
+    return page(f"Verdict: {verdict}", content["reasons"], content["checks"], ("candidate", "compared with"), *more)
+
+
+def told_slices(found: list[Slice]) -> dict[str, list[dict[str, Any]]]:
+    """What verdict.json says of slices: nothing where there are none."""
+    names = ("name", "images", "units", "candidate", "champion")
+    return {"slices": [{name: getattr(one, name) for name in names} for one in found]} if found else {}
+
+
+def _slices(found: list[dict[str, Any]]) -> list[str]:
+    rows = [[x["name"], *(_number(x[name]) for name in ("images", "candidate", "champion"))] for x in found]
+    few = [x["name"] for x in found if x["units"] < FEW]
+    said = f"Of fewer than {FEW} images or groups, which prove little: {first_few(few, SHOWN)}."
+    told = ["\n".join(bullets([said]))] if few else []
+    return [markdown(["slice", "images", "candidate", "compared with"], rows), *told]
 
 
 def page(title: str, reasons: Sequence[str], checks: list[dict[str, Any]], names: tuple[str, str], *more: str) -> str:
     """Reasons and rules as Markdown, for a candidate and a champion of these names."""
-
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-
     failed = Markup("**failed**")
     rows = [
-        [c["name"], number(c["candidate"]), number(c["champion"]), c["rule"], "passed" if c["passed"] else failed]
+        [c["name"], _number(c["candidate"]), _number(c["champion"]), c["rule"], "passed" if c["passed"] else failed]
         for c in checks
     ]
     told, rules = "\n".join(bullets(reasons)), markdown(["check", *names, "rule", ""], rows)
     return "\n\n".join([f"# {title}", told, rules, *more]) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.knobs import STRICT, Count, Open, Share, check_limits
+from tasks.knobs import STRICT, Count, Open, Pattern, Share, check_limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +41,11 @@ class Judge:
 
     __pydantic_config__ = STRICT
     margin: Share = 0.0  # overall accuracy that the lower end of the interval may lack
-    class_margin: Share = 0.05  # F1 that a class may lose
+    class_margin: Share = 0.05  # F1 that a class may lose, and accuracy that a slice may
     calibration_margin: Share = 0.05  # of the expected calibration error
     latency_ratio: Annotated[float, Field(gt=0)] = 1.5  # times the champion's time for an image, and its parameters
     resamples: Count = 2000  # of the bootstrap; more make the interval's ends steadier
+    slices: Pattern = None  # what in an image's path names the slice of the test that it is of: its site, day or night
 
 
 @dataclass(frozen=True, kw_only=True)

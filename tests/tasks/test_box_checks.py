@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks import box_checks
-from tasks.box_checks import Rival, Rules, gain
+from tasks.box_checks import Rival, Rules, gain, slices
 from tutelage.data.boxes import Found, Given
 from tutelage.metrics.coco import matched
 
@@ -26,7 +26,7 @@ def rival(name, misses, *, parameters=1000, operations=1000, images=IMAGES):
     labels = [np.array([i >= IMAGES // 2], np.int64) for i in range(images)]
     given = [Given(place(i), labels[i], np.zeros(1, bool), np.full(1, 400, np.float32)) for i in range(images)]
     found = [Found(place(i, i in misses), labels[i], np.array([0.9 - i / 1000], np.float32)) for i in range(images)]
-    return Rival(name, matched(given, found, CLASSES), parameters, operations)
+    return Rival(name, matched(given, found, CLASSES), parameters, operations, found)
 
 
 def check(new, fair, old, *, ratio, rules):
@@ -123,3 +123,28 @@ def test_a_larger_detector_fails():
     checks = check(replace(BETTER, parameters=1501), BASELINE, BASELINE, ratio=None, rules=RULES)
     assert failed(checks) == ["size"]
     assert failed(check(replace(BETTER, parameters=1500), BASELINE, BASELINE, ratio=None, rules=RULES)) == []
+
+
+def test_a_slice_that_is_lost_fails_though_the_whole_and_each_class_gain():
+    """Twenty images of the night, cats and dogs, of which a quarter is lost; all others are won."""
+    night = [*range(20, 40)]
+    old = rival("production", set(range(60)) - set(night))
+    new = rival("candidate", set(night[::4]))
+    rows = {"day": np.array([*range(20), *range(40, 60)]), "night": np.array(night)}
+    found = slices(new, old, rows, RULES)
+    assert [(one.name, one.images, one.champion, one.lost) for one in found] == [
+        ("day", 40, 0, False), ("night", 20, pytest.approx(1), True),
+    ]  # fmt: skip
+    checks = box_checks.check(new, old, old, gain(new, old, RULES), ratio=None, rules=RULES, found=found)
+    assert failed(checks) == ["AP50, worst slice night"]
+    assert "points on 20 images" in next(one.reason for one in checks if not one.passed)
+
+
+def test_a_slice_of_three_scenes_says_little_and_one_without_an_object_nothing():
+    old, new = rival("production", set()), rival("candidate", {0, 1, 2})
+    empty = [Given(one.places[:0], one.labels[:0], one.crowd[:0], one.area[:0]) for one in old.matched.given[50:]]
+    given = [*old.matched.given[:50], *empty]
+    both = [replace(one, matched=matched(given, one.found, CLASSES)) for one in (new, old)]
+    few, nothing = slices(*both, {"few": np.arange(3), "nothing": np.arange(50, 60)}, RULES)
+    assert (few.candidate, few.champion, few.lost) == (0, pytest.approx(1), False)
+    assert (nothing.candidate, nothing.champion, nothing.change) == (None, None, 0)

@@ -116,6 +116,24 @@ def test_images_of_a_group_are_drawn_together(rivals):
     assert verdict["gain"]["low"] == verdict["gain"]["high"] == pytest.approx(verdict["gain"]["ap"])
 
 
+def by_slices(params, pattern):
+    rules = dataclasses.replace(params.detection.judge, slices=pattern)
+    return dataclasses.replace(params, detection=dataclasses.replace(params.detection, judge=rules))
+
+
+def test_slices_of_scenes_are_told(rivals):
+    params, folder = rivals
+    [one] = judged(by_slices(params, ".png"), folder)[0]["slices"]
+    assert (one["name"], one["images"], one["units"]) == (".png", 4, 4)
+    assert "| .png | 4 |" in (folder / "judge/report.md").read_text()
+
+
+def test_a_pattern_of_slices_that_finds_no_scene_is_told(rivals):
+    params, folder = rivals
+    with pytest.raises(BadInput, match=r"detection.judge.slices \(site-\) finds nothing"):
+        judged(by_slices(params, "site-"), folder)
+
+
 def test_what_is_in_production_is_to_beat_and_stays(rivals):
     params, folder = rivals
     (folder / "old").mkdir()

@@ -323,3 +323,54 @@ def test_images_of_one_group_prove_no_more_than_one_image_would(world, tmp_path)
         params=replace(params, split=replace(params.split, groups="()")),
     )  # fmt: skip
     assert verdict["gain"]["low"] == verdict["gain"]["high"] == pytest.approx(2 / 3)
+
+
+LATE = range(40, 80)  # where the baseline errs
+EARLY = "test-(0)[0-3]"  # a slice of 40 images
+
+
+def test_a_candidate_that_is_better_on_the_whole_may_not_lose_a_slice(world, tmp_path):
+    verdict, out = run(world, tmp_path, candidate=range(12), baseline=LATE, params=judged(slices="test-0([0-3]|4)"))
+    assert failed(verdict) == ["accuracy, worst slice 0"]  # ten of its ten images
+    assert "accuracy falls for 0 (100.0 points on 10 images)" in " ".join(verdict["reasons"])
+    verdict, out = run(world, tmp_path, candidate=range(12), baseline=LATE, params=judged(slices=EARLY))
+    assert not verdict["promote"]
+    assert "accuracy falls for 0 (30.0 points on 40 images)" in " ".join(verdict["reasons"])
+    assert verdict["slices"] == [{"name": "0", "images": 40, "units": 40, "candidate": 0.7, "champion": 1.0}]
+    report = (out / "report.md").read_text()
+    assert "| 0 | 40 | 0.7000 | 1.0000 |" in report
+    assert "prove little" not in report
+    held, _ = run(world, tmp_path, candidate=range(12), baseline=LATE, params=judged(slices=EARLY, class_margin=0.4))
+    assert held["promote"]
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_slice_of_three_images_says_little(world, tmp_path, lost):
+    """Where all three are lost, every draw of them is the same."""
+    params = judged(slices="test-(00)[0-2]")
+    verdict, out = run(world, tmp_path, candidate=range(lost), baseline=LATE, params=params)
+    assert verdict["promote"]
+    assert "Of fewer than 10 images or groups, which prove little: 00." in (out / "report.md").read_text()
+
+
+def test_a_slice_of_a_few_groups_says_little_however_many_images_they_are(world, tmp_path):
+    """Forty frames of four videos are four tosses."""
+    params = judged(slices=EARLY)
+    params = replace(params, split=replace(params.split, groups="test-(0[0-3])"))
+    verdict, _ = run(world, tmp_path, candidate=range(40), baseline=range(40, 90), params=params)
+    assert verdict["slices"] == [{"name": "0", "images": 40, "units": 4, "candidate": 0.0, "champion": 1.0}]
+    assert "accuracy, worst slice 0" not in failed(verdict)
+
+
+def test_images_of_no_slice_are_in_none_and_without_a_pattern_nothing_is_told(world, tmp_path):
+    verdict, _ = run(world, tmp_path, candidate=range(10), baseline=range(30), params=judged(slices="test-0(8|7)"))
+    assert [(one["name"], one["images"]) for one in verdict["slices"]] == [("7", 10), ("8", 10)]
+    plain, out = run(world, tmp_path, candidate=range(10), baseline=range(30))
+    assert "slices" not in plain
+    assert not any("slice" in check["name"] for check in plain["checks"])
+    assert "slice" not in (out / "report.md").read_text()
+
+
+def test_a_pattern_that_finds_nothing_is_told_with_an_image(world, tmp_path):
+    with pytest.raises(BadInput, match=r"judge.slices \(site-\) finds nothing.*such as labelled/test-000.png"):
+        run(world, tmp_path, params=judged(slices="site-"))

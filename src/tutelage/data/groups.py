@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
+from tutelage.types import BadInput
+
 Members = dict[str, dict[str | None, list[str]]]  # role -> group -> its images; of None those that are of no group
 FEW = 10  # units of a test below which an interval drawn from them is told to be too narrow
 
@@ -29,6 +31,22 @@ def unit_of(name: str, pattern: str | None) -> str:
 def units_of(names: Sequence[str], pattern: str | None) -> Int[np.ndarray, " n"] | None:
     """The number of each image's unit, counted from 0. None without a pattern."""
     return None if pattern is None else np.unique([unit_of(name, pattern) for name in names], return_inverse=True)[1]
+
+
+def sliced(names: Sequence[str], pattern: str | None, param: str) -> dict[str, Int[np.ndarray, " m"]]:
+    """Places of the images of each slice: what `pattern` finds in their paths, as in `group_of`. Nothing without one.
+
+    BadInput where it finds nothing in any of them; `param` is where it was written.
+    """
+    found: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(names):
+        if (mine := group_of(name, pattern)) is not None:
+            found[mine].append(place)
+    if pattern is not None and not found:
+        raise BadInput(
+            f"{param} ({pattern}) finds nothing in the path of any test image, such as {names[0]}. Mend or remove it"
+        )
+    return {name: np.array(found[name]) for name in sorted(found)}
 
 
 def one_of_each(names: Sequence[str], pattern: str | None, *, seed: int) -> Int[np.ndarray, " m"]:
