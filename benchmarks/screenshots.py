@@ -1,6 +1,7 @@
-"""Pictures of Prefect's pages for the docs:  python -m benchmarks.screenshots [FLOW]
+"""Pictures for the docs:  python -m benchmarks.screenshots [FLOW], or the report alone:  ... screenshots report
 
-Of the newest run of FLOW (expand) on the server that `make ui` starts: docs/images/graph.png and one an artifact.
+The top of reports/report.html: docs/images/report.png. Of the newest run of FLOW (expand) on the server that `make ui`
+starts, Prefect's pages: graph.png and one an artifact.
 """
 
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 
 IMAGES = Path("docs/images")
+REPORT = Path("reports/report.html")
 # Quiet, and nothing but 127.0.0.1 is asked.
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -41,8 +43,12 @@ def picture(url: str, png: Path, size: tuple[int, int] = (1400, 1000)) -> str:
 
 
 def main(flow: str = "expand", server: str = "http://127.0.0.1:4200") -> None:
-    run = _newest(server, flow)
     IMAGES.mkdir(parents=True, exist_ok=True)
+    if REPORT.exists():
+        picture(REPORT.resolve().as_uri(), IMAGES / "report.png", (1100, 1130))
+    if flow == "report":
+        sys.exit(None if REPORT.exists() else f"{REPORT} is not there. Run `make demo` first")
+    run = _newest(server, flow)
     picture(f"{server}/runs/flow-run/{run}", IMAGES / "graph.png")
     for artifact in _ask(server, "artifacts", {"artifacts": {"flow_run_id": {"any_": [run]}}}):
         if artifact["type"] == "markdown":
@@ -58,7 +64,11 @@ def _newest(server: str, flow: str) -> str:
 
 
 def _ask(server: str, what: str, which: dict[str, Any]) -> list[dict[str, Any]]:
-    answer: list[dict[str, Any]] = httpx.post(f"{server}/api/{what}/filter", json=which).raise_for_status().json()
+    try:
+        said = httpx.post(f"{server}/api/{what}/filter", json=which)
+    except httpx.ConnectError as error:
+        sys.exit(f"Nobody answers at {server} ({error}). Start it: make ui")
+    answer: list[dict[str, Any]] = said.raise_for_status().json()
     return answer
 
 
