@@ -171,8 +171,9 @@ def noise(number: int, size: int) -> Scene:
 def scene_batch(scene: Scene) -> SceneBatch:
     """Half of the images as weak views, half as strong ones: `supervised` then learns from each once in a step."""
     half = len(scene.boxes) // 2
-    views = (scene.images[:half], tuple(scene.boxes[:half]), scene.images[half:], tuple(scene.boxes[half:]))
-    return SceneBatch(Scenes(*views), no_pool(scene.images.shape[-1]))
+    weak, strong = ((scene.images[part], tuple(scene.boxes[part])) for part in (slice(half), slice(half, None)))
+    known = torch.ones(half, CLASSES, dtype=torch.bool)
+    return SceneBatch(Scenes(*weak, *strong, known), no_pool(scene.images.shape[-1]))
 
 
 def files(folder: Path, number: int, size: int) -> pa.Table:

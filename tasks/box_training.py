@@ -125,9 +125,9 @@ def source(job: BoxJob, table: pa.Table, params: Params) -> SceneSource:
     size, views = job.network.image_size, params.detection.views
     return SceneSource(
         images=Images.open(table, size, letterbox=True), sizes=sizes_of(table), annotations=job.annotations,
-        labeled=job.labeled, pool=job.pool, pseudo=job.pseudo, whole=whole_scene(views, size),
-        weak=weak_scene(views, size),
-        strong=strong_scene(views, size), visible=views.visible, labeled_batch=job.train.labelled_batch,
+        classes=len(classes_of(table)), labeled=job.labeled, pool=job.pool, pseudo=job.pseudo,
+        whole=whole_scene(views, size), weak=weak_scene(views, size), strong=strong_scene(views, size),
+        visible=views.visible, labeled_batch=job.train.labelled_batch,
         pool_batch=job.train.pool_batch if job.train.method.pool else 0,
         seed=seed_of(job.name, job.train.start, params), unread=job.train.method.unread,
     )  # fmt: skip

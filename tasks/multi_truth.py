@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from tasks.box_training import sizes_of
 from tutelage.data import masks
+from tutelage.data.boxes import unsearched
 from tutelage.data.decoding import letterbox_factor, stored_grey
 from tutelage.data.manifest import classes_of
 from tutelage.data.multi_batches import Known, KnownDepth, KnownObjects, KnownPresent, KnownSegments
@@ -52,12 +53,13 @@ class Truth:
 
     def known(self, row: int, tasks: Sequence[Task]) -> Known:
         """What is known of an image where only these tasks were annotated."""
-        whole = np.ones((self.size, self.size), np.float32)
+        whole, looked_for = np.ones((self.size, self.size), np.float32), np.ones(self.classes, bool)
+        looked_for[self.objects[row].labels[self.unsearched(row)]] = False
         return Known(
-            classification=KnownPresent(self.present(row), np.ones(self.classes, np.float32))
+            classification=KnownPresent(self.present(row), looked_for.astype(np.float32))
             if "classification" in tasks else None,
-            detection=KnownObjects(self.boxes(row), np.ones(self.classes, bool)) if "detection" in tasks else None,
-            segmentation=KnownSegments(self.segments(row), whole, np.ones(self.classes + 1, bool))
+            detection=KnownObjects(self.boxes(row), looked_for) if "detection" in tasks else None,
+            segmentation=KnownSegments(self.segments(row), whole, np.concatenate([[True], looked_for]))
             if "segmentation" in tasks else None,
             depth=KnownDepth(self.depth(row), whole) if "depth" in tasks else None,
         )  # fmt: skip
@@ -65,21 +67,26 @@ class Truth:
     def present(self, row: int) -> Float[np.ndarray, " c"]:
         """1 for each class that is somewhere in the image."""
         found = np.zeros(self.classes, np.float32)
-        found[self.objects[row].labels] = 1
+        found[self.objects[row].labels[~self.unsearched(row)]] = 1
         return found
+
+    def unsearched(self, row: int) -> Bool[np.ndarray, " k"]:
+        """Which objects of an image say that nobody looked for their class."""
+        return unsearched(self.objects[row], *self.sizes[row].tolist())
 
     def boxes(self, row: int) -> Boxes:
         """In pixels of the letterbox; crowds have no weight."""
-        given = self.objects[row]
-        believed = torch.from_numpy(~given.crowd).float()
-        places = torch.from_numpy(given.places * np.float32(self.factor(row)))
-        return Boxes(places, torch.from_numpy(given.labels), believed, believed)
+        given, marked = self.objects[row], ~self.unsearched(row)
+        believed = torch.from_numpy(~given.crowd[marked]).float()
+        places = torch.from_numpy(given.places[marked] * np.float32(self.factor(row)))
+        return Boxes(places, torch.from_numpy(given.labels[marked]), believed, believed)
 
     def segments(self, row: int) -> Int[np.ndarray, "s s"]:
         """0 background, else the class + 1; IGNORE beyond the image and in crowds. Smaller objects lie on top."""
         wide, high = (int(side) for side in self.sizes[row])
         flat = np.zeros(wide * high, np.int16)
-        shapes = [(masks.runs(mask, wide, high), label, crowd) for label, crowd, mask in self.masks.get(row, [])]
+        marked = [one for one, doubt in zip(self.masks.get(row, []), self.unsearched(row), strict=True) if not doubt]
+        shapes = [(masks.runs(mask, wide, high), label, crowd) for label, crowd, mask in marked]
         for runs, label, crowd in sorted(shapes, key=lambda each: -int(np.diff(each[0]).sum())):
             for start, stop in runs.tolist():
                 flat[start:stop] = IGNORE if crowd else label + 1

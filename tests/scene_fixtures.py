@@ -44,7 +44,7 @@ def scene_batch(labeled=3, pool=4, given=True) -> SceneBatch:
     (weak, strong), (pool_weak, pool_strong) = views(labeled), views(pool)
     trust = torch.tensor([float(len(each.labels) > 0) for each in found])
     return SceneBatch(
-        Scenes(weak, marked, strong, tuple(map(flipped, marked))),
+        Scenes(weak, marked, strong, tuple(map(flipped, marked)), torch.ones(labeled, 3, dtype=torch.bool)),
         PoolScenes(
             pool_weak,
             found,
@@ -77,10 +77,11 @@ class Scripted(Detector):
     def __init__(self, *found: Detections, rois=()):
         super().__init__()
         self.classes, self.widths, self.found, self.rois, self.asked = 3, {"p2": 2}, list(found), rois, []
-        self.bias = nn.Parameter(torch.zeros(()))
+        self.bias, self.known = nn.Parameter(torch.zeros(())), None
 
-    def forward(self, images, targets=None, weight=None, *, look=False, parts=None):
+    def forward(self, images, targets=None, weight=None, *, look=False, parts=None, known=None):
         self.asked.append((images, targets, weight, parts))
+        self.known = self.known if targets is None else known
         if targets is None and not look:
             return [self.found[k % len(self.found)] for k in range(len(images))]
         losses = {} if targets is None else by_part(parts, lambda s: self._losses(targets[s], weight[s]))

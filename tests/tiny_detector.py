@@ -26,7 +26,7 @@ class TinyDetector(Detector):
         )
         self.head = nn.Conv2d(width, classes + 4, 1)
 
-    def forward(self, images, targets=None, weight=None, *, look=False, parts=None):
+    def forward(self, images, targets=None, weight=None, *, look=False, parts=None, known=None):
         assert len(images), "a network is never asked about nothing"
         maps = self.pyramid(images)
         said = self.head(maps["p2"]).flatten(2).transpose(1, 2).float()
@@ -36,8 +36,9 @@ class TinyDetector(Detector):
         losses = {}
         if targets is not None:
             weight = torch.ones(len(images)) if weight is None else weight
+            known = torch.ones(len(images), self.classes, device=images.device) if known is None else known
             losses = by_part(
-                parts, lambda s: self._losses(logits[s], sides[s], targets[s], weight[s], images.shape[-1])
+                parts, lambda s: self._losses(logits[s], sides[s], targets[s], weight[s], known[s], images.shape[-1])
             )
         dense = {"logits": logits, "deltas": sides}
         return Look(losses, maps, dense, (), logits.new_zeros(0, self.classes + 1)) if look else losses
@@ -50,11 +51,11 @@ class TinyDetector(Detector):
         y, x = torch.meshgrid(steps, steps, indexing="ij")
         return torch.stack([x, y], dim=-1).reshape(-1, 2)
 
-    def _losses(self, logits, sides, targets, weight, size):
+    def _losses(self, logits, sides, targets, weight, known, size):
         sums, trusted, places, placed = 0, 0, 0, 0
-        for said, box, target, trust in zip(logits, sides, targets, weight, strict=True):
+        for said, box, target, trust, told in zip(logits, sides, targets, weight, known, strict=True):
             right, cell, of_place, goal = self._goal(target, size, said.device)
-            wrong = F.binary_cross_entropy_with_logits(said, right, reduction="none").sum(-1)
+            wrong = (told * F.binary_cross_entropy_with_logits(said, right, reduction="none")).sum(-1)
             sums = sums + trust * (cell * wrong).sum()
             trusted = trusted + trust * (cell * right.amax(-1)).sum()
             places = places + trust * (of_place * F.smooth_l1_loss(box, goal, reduction="none").sum(-1)).sum()

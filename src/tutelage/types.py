@@ -135,11 +135,14 @@ class Detector(nn.Module, ABC):
     def forward(
         self, images: Float[Tensor, "n 3 h w"], targets: Sequence[Boxes] | None = None,
         weight: Float[Tensor, " n"] | None = None, *, look: bool = False, parts: Sequence[int] | None = None,
+        known: Bool[Tensor, "n c"] | None = None,
     ) -> Losses | list[Detections] | Look:  # fmt: skip
         """Losses: means over the batch in which an image counts `weight` (1), a box its own weights.
 
-        With `parts`, how many of the images, in order, belong together, means are over each part and its number stands
-        before their names: "0.box", "1.box". Networks see all images at once all the same. A part may have none.
+        Of an image's classes only those that are `known`, all by default, are background where no box is: nobody
+        looked for the others. Their boxes, where there are any, are learned all the same. With `parts`, how many of the
+        images, in order, belong together, means are over each part and its number stands before their names: "0.box",
+        "1.box". Networks see all images at once all the same. A part may have none.
         """
 
     @abstractmethod
@@ -167,16 +170,16 @@ class Detector(nn.Module, ABC):
         @overload
         def __call__(
             self, images: Tensor, targets: Sequence[Boxes], weight: Tensor | None = None, *,
-            parts: Sequence[int] | None = None,
+            parts: Sequence[int] | None = None, known: Tensor | None = None,
         ) -> Losses: ...  # fmt: skip
         @overload
         def __call__(
             self, images: Tensor, targets: Sequence[Boxes] | None = None, weight: Tensor | None = None, *,
-            look: Literal[True], parts: Sequence[int] | None = None,
+            look: Literal[True], parts: Sequence[int] | None = None, known: Tensor | None = None,
         ) -> Look: ...  # fmt: skip
         def __call__(
             self, images: Tensor, targets: Sequence[Boxes] | None = None, weight: Tensor | None = None, *,
-            look: bool = False, parts: Sequence[int] | None = None,
+            look: bool = False, parts: Sequence[int] | None = None, known: Tensor | None = None,
         ) -> Losses | list[Detections] | Look: ...  # fmt: skip
 
 
@@ -187,6 +190,7 @@ class Scenes(NamedTuple):
     weak_boxes: tuple[Boxes, ...]
     strong: Float[Tensor, "b 3 h w"]
     strong_boxes: tuple[Boxes, ...]
+    known: Bool[Tensor, "b c"]  # the classes that were looked for: the others are no background
 
 
 class PoolScenes(NamedTuple):

@@ -3,7 +3,15 @@
 import numpy as np
 from scenes_found import nothing_found, nothing_given
 
-from tutelage.data.boxes import overlap
+from tutelage.data.boxes import Given, overlap, unsearched
+
+
+def test_a_crowd_over_the_whole_image_says_that_nobody_looked():
+    places = [[0, 0, 40, 30], [0, 0, 40, 30], [1, 1, 39, 29], [0, 0, 38.9, 30], [0, 1.1, 40, 30]]
+    crowd = np.array([False, True, True, True, True])
+    given = Given(np.array(places, np.float32), np.arange(5), crowd, np.ones(5, np.float32))
+    assert unsearched(given, 40, 30).tolist() == [False, True, True, False, False]
+    assert unsearched(nothing_given(), 40, 30).tolist() == []
 
 
 def test_overlap_of_pairs_by_hand():

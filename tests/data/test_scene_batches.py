@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.data.batches import to_float
+from tutelage.data.batches import draw, to_float
 from tutelage.data.box_moves import move_boxes
 from tutelage.data.boxes import Given
 from tutelage.data.images import Images
@@ -58,7 +58,7 @@ class Opinions:
 def source():
     views = SceneViews(erasing=0.0, colour=0.0, grey=0.0, blur=0.0)
     return SceneSource(
-        images=Rectangles(), sizes=np.tile([96, 72], (20, 1)), annotations=Marks(), labeled=np.arange(6),
+        images=Rectangles(), sizes=np.tile([96, 72], (20, 1)), annotations=Marks(), classes=3, labeled=np.arange(6),
         pool=np.arange(6, 20), pseudo=Opinions(), weak=weak_scene(views, SIZE), strong=strong_scene(views, SIZE),
         whole=whole_scene(views, SIZE), labeled_batch=4, pool_batch=5, seed=0,
     )  # fmt: skip
@@ -137,6 +137,25 @@ def test_a_crowd_is_there_and_not_believed(source):
     assert crowds
     assert all(boxes.weight[1] == boxes.place_weight[1] == 0 for boxes in crowds)
     assert any(boxes.weight[0] == boxes.place_weight[0] == 1 for boxes in crowds)
+
+
+def test_a_crowd_over_the_whole_image_is_a_class_that_nobody_looked_for(source):
+    class Partly(Marks):
+        def __getitem__(self, row):
+            places, labels, crowd, area = super().__getitem__(row)
+            if row % 2:  # of odd rows nobody looked for class 2; originals are 96 x 72
+                places, labels = np.vstack([places, [[0, 0, 96, 72]]]).astype(np.float32), np.append(labels, 2)
+                crowd, area = np.append(crowd, True), np.append(area, np.float32(1))
+            return Given(places, labels, crowd, area)
+
+    partly = dataclasses.replace(source, annotations=Partly())
+    for step in range(3):
+        was, now = source[step].labeled, partly[step].labeled
+        assert was.known.all()
+        assert was.known.shape == (4, 3)
+        rows = source.labeled[draw((source.seed, 10), len(source.labeled), 4, step)]
+        assert now.known.tolist() == [[True, True, row % 2 == 0] for row in rows]
+        assert equal(source[step], partly[step]._replace(labeled=now._replace(known=was.known)))  # no box for it
 
 
 def test_what_a_teacher_said_stays_with_its_image(source):

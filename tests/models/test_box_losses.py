@@ -22,6 +22,19 @@ def test_a_mean_of_nothing_has_a_gradient():
     assert (loss.grad == 0).all()
 
 
+def test_what_would_also_be_right_counts_together_with_the_right_class():
+    logits = torch.tensor([[0.5, 0.2, 0.3]]).log().repeat(3, 1).requires_grad_()
+    also = torch.tensor([[False, False, True], [False, True, True], [False, False, False]])
+    loss = focal_cross_entropy(logits, torch.zeros(3, dtype=torch.int64), also, gamma=0.0)
+    torch.testing.assert_close(loss, -torch.tensor([0.8, 1.0, 0.5]).log())
+    assert loss[2] == focal_cross_entropy(logits, torch.zeros(3, dtype=torch.int64), gamma=0.0)[2]
+    loss.sum().backward()
+    # d/dz of -log(p0 + p2): softmax less the share of each among those that are right
+    torch.testing.assert_close(logits.grad[0], torch.tensor([0.5 - 0.5 / 0.8, 0.2, 0.3 - 0.3 / 0.8]))
+    harder = focal_cross_entropy(logits, torch.zeros(3, dtype=torch.int64), also, gamma=2.0)
+    torch.testing.assert_close(harder[0], torch.tensor(0.2**2 * -math.log(0.8)))
+
+
 def test_focal_by_hand():
     # p = 0.8 and 0.1: 0.25 * 0.2^2 * -log 0.8, and of the absent class 0.75 * 0.1^2 * -log 0.9
     logits = torch.tensor([[math.log(4), math.log(1 / 9)]])

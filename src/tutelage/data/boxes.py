@@ -26,6 +26,13 @@ class Found(NamedTuple):
     scores: Float[np.ndarray, " k"]
 
 
+def unsearched(given: Given, width: int, height: int) -> Bool[np.ndarray, " k"]:
+    """Which of the boxes say that nobody looked for their class: crowds over the whole image, to within a pixel."""
+    spare = np.array([0, 0, width, height]) - given.places
+    whole: np.ndarray = given.crowd & ((spare * [-1, -1, 1, 1]).max(axis=1, initial=-np.inf) <= 1)
+    return whole
+
+
 def overlap(one: Float[np.ndarray, "n 4"], two: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:
     """Intersection over union of every pair; 0 where both are empty."""
     low = np.maximum(one[:, None, :2], two[None, :, :2])

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from tutelage.data.batches import ahead, draw
 from tutelage.data.box_moves import inverse, no_boxes, one_after_another
-from tutelage.data.boxes import Given
+from tutelage.data.boxes import Given, unsearched
 from tutelage.data.images import Images
 from tutelage.data.scene_views import SceneView, Seen, as_it_is
 from tutelage.data.views import stack
@@ -50,12 +50,14 @@ class SceneSource(Dataset[SceneBatch]):
     """Everything a batch is made of. `source[step]` is the batch of that step, counted from 0; pixels are uint8.
 
     Boxes that are not to be believed keep their place with a weight of 0, so that a detector does not take them for
-    background: groups under one box, and what a view shows too little of.
+    background: groups under one box, and what a view shows too little of. A group over the whole image says that nobody
+    looked for its class.
     """
 
     images: Images  # letterboxed
     sizes: Int[np.ndarray, "r 2"]  # width and height of the original of each row of `images`
     annotations: Annotated
+    classes: int
     labeled: Int[np.ndarray, " n"]  # rows of `images`
     pool: Int[np.ndarray, " m"]  # rows of `images`
     pseudo: Marked  # one entry for each of `pool`
@@ -71,7 +73,8 @@ class SceneSource(Dataset[SceneBatch]):
     def __getitem__(self, step: int) -> SceneBatch:
         rows = self.labeled[draw((self.seed, _LABELED), len(self.labeled), self.labeled_batch, step)]
         ids = draw((self.seed, _POOL), len(self.pool), self.pool_batch, step)
-        scenes = Scenes(*self._two_views(rows, [self._given(int(row)) for row in rows], step, _LABELED)[:4])
+        given, known = zip(*(self._given(int(row)) for row in rows), strict=True)
+        scenes = Scenes(*self._two_views(rows, given, step, _LABELED)[:4], torch.stack(known))
         if not len(ids):
             return SceneBatch(scenes, no_pool(self.images.size))
         pool = self._two_views(self.pool[ids], [self._marked(int(place)) for place in ids], step, _POOL)
@@ -79,10 +82,13 @@ class SceneSource(Dataset[SceneBatch]):
         visible = torch.tensor(self.visible)
         return SceneBatch(scenes, PoolScenes(*pool, visible, trust, torch.from_numpy(ids)))
 
-    def _given(self, row: int) -> Boxes:
-        given = self.annotations[row]
-        believed = torch.from_numpy(~np.asarray(given.crowd, bool)).float()
-        return Boxes(self._framed(given.places, row), _whole(given.labels), believed, believed)
+    def _given(self, row: int) -> tuple[Boxes, Bool[Tensor, " c"]]:
+        given, known = self.annotations[row], torch.ones(self.classes, dtype=torch.bool)
+        nowhere = unsearched(given, *self.sizes[row].tolist())
+        known[_whole(given.labels[nowhere])] = False
+        places, labels, crowd, _ = (np.asarray(part)[~nowhere] for part in given)
+        believed = torch.from_numpy(~crowd).float()
+        return Boxes(self._framed(places, row), _whole(labels), believed, believed), known
 
     def _marked(self, place: int) -> Boxes:
         places, labels, weight, place_weight = self.pseudo[place]

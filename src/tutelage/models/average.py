@@ -60,8 +60,9 @@ class FrozenDetector(Detector):
         *,
         look: bool = False,
         parts: Sequence[int] | None = None,
+        known: Tensor | None = None,
     ) -> Losses | list[Detections] | Look:
-        return self.net.forward(images, targets, weight, look=look, parts=parts)
+        return self.net.forward(images, targets, weight, look=look, parts=parts, known=known)
 
     @torch.no_grad()
     def pyramid(self, images: Tensor) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ torchvision's own losses know no weights, so the sums are taken here. Letters in
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
@@ -36,14 +36,22 @@ def focal(
 
 
 def focal_cross_entropy(
-    logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"], *, gamma: float
+    logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"], also: Bool[Tensor, "n c"] | None = None, *, gamma: float
 ) -> Float[Tensor, " n"]:
     """-(1 - p)^gamma log p of the right class, p by a softmax; gamma 0 is cross-entropy.
+
+    Where other classes would `also` be right, p is that of all of them together. So background is told from what
+    nobody looked for: Cermelli et al. Modeling the background for incremental learning in semantic segmentation. CVPR
+    2020. https://arxiv.org/abs/2002.00718
 
     Liu et al. Unbiased teacher for semi-supervised object detection. ICLR 2021, sec. 3.4, gamma 1.5 in its
     configurations. https://arxiv.org/abs/2102.09480
     """
     loss = functional.cross_entropy(logits, labels, reduction="none")
+    if also is not None:  # p grows by a factor of 1 + sum exp(other - right); of none of them that is 1 exactly
+        least = torch.finfo(logits.dtype).min / 2  # infinity would have no gradient
+        others = torch.where(also, logits, least).logsumexp(-1)
+        loss = loss - functional.softplus(others - logits.gather(-1, labels[..., None])[..., 0])
     return loss if gamma == 0 else (1 - (-loss).exp()).clamp(min=0) ** gamma * loss
 
 

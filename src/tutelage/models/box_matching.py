@@ -52,6 +52,20 @@ class Assigned(NamedTuple):
         columns = torch.arange(classes, device=self.labels.device)
         return (self.foreground[..., None] & (self.labels[..., None] == columns)).float()
 
+    def told(self, target: Float[Tensor, "n p c"], known: Bool[Tensor, "n c"] | None) -> Bool[Tensor, "n p c"] | None:
+        """Which classes `target` says something of: the `known` ones, and an object's own. None: all of them."""
+        return None if known is None else known[:, None] | target.bool()
+
+    def background_by(self, known: Bool[Tensor, "n c"] | None) -> "Assigned":
+        """Background weighs the share of the classes that were looked for.
+
+        Where any object is one class, it may be one of the others. It keeps some weight: sets that were each marked
+        for their own classes have no image without such doubt, and objects alone teach that all is one.
+        """
+        if known is None:
+            return self
+        return self._replace(weight=torch.where(self.foreground, 1.0, known.float().mean(1)[:, None]) * self.weight)
+
 
 def padded(
     boxes: Sequence[Boxes], weight: Float[Tensor, " n"] | None, device: torch.device, *, classes: int
@@ -78,8 +92,9 @@ def padded(
 
 
 def check_asked(
-    images: Tensor, targets: Sequence[Boxes] | None, weight: Tensor | None, parts: Sequence[int] | None
-) -> None:
+    images: Tensor, targets: Sequence[Boxes] | None, weight: Tensor | None, parts: Sequence[int] | None,
+    known: Tensor | None = None,
+) -> None:  # fmt: skip
     """BadInput for what a detector's forward is not made for: each is known without waiting for a GPU."""
     number = images.shape[0]
     if not images.is_floating_point() or not number:
@@ -90,6 +105,7 @@ def check_asked(
         "targets": number if targets is None else len(targets),
         "weight": number if weight is None else len(weight),
         "parts": number if parts is None else sum(parts),
+        "known": number if known is None else len(known),
     }
     for name, count in counts.items():
         if count != number:

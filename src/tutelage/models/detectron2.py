@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tutelage.models.box_matching import check_asked, check_boxes
@@ -22,6 +22,7 @@ from tutelage.models.detectron2_losses import (
     Sums,
     aims,
     anchor_losses,
+    background_by,
     chosen,
     dense_losses,
     means,
@@ -76,8 +77,9 @@ class Detectron2(Detector):
     def forward(
         self, images: Float[Tensor, "n 3 h w"], targets: Sequence[Boxes] | None = None,
         weight: Float[Tensor, " n"] | None = None, *, look: bool = False, parts: Sequence[int] | None = None,
+        known: Bool[Tensor, "n c"] | None = None,
     ) -> Losses | list[Detections] | Look:  # fmt: skip
-        check_asked(images, targets, weight, parts)
+        check_asked(images, targets, weight, parts, known)
         maps = self._maps(images)
         if targets is None and not look:
             return self._found(maps, images)
@@ -85,7 +87,9 @@ class Detectron2(Detector):
             return self._look(maps, images)
         check_boxes(targets, self.classes)
         weight = images.new_ones(len(images)) if weight is None else weight.to(images.dtype)
-        said, sums = self._taught(maps, images, [_with_area(boxes) for boxes in targets], weight)
+        if known is None:
+            known = torch.ones(len(images), self.classes, dtype=torch.bool, device=images.device)
+        said, sums = self._taught(maps, images, [_with_area(boxes) for boxes in targets], weight, known)
         losses = self._means(sums, weight, parts)
         return said._replace(losses=losses) if look else losses
 
@@ -113,7 +117,7 @@ class Detectron2(Detector):
 
     @abstractmethod
     def _taught(
-        self, maps: dict[str, Tensor], images: Tensor, targets: Sequence[Boxes], weight: Tensor
+        self, maps: dict[str, Tensor], images: Tensor, targets: Sequence[Boxes], weight: Tensor, known: Tensor
     ) -> tuple[Look, dict[str, Sums]]:
         """What it says on the way, without the losses, and each image's share of them."""
 
@@ -144,7 +148,7 @@ class RegionDetector(Detectron2):
         return scores.roll(1, dims=1)
 
     def _taught(
-        self, maps: dict[str, Tensor], images: Tensor, targets: Sequence[Boxes], weight: Tensor
+        self, maps: dict[str, Tensor], images: Tensor, targets: Sequence[Boxes], weight: Tensor, known: Tensor
     ) -> tuple[Look, dict[str, Sums]]:
         from detectron2.structures import Boxes as Rows
 
@@ -155,6 +159,7 @@ class RegionDetector(Detectron2):
         if rpn.anchor_boundary_thresh >= 0:
             outside = ~anchors.inside_box(images.shape[-2:], rpn.anchor_boundary_thresh)
             found = [aim._replace(labels=aim.labels.masked_fill(outside, IGNORED)) for aim in found]
+        found = [background_by(aim, looked_for, background=end) for aim, looked_for in zip(found, known, strict=True)]
         rows = [sampled(aim.labels, **_sample(rpn, end)) for aim in found]
         sums = anchor_losses(rpn, anchors.tensor, logits, deltas, found, rows, weight, end)
 
@@ -170,7 +175,7 @@ class RegionDetector(Detectron2):
         regions = [Rows(here[taken]) for here, taken in zip(places, rows, strict=True)]
         scores, offsets = self._regions(maps, regions)
         joined = Rows.cat(regions).tensor
-        sums |= region_losses(heads.box_predictor, joined, scores, offsets, *chosen(found, rows), len(images))
+        sums |= region_losses(heads.box_predictor, joined, scores, offsets, *chosen(found, rows), known)
         return self._seen(maps, logits, deltas, regions, scores), sums
 
     def _seen(
@@ -246,7 +251,7 @@ class RetinaDetector(Detectron2):
         return Look({}, {name: maps[name] for name in self.maps}, dense, (), nothing)
 
     def _taught(
-        self, maps: dict[str, Tensor], images: Tensor, targets: Sequence[Boxes], weight: Tensor
+        self, maps: dict[str, Tensor], images: Tensor, targets: Sequence[Boxes], weight: Tensor, known: Tensor
     ) -> tuple[Look, dict[str, Sums]]:
         from detectron2.structures import Boxes as Rows
 
@@ -255,7 +260,7 @@ class RetinaDetector(Detectron2):
         found = [
             aims(*pair, anchors, matcher=matcher, background=self.classes) for pair in zip(targets, weight, strict=True)
         ]
-        return said, dense_losses(self.net, anchors, said.dense["logits"], said.dense["deltas"], found)
+        return said, dense_losses(self.net, anchors, said.dense["logits"], said.dense["deltas"], found, known)
 
     def _means(self, sums: dict[str, Sums], weight: Tensor, parts: Sequence[int] | None) -> Losses:
         counted = sums["classification"].counted

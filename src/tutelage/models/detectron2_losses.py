@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tutelage.models.box_losses import focal_cross_entropy
 from tutelage.models.box_matching import half_inside
 from tutelage.types import Boxes, Losses
 
@@ -64,6 +65,12 @@ def aims(
     labels[(verdict == -1) | torch.where(found, silent[which], doubted)] = IGNORED
     weights = (image * torch.where(found, trust, 1.0) for trust in (of_class, of_place))
     return Aims(labels, boxes.places[which], *weights)
+
+
+def background_by(aim: Aims, known: Bool[Tensor, " c"], *, background: int) -> Aims:
+    """Background weighs the share of the classes that were looked for: as box_matching.Assigned.background_by."""
+    trust = torch.where(aim.labels == background, known.float().mean(), 1.0)
+    return aim._replace(weight=trust * aim.weight, place_weight=trust * aim.place_weight)
 
 
 def sampled(labels: Int[Tensor, " p"], *, number: int, positive: float, background: int) -> Int[Tensor, " s"]:
@@ -122,10 +129,14 @@ def anchor_losses(
 
 def region_losses(
     predictor: Any, regions: Float[Tensor, "r 4"], scores: Float[Tensor, "r _"], deltas: Float[Tensor, "r _"],
-    found: Aims, image: Int[Tensor, " r"], images: int,
+    found: Aims, image: Int[Tensor, " r"], known: Bool[Tensor, "n c"],
 ) -> dict[str, Sums]:  # fmt: skip
-    """Class and offsets of sampled regions. Girshick 2015, eq. 1, over all of them. https://arxiv.org/abs/1504.08083"""
-    entropy = F.cross_entropy(scores, found.labels, reduction="none")
+    """Class and offsets of sampled regions. Girshick 2015, eq. 1, over all of them. https://arxiv.org/abs/1504.08083
+
+    A region that is no object is background, or one of a class that nobody looked for.
+    """
+    images, background = len(known), (found.labels == predictor.num_classes)[:, None]
+    entropy = focal_cross_entropy(scores, found.labels, F.pad(~known, (0, 1))[image] & background, gamma=0.0)
     objects = (found.labels != predictor.num_classes).nonzero()[:, 0]
     by_class = deltas.view(len(deltas), -1, 4)[objects]
     column = found.labels[objects] if by_class.shape[1] > 1 else torch.zeros_like(objects)
@@ -145,7 +156,7 @@ def region_losses(
 
 def dense_losses(
     net: Any, anchors: Float[Tensor, "p 4"], logits: Float[Tensor, "n p c"], deltas: Float[Tensor, "n p 4"],
-    found: Sequence[Aims],
+    found: Sequence[Aims], known: Bool[Tensor, "n c"],
 ) -> dict[str, Sums]:  # fmt: skip
     """Focal loss of all anchors and offsets of the positive ones, both counted in the classes' weights of the latter.
 
@@ -163,7 +174,9 @@ def dense_losses(
     offsets = regression(anchors[place], deltas[image, place], places[image, place], net)
     counted = by_image(weight[image, place], image, len(labels))
     return {
-        "classification": Sums((focal.sum(-1) * weight * learnt).sum(-1), counted),
+        "classification": Sums(
+            ((focal * (known[:, None] | targets.bool())).sum(-1) * weight * learnt).sum(-1), counted
+        ),
         "regression": Sums(by_image(offsets * place_weight[image, place], image, len(labels)), counted),
     }
 

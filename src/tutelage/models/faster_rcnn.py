@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -60,8 +60,9 @@ class FasterRcnn(Detector):
     def forward(
         self, images: Float[Tensor, "n 3 h w"], targets: Sequence[Boxes] | None = None,
         weight: Float[Tensor, " n"] | None = None, *, look: bool = False, parts: Sequence[int] | None = None,
+        known: Bool[Tensor, "n c"] | None = None,
     ) -> Losses | list[Detections] | Look:  # fmt: skip
-        check_asked(images, targets, weight, parts)
+        check_asked(images, targets, weight, parts, known)
         maps = self.pyramid(images)
         size = (images.shape[-2], images.shape[-1])
         said, anchors, levels = self.propose(maps)
@@ -75,12 +76,13 @@ class FasterRcnn(Detector):
 
         def of(own: slice) -> Losses:
             boxes = padded(targets[own], None if weight is None else weight[own], images.device, classes=self.classes)
-            losses = self.rpn_losses({key: value[own] for key, value in said.items()}, anchors, boxes)
+            looked_for = None if known is None else known[own]
+            losses = self.rpn_losses({key: value[own] for key, value in said.items()}, anchors, boxes, looked_for)
             drawn, to_say = self.sample(found.of(own), boxes)
             logits, deltas = self.regions({name: m[own] for name, m in maps.items()}, drawn, size)
             judged.extend(drawn)
             told.append(logits)
-            return losses | self.roi_losses(logits, deltas, torch.cat(drawn), to_say)
+            return losses | self.roi_losses(logits, deltas, drawn, to_say, looked_for)
 
         losses = by_part(parts, of)
         return Look(losses, maps, said, tuple(judged), torch.cat(told)) if look else losses
@@ -118,10 +120,13 @@ class FasterRcnn(Detector):
         boxes = boxes.at((places[:, 2:] - places[:, :2]).amin(1) >= 1e-3)
         return best_of_each(boxes, images=len(scores), kinds=len(levels), overlap=0.7, most=most)
 
-    def rpn_losses(self, said: dict[str, Tensor], anchors: Float[Tensor, "p 4"], boxes: Targets) -> Losses:
+    def rpn_losses(
+        self, said: dict[str, Tensor], anchors: Float[Tensor, "p 4"], boxes: Targets,
+        known: Bool[Tensor, "n c"] | None = None,
+    ) -> Losses:  # fmt: skip
         """Eq. 1, both terms over what was sampled: object or not, and where."""
         match = by_overlap(boxes, anchors, high=0.7, low=0.3, each=True)
-        to_say = assigned(boxes, match, anchors)
+        to_say = assigned(boxes, match, anchors).background_by(known)
         drawn = sampled(match, to_say.counts, number=RPN_SAMPLE, foreground=RPN_OBJECTS)
         wrong = functional.binary_cross_entropy_with_logits(
             said["logits"][..., 0], to_say.foreground.float(), reduction="none"
@@ -156,13 +161,19 @@ class FasterRcnn(Detector):
         return logits.float(), deltas.float().unflatten(1, (-1, 4))
 
     def roi_losses(
-        self, logits: Float[Tensor, "r _"], deltas: Float[Tensor, "r _ 4"], rois: Float[Tensor, "r 4"], to_say: Assigned
-    ) -> Losses:
-        """Eq. 1 again, of what was sampled, with classes; Fast R-CNN, sec. 2.3."""
+        self, logits: Float[Tensor, "r _"], deltas: Float[Tensor, "r _ 4"], rois: Sequence[Float[Tensor, "_ 4"]],
+        to_say: Assigned, known: Bool[Tensor, "n c"] | None = None,
+    ) -> Losses:  # fmt: skip
+        """Eq. 1 again, of what was sampled of each image, with classes; Fast R-CNN, sec. 2.3."""
         labels = torch.where(to_say.foreground, to_say.labels + 1, 0)[0]
-        wrong = focal_cross_entropy(logits, labels, gamma=GAMMA if self.spec.roi_loss == "focal" else 0.0)
+        also = None
+        if known is not None:  # what is no object that was marked is background, or one of a class nobody looked for
+            counts = torch.tensor([len(each) for each in rois], device=known.device)
+            unknown = functional.pad(~known, (1, 0)).repeat_interleave(counts, 0, output_size=len(labels))
+            also = unknown & (labels == 0)[:, None]
+        wrong = focal_cross_entropy(logits, labels, also, gamma=GAMMA if self.spec.roi_loss == "focal" else 0.0)
         own = deltas.gather(1, labels[:, None, None].expand(-1, 1, 4))[:, 0]
-        moved = smooth_l1(own, encode(to_say.places[0], rois, ROI_SCALE))
+        moved = smooth_l1(own, encode(to_say.places[0], torch.cat(list(rois)), ROI_SCALE))
         return {
             "roi_classification": weighted_mean(wrong, to_say.weight[0]),
             "roi_regression": weighted_mean(moved, to_say.place_weight[0], to_say.place_counted[0]),

@@ -49,9 +49,9 @@ class Fcos(OneStage):
 
     def losses(
         self, said: dict[str, Tensor], anchors: Float[Tensor, "p 4"], levels: Sequence[int], targets: Sequence[Boxes],
-        weight: Float[Tensor, " n"] | None,
+        weight: Float[Tensor, " n"] | None, known: Bool[Tensor, "n c"] | None = None,
     ) -> Losses:  # fmt: skip
-        return fcos_losses(DenseObjects(said, anchors, tuple(levels)), targets, weight)
+        return fcos_losses(DenseObjects(said, anchors, tuple(levels)), targets, weight, known)
 
     def scores(self, said: dict[str, Tensor]) -> Float[Tensor, "n p c"]:
         """Geometric mean of class probability and centerness."""
@@ -67,14 +67,15 @@ def fcos_losses(
 ) -> Losses:  # fmt: skip
     """Eq. 2 with GIoU for the regression, and the centerness of sec. 3.3 as a third term.
 
-    An image's classes that are not `known` cost nothing: where nobody looked for them they are no background.
+    Where nobody looked for a class, one that is not `known`, nothing is background to it.
     """
     said, anchors, levels = dense
     boxes = padded(targets, weight, anchors.device, classes=said["logits"].shape[-1])
     to_say = assigned(boxes, by_scale(boxes, anchors, levels, radius=RADIUS), anchors)
     middle = centerness(distances(to_say.places, anchors))
     off_centre = functional.binary_cross_entropy_with_logits(said["centerness"][..., 0], middle, reduction="none")
-    wrong = focal(said["logits"], to_say.one_hot(said["logits"].shape[-1]), None if known is None else known[:, None])
+    target = to_say.one_hot(said["logits"].shape[-1])
+    wrong = focal(said["logits"], target, to_say.told(target, known))
     return {
         "classification": weighted_mean(wrong, to_say.weight, to_say.weight * to_say.foreground),
         "regression": weighted_mean(

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tutelage.models.box_answers import Flat, best_of_each, by_image, candidates, inside
@@ -42,7 +42,7 @@ class OneStage(Detector):
     @abstractmethod
     def losses(
         self, said: dict[str, Tensor], anchors: Float[Tensor, "p 4"], levels: Sequence[int], targets: Sequence[Boxes],
-        weight: Float[Tensor, " n"] | None,
+        weight: Float[Tensor, " n"] | None, known: Bool[Tensor, "n c"] | None = None,
     ) -> Losses:  # fmt: skip
         """The terms, by name. `levels` is the number of anchors of each."""
 
@@ -55,8 +55,9 @@ class OneStage(Detector):
     def forward(
         self, images: Float[Tensor, "n 3 h w"], targets: Sequence[Boxes] | None = None,
         weight: Float[Tensor, " n"] | None = None, *, look: bool = False, parts: Sequence[int] | None = None,
+        known: Bool[Tensor, "n c"] | None = None,
     ) -> Losses | list[Detections] | Look:  # fmt: skip
-        check_asked(images, targets, weight, parts)
+        check_asked(images, targets, weight, parts, known)
         maps = self.pyramid(images)
         said, anchors, levels = self.everywhere(maps)
         if targets is None and not look:
@@ -65,7 +66,8 @@ class OneStage(Detector):
         def of(own: slice) -> Losses:
             assert targets is not None
             part = {key: value[own] for key, value in said.items()}
-            return self.losses(part, anchors, levels, targets[own], None if weight is None else weight[own])
+            trust, looked_for = (None if each is None else each[own] for each in (weight, known))
+            return self.losses(part, anchors, levels, targets[own], trust, looked_for)
 
         losses = {} if targets is None else by_part(parts, of)
         return Look(losses, maps, said, (), images.new_zeros(0, self.classes + 1)) if look else losses

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetClassificationHead, RetinaNetRegressionHead
@@ -51,15 +51,15 @@ class RetinaNet(OneStage):
 
     def losses(
         self, said: dict[str, Tensor], anchors: Float[Tensor, "p 4"], levels: Sequence[int], targets: Sequence[Boxes],
-        weight: Float[Tensor, " n"] | None,
+        weight: Float[Tensor, " n"] | None, known: Bool[Tensor, "n c"] | None = None,
     ) -> Losses:  # fmt: skip
         """Sec. 4.1: focal loss of all anchors but the ignored, and how far the deltas are off (smooth L1 of beta 0)."""
         boxes = padded(targets, weight, anchors.device, classes=self.classes)
         to_say = assigned(boxes, by_overlap(boxes, anchors, high=0.5, low=0.4, each=True), anchors)
+        target = to_say.one_hot(self.classes)
+        wrong = focal(said["logits"], target, to_say.told(target, known))
         return {
-            "classification": weighted_mean(
-                focal(said["logits"], to_say.one_hot(self.classes)), to_say.weight, to_say.weight * to_say.foreground
-            ),
+            "classification": weighted_mean(wrong, to_say.weight, to_say.weight * to_say.foreground),
             "regression": weighted_mean(
                 smooth_l1(said["deltas"], encode(to_say.places, anchors), beta=0.0), to_say.place_weight
             ),

@@ -14,7 +14,7 @@ from tutelage.data.batch_views import Planned
 from tutelage.methods.method import Verbs
 from tutelage.models.box_matching import check_boxes
 from tutelage.multi_types import Multi
-from tutelage.types import BadInput, Batch, Boxes, Detector, Labeled, Network, Unlabeled
+from tutelage.types import BadInput, Batch, Boxes, Detector, Labeled, Network, Scenes, Unlabeled
 
 BEYOND = 0.3  # how far outside 0..1 the pixels of a view may lie: sharp scaling overshoots
 OFF = 0.01  # how far the sum of a row may be from 0 or 1: half precision rounds
@@ -65,6 +65,10 @@ def _check_scenes(part: Any, student: Any) -> None:
         for name in ("weak", "strong", "images"):
             if hasattr(part, name):
                 _check_images(name, getattr(part, name))
+        if isinstance(part, Scenes):
+            shape = (len(part.weak_boxes), student.classes)
+            rule = f"bool {list(shape)}, the classes that were looked for in each image: torch.ones where all were"
+            _check_tensor("known", part.known, shape, (torch.bool,), rule)
         for inner in part:
             _check_scenes(inner, student)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tutelage.methods.method import Clock, Verbs
@@ -31,17 +31,18 @@ class Part(NamedTuple):
     images: Float[Tensor, "n 3 s s"]
     boxes: Sequence[Boxes]
     weight: Float[Tensor, " n"]  # what each image counts in the mean
+    known: Bool[Tensor, "n c"] | None = None  # the classes that were looked for; None: all, as a teacher does
 
 
-def given(images: Float[Tensor, "n 3 s s"], boxes: Sequence[Boxes]) -> Part:
-    """Images that people marked: each counts 1."""
-    return Part(images, boxes, torch.ones(len(images), device=images.device))
+def given(images: Float[Tensor, "n 3 s s"], boxes: Sequence[Boxes], known: Bool[Tensor, "n c"] | None = None) -> Part:
+    """Images of which each counts 1."""
+    return Part(images, boxes, torch.ones(len(images), device=images.device), known)
 
 
 def both_views(labeled: Scenes) -> Part:
     """Labelled images twice, weak and strong."""
     boxes = (*labeled.weak_boxes, *labeled.strong_boxes)
-    return given(torch.cat([labeled.weak, labeled.strong]), boxes)
+    return given(torch.cat([labeled.weak, labeled.strong]), boxes, labeled.known.repeat(2, 1))
 
 
 def learn(student: Detector, *parts: Part) -> list[Losses]:
@@ -50,8 +51,8 @@ def learn(student: Detector, *parts: Part) -> list[Losses]:
     One pass, so that batch norm sees them together and several processes wait for each other once. The first part has
     images.
     """
-    images, boxes, weight, sizes = _joined(parts)
-    return _parted(student(images, boxes, weight, parts=sizes), len(parts))
+    images, boxes, weight, sizes, known = _joined(parts)
+    return _parted(student(images, boxes, weight, parts=sizes, known=known), len(parts))
 
 
 def blended(weak: Losses, strong: Losses, share: float) -> Losses:
@@ -61,8 +62,8 @@ def blended(weak: Losses, strong: Losses, share: float) -> Losses:
 
 def learn_and_look(student: Detector, *parts: Part) -> tuple[list[Losses], Look]:
     """As `learn`, with all that the student said of all images."""
-    images, boxes, weight, sizes = _joined(parts)
-    seen = student(images, boxes, weight, look=True, parts=sizes)
+    images, boxes, weight, sizes, known = _joined(parts)
+    seen = student(images, boxes, weight, look=True, parts=sizes, known=known)
     return _parted(seen.losses, len(parts)), seen
 
 
@@ -76,9 +77,18 @@ def before(clock: Clock, share: float) -> bool:
     return bool(clock.step < share * clock.steps)
 
 
-def _joined(parts: Sequence[Part]) -> tuple[Tensor, list[Boxes], Tensor, list[int]]:
+def _joined(parts: Sequence[Part]) -> tuple[Tensor, list[Boxes], Tensor, list[int], Tensor | None]:
     images, weight = torch.cat([part.images for part in parts]), torch.cat([part.weight for part in parts])
-    return images, [one for part in parts for one in part.boxes], weight, [len(part.images) for part in parts]
+    sizes = [len(part.images) for part in parts]
+    return images, [one for part in parts for one in part.boxes], weight, sizes, _known(parts, sizes)
+
+
+def _known(parts: Sequence[Part], sizes: list[int]) -> Tensor | None:
+    some = next((part.known for part in parts if part.known is not None), None)
+    if some is None:
+        return None
+    each = zip(parts, sizes, strict=True)
+    return torch.cat([some.new_ones(size, some.shape[1]) if p.known is None else p.known for p, size in each])
 
 
 def _parted(losses: Losses, parts: int) -> list[Losses]:

@@ -40,11 +40,11 @@ class STAC(DetectionMethod):
     def loss(self, nets: DetectorNets, batch: SceneBatch) -> Losses:
         pool = self._ask(nets, batch.pool) if self.online else batch.pool
         noisy = Part(*mixed(pool.strong, pool.strong_boxes, pool.weight, self.mix))
-        known = given(batch.labeled.weak, batch.labeled.weak_boxes)
+        known = given(batch.labeled.weak, batch.labeled.weak_boxes, batch.labeled.known)
         if not self.strong:
             task, pseudo = learn(nets.student, known, noisy)
         else:
-            bold = given(batch.labeled.strong, batch.labeled.strong_boxes)
+            bold = given(batch.labeled.strong, batch.labeled.strong_boxes, batch.labeled.known)
             weak, strong, pseudo = learn(nets.student, known, bold, noisy)
             task = blended(weak, strong, self.strong)
         return task | of_the_pool(pseudo, self.unsupervised * self.weight)

@@ -22,6 +22,8 @@ class Supervised(DetectionMethod):
     def loss(self, nets: DetectorNets, batch: SceneBatch) -> Losses:
         scenes = batch.labeled
         weak, strong = learn(
-            nets.student, given(scenes.weak, scenes.weak_boxes), given(scenes.strong, scenes.strong_boxes)
+            nets.student,
+            given(scenes.weak, scenes.weak_boxes, scenes.known),
+            given(scenes.strong, scenes.strong_boxes, scenes.known),
         )
         return blended(weak, strong, self.strong)
