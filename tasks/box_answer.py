@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.answer_places import BESIDE, Addition, alone, copied, own_name, refused
 from tasks.box_corrected import Corrected, read_corrected, sound_coco
+from tasks.box_params import named
 from tasks.io import write_whole
 from tasks.params import Params
 from tasks.places import OURS
@@ -16,6 +17,7 @@ from tutelage.data.coco import key_of
 from tutelage.data.coco_file import as_lines
 from tutelage.data.folders import class_name
 from tutelage.data.sources import check
+from tutelage.types import BadInput
 
 
 def box_answer(folder: Path, asked: Mapping[str, Any], *, params: Params, new: Sequence[str]) -> list[str]:
@@ -27,8 +29,7 @@ def box_answer(folder: Path, asked: Mapping[str, Any], *, params: Params, new: S
     """
     wanted = params.detection.ingest
     root = Path(wanted.root)
-    check(root, wanted.labelled, "labelled")
-    path = root / wanted.labelled
+    path = root / _taker(root, named(wanted.labelled))
     beside = path.parent if wanted.labelled_images is None else root / wanted.labelled_images
     with alone(path):
         content = sound_coco(path)
@@ -52,6 +53,26 @@ def box_answer(folder: Path, asked: Mapping[str, Any], *, params: Params, new: S
             with copied(beside, [(one.image, beside / BESIDE / one.name) for _, one in fresh]):
                 write_whole(path.resolve(), as_lines(content).encode())
     return list(_told(fresh, read, path, params))
+
+
+def _taker(root: Path, names: Sequence[str]) -> str:
+    """The file that answers go to. Raises BadInput where none of several has the categories of all.
+
+    A person who corrects an image has looked for all classes; in another file they would say nothing of some.
+    """
+    for name in names:
+        check(root, name, "labelled")
+    if len(names) == 1:
+        return names[0]
+    each = {name: {class_name(str(one["name"])) for one in sound_coco(root / name)["categories"]} for name in names}
+    classes = set().union(*each.values())
+    if full := [name for name, own in each.items() if own == classes]:
+        return full[0]
+    raise BadInput(
+        f"answers say of all classes ({', '.join(sorted(classes))}) what is in an image, and none of "
+        f"{', '.join(names)} has all these categories. Add a file to detection.ingest.labelled that has them, with "
+        "`images` and `annotations` empty: answers go there"
+    )
 
 
 def _merge(

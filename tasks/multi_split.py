@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tasks.box_params import named
 from tasks.io import whole
 from tasks.params import Params
 from tasks.text import table as markdown
@@ -142,11 +143,8 @@ def _check_test(
 def _depths(root: Path, params: Params) -> Iterator[tuple[str, str]]:
     """Id and depth file of each image that has one, of the labelled and the test JSON."""
     found = params.detection.ingest
-    for source, name, folder in (
-        ("labelled", found.labelled, found.labelled_images), ("test", found.test, found.test_images),
-    ):  # fmt: skip
-        if name is None:
-            continue
+    places = {"labelled": (found.labelled, found.labelled_images), "test": (found.test, found.test_images)}
+    for source, name, folder in ((of, each, at) for of, (files, at) in places.items() for each in named(files)):
         beside, boundary = (root / name).parent if folder is None else root / folder, os.path.realpath(root)
         for image in json.loads((root / name).read_bytes())["images"]:
             if not isinstance(image, dict) or not image.get("depth") or not isinstance(image.get("file_name"), str):

@@ -85,7 +85,8 @@ class Truth:
         """0 background, else the class + 1; IGNORE beyond the image and in crowds. Smaller objects lie on top."""
         wide, high = (int(side) for side in self.sizes[row])
         flat = np.zeros(wide * high, np.int16)
-        marked = [one for one, doubt in zip(self.masks.get(row, []), self.unsearched(row), strict=True) if not doubt]
+        nowhere = self.objects[row].labels[self.unsearched(row)]
+        marked = [each for each in self.masks.get(row, []) if not (each[1] and each[0] in nowhere)]
         shapes = [(masks.runs(mask, wide, high), label, crowd) for label, crowd, mask in marked]
         for runs, label, crowd in sorted(shapes, key=lambda each: -int(np.diff(each[0]).sum())):
             for start, stop in runs.tolist():

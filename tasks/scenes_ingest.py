@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.box_params import ScenesIngest
+from tasks.box_params import ScenesIngest, named
 from tasks.ingest import counts, examined, left_out
 from tasks.io import whole, write_json
 from tasks.text import bullets, table
 from tutelage.data.coco import Coco, read_coco
 from tutelage.data.coco_boxes import box_table, is_box, wrong_sizes
+from tutelage.data.coco_joined import all_classes, joined, unsearched_table
 from tutelage.data.ingest import Settled, manifest, settle
 from tutelage.data.manifest import MANIFEST, describe, roots_of, write_manifest
 from tutelage.data.records import Examined, Refusal, Scan, SourceName
@@ -37,11 +38,11 @@ def scenes_ingest(root: Path, *, params: Any, out: Path) -> Path:
     boxes = _boxes(files, settled.kept, unclear)
     emptied = _emptied(files, settled, boxes, unclear)
     refused = sorted([*refused, *of_other_size, *settled.refused, *emptied], key=lambda refusal: refusal.id)
-    table = _manifest(settled.kept, scans, files, unclear)
+    table, nowhere = _manifest(settled.kept, scans, files, unclear), _unsearched(files, settled.kept)
     report = _report(settled, refused, scans, files, boxes) | {"near_duplicates": wanted.near_duplicates}
     with whole(out) as folder:
         write_manifest(folder, table)
-        write_boxes(folder, "boxes.parquet", boxes)
+        write_boxes(folder, "boxes.parquet", pa.concat_tables([boxes, nowhere]))
         write_json(folder / "report.json", report)
         (folder / "report.md").write_text(_markdown(report))
     print(
@@ -53,28 +54,50 @@ def scenes_ingest(root: Path, *, params: Any, out: Path) -> Path:
 
 def _sources(root: Path, wanted: ScenesIngest) -> tuple[dict[SourceName, Coco], list[Scan]]:
     """Each source's JSON, where it is one, and the images of all. Classes are those of the labelled JSON."""
-    if not wanted.labelled.lower().endswith(".json"):
-        raise BadInput(f"detection.ingest.labelled is {wanted.labelled!r}: write the COCO JSON of the labelled images")
-    if wanted.test is not None and not wanted.test.lower().endswith(".json"):
-        raise BadInput(f"detection.ingest.test is {wanted.test!r}: write the COCO JSON of the test images, or null")
+    for source, rest in {"labelled": "", "test": ", or null"}.items():
+        for name in named(getattr(wanted, source)):
+            if not name.lower().endswith(".json"):
+                images = f"write the COCO JSON of the {source} images{rest}"
+                raise BadInput(f"detection.ingest.{source} is {name!r}: {images}")
     files: dict[SourceName, Coco] = {}
     scans = []
-    sources: dict[SourceName, str | None] = {"labelled": wanted.labelled, "pool": wanted.pool, "test": wanted.test}
-    for source, name in sources.items():
-        if name is None:
-            continue
-        if not name.lower().endswith(".json"):
-            scans.append(scan(root, name, source))
-            continue
-        check(root, name, source)
-        images: str | None = getattr(wanted, f"{source}_images")
-        if images is not None:
-            check(root, images, f"{source}_images")
-        folder = (root / name).parent if images is None else root / images
-        known = files["labelled"].classes if source != "labelled" else None
-        files[source] = read_coco(root / name, folder=folder, boundary=root, source=source, classes=known)
-        scans.append(files[source].scan)
+    sources: dict[SourceName, tuple[str, ...]] = {
+        "labelled": named(wanted.labelled), "pool": named(wanted.pool), "test": named(wanted.test),
+    }  # fmt: skip
+    for source, names in sources.items():
+        if source == "pool" and names and not names[0].lower().endswith(".json"):
+            scans.append(scan(root, names[0], source))
+        elif names:
+            known = files["labelled"].classes if source != "labelled" else None
+            files[source] = _read(root, names, source, wanted, known)
+            scans.append(files[source].scan)
     return files, scans
+
+
+def _read(
+    root: Path, names: tuple[str, ...], source: SourceName, wanted: ScenesIngest, classes: list[str] | None
+) -> Coco:
+    """The JSON of a source, or several as one. Raises BadInput where the images of several lie in several folders."""
+    images: str | None = getattr(wanted, f"{source}_images")
+    for name in names:
+        check(root, name, source)
+    if images is not None:
+        check(root, images, f"{source}_images")
+    folders = sorted({(root / name).parent if images is None else root / images for name in names})
+    if len(folders) > 1:
+        raise BadInput(
+            f"the files of detection.ingest.{source} lie in {' and '.join(map(str, folders))}, and file names are "
+            f"relative to one folder. Name the one that holds all images as detection.ingest.{source}_images, and "
+            "write file names relative to it"
+        )
+    files = [read_coco(root / name, folder=folders[0], boundary=root, source=source, classes=classes) for name in names]
+    apart = source != "pool" and not (isinstance(wanted.labelled, str) and len(names) == 1)
+    return joined(files, all_classes(files) if classes is None else classes) if apart else files[0]
+
+
+def _unsearched(files: dict[SourceName, Coco], images: list[Examined]) -> pa.Table:
+    sizes = {image.found.id: (image.width, image.height) for image in images}
+    return pa.concat_tables([unsearched_table(files[source], sizes) for source in sorted(files)])
 
 
 def _sized(

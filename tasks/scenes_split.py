@@ -18,7 +18,7 @@ from tutelage.data import groups
 from tutelage.data.decoding import letterbox_factor
 from tutelage.data.manifest import classes_of, read_manifest, write_split
 from tutelage.data.near import leaking, unlooked
-from tutelage.data.scenes import read_boxes, write_boxes, write_known
+from tutelage.data.scenes import read_boxes, unsearched_rows, write_boxes, write_known
 from tutelage.data.split import ROLES, draw
 from tutelage.types import BadInput
 
@@ -59,14 +59,16 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     if problems:
         shown = "\n".join(f"  {line}" for line in [*problems, *(f"note: {note}" for note in _told(told))])
         raise BadInput(f"{len(problems)} problem(s) with the data ({ingested}/report.json lists all files):\n{shown}")
-    network = params.detection.network
+    network, nowhere = params.detection.network, unsearched_rows(boxes, table)
+    marked = boxes.filter(pa.array(~nowhere))
     notes = [
         *_idle(roles, counts, calibrated),
-        *_empty(table, boxes),
-        *_single(boxes, roles, wanted.groups),
-        *_tiny(table, boxes, network.image_size),
-        *_many(boxes, roles, network.max_detections),
+        *_empty(table, marked),
+        *_single(marked, roles, wanted.groups),
+        *_tiny(table, marked, network.image_size),
+        *_many(marked, roles, network.max_detections),
         *_apart(table, boxes),
+        *_unsearched(classes_of(table), boxes.filter(pa.array(nowhere)), roles),
         *_turned(told["turned"]),
         *_told(told),
         *(unlooked(table, told["near_duplicates"], "detection.ingest.near_duplicates") if calibrated else ()),
@@ -189,8 +191,26 @@ def _apart(table: pa.Table, boxes: pa.Table) -> Iterator[str]:
     if apart:
         yield (
             f"Images of the domains {' and '.join(apart[0])} show no class in common. What nobody looked for is taught "
-            "as background: where that is so, draw a crowd (iscrowd: 1) of its class over the whole image"
+            "as background: where that is so, give each set its own JSON in detection.ingest.labelled, a list, or draw "
+            "a crowd (iscrowd: 1) of the class over the whole image"
         )
+
+
+def _unsearched(classes: list[str], nowhere: pa.Table, roles: dict[str, str]) -> Iterator[str]:
+    """Of how many images that people marked nobody looked for a class in."""
+    images = Counter(roles.values())
+    for role in ("labelled", "holdout", "test"):
+        missed = Counter(
+            classes[label]
+            for name, label in zip(nowhere["id"].to_pylist(), nowhere["label"].to_pylist(), strict=True)
+            if roles[name] == role
+        )
+        if missed:
+            shown = first_few([f"{name} in {number}" for name, number in sorted(missed.items())], SHOWN)
+            yield (
+                f"Of {images[role]} {role} images nobody looked for {shown}: there nothing is background to the class, "
+                "and what is found of it is neither right nor wrong"
+            )
 
 
 def _tiny(table: pa.Table, boxes: pa.Table, size: int) -> Iterator[str]:

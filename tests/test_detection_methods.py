@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from owed import refuses_numbers_out_of_range
-from scene_fixtures import boxes, detector_nets, scene_batch
+from scene_fixtures import Scripted, boxes, detector_nets, found, scene_batch, scripted_nets
 from tiny import watched
 
 from tutelage.methods.detection import DETECTION_METHODS
@@ -306,3 +306,16 @@ def test_a_detection_method_that_needs_a_teacher_says_so():
 @pytest.mark.parametrize("cls", DETECTION_METHODS.values(), ids=DETECTION_METHODS)
 def test_numbers_out_of_range_are_refused_by_name(cls):
     refuses_numbers_out_of_range(cls)
+
+
+@pytest.mark.parametrize("name", DETECTION_METHODS)
+def test_a_student_is_told_what_was_looked_for_in_labelled_images_and_that_a_teacher_looks_for_all(name):
+    method, batch = DETECTION_METHODS[name](), scene_batch()
+    batch.labeled.known[1, 2] = False
+    student, teacher = Scripted(), Scripted(found(0.9), rois=[torch.zeros(2, 4)])
+    method.loss(scripted_nets(method, student, teacher), batch)
+    images = student.asked[-1][0]
+    doubted = [row for row in range(len(images)) if not student.known[row].all()]
+    assert doubted == [1, 4]  # of both views of three images the second one
+    assert student.known[1].tolist() == student.known[4].tolist() == [True, True, False]
+    assert student.known.shape == (len(images), 3)

@@ -122,6 +122,18 @@ def test_an_image_without_objects_counts_against_what_is_found_there():
     assert score([scene, nothing_given()], [said, sure], CLASSES).ap == pytest.approx(0.5)
 
 
+def test_what_is_found_of_a_class_that_nobody_looked_for_is_no_error():
+    """A crowd of hens over the whole of the second image, in which cats were looked for."""
+    objects = given([[10, 10, 60, 60], [10, 10, 60, 60]], [0, 2])
+    partly = given([[20, 20, 90, 90], [0, 0, 300, 300]], [0, 2], [False, True])
+    first, cat = found(objects.places, [0, 2], [0.5, 0.5]), found([[20, 20, 90, 90]], [0], [0.5])
+    hens = found([[20, 20, 90, 90], [0, 0, 40, 40], [200, 200, 300, 300]], [0, 2, 2], [0.5, 0.9, 0.8])
+    quiet, loud = (score([objects, partly], [first, second], CLASSES) for second in (cat, hens))
+    assert (quiet.ap, quiet.ap50, quiet.ap75) == (loud.ap, loud.ap50, loud.ap75) == (1, 1, 1)
+    searched = given(partly.places[:1], [0])
+    assert score([objects, searched], [first, hens], CLASSES).ap < 1
+
+
 def test_sizes_are_as_asked():
     scene, said = given([[0, 0, 20, 20]], [0]), found([[0, 0, 20, 20]], [0], [0.9])
     assert score([scene], [said], CLASSES).by_size == {"small": ONE, "medium": None, "large": None}

@@ -18,7 +18,7 @@ from detectron2.utils.events import EventStorage
 
 from tutelage.models.detectors import DetectorSpec
 from tutelage.models.detectron2 import configure, create
-from tutelage.models.detectron2_losses import IGNORED, aims
+from tutelage.models.detectron2_losses import IGNORED, Aims, aims, background_by
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")  # called so inside of detectron2
 
@@ -455,3 +455,34 @@ def test_a_configuration_that_is_not_supported_is_refused(tmp_path, line, said):
 def test_an_unknown_name_is_refused_with_its_neighbours():
     with pytest.raises(BadInput, match="COCO-Detection/retinanet_R_50_FPN_1x"):
         create(DetectorSpec(kind="detectron2", config="COCO-Detection/retinanet_R50_FPN_1x.yaml"), CLASSES)
+
+
+@every_kind
+def test_where_all_was_looked_for_nothing_changes(detector, kind):
+    net = detector(kind)
+    plain, told = ours(net, SCENE), ours(net, SCENE, known=torch.ones(3, CLASSES, dtype=torch.bool))
+    assert all(torch.equal(plain[name], told[name]) for name in plain)
+
+
+def test_no_anchor_is_background_to_what_nobody_looked_for(detector):
+    """Of class 1 there is an object in the first and the last image all the same, which is learned."""
+    net, known = detector("retinanet"), torch.tensor([[True, False, True]]).expand(3, 3)
+    seen = ours(net, SCENE, known=known, look=True)
+    (slope,) = torch.autograd.grad(seen.losses["classification"], seen.dense["logits"])
+    assert (slope.abs().amax(1) > 0).tolist() == [[True, True, True], [True, False, True], [True, True, True]]
+
+
+def test_what_nobody_looked_for_makes_regions_and_proposals_less_of_a_background(detector):
+    net = detector("faster_rcnn", sample=512)  # all of them, so that the same are drawn
+    whole, partly = ours(net, SCENE), ours(net, SCENE, known=torch.tensor([[True, False, True]]).expand(3, 3))
+    assert partly["roi_classification"] < whole["roi_classification"]
+    assert partly["rpn_objectness"] < whole["rpn_objectness"]
+    assert partly["rpn_regression"] == whole["rpn_regression"]
+
+
+def test_background_weighs_the_share_of_classes_that_were_looked_for():
+    labels = torch.tensor([0, CLASSES, IGNORED])
+    aim = Aims(labels, torch.zeros(3, 4), torch.full((3,), 0.5), torch.full((3,), 0.5))
+    told = background_by(aim, torch.tensor([True, False, False]), background=CLASSES)
+    torch.testing.assert_close(told.weight, torch.tensor([0.5, 0.5 / 3, 0.5]))
+    torch.testing.assert_close(told.place_weight, told.weight)

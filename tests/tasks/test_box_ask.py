@@ -159,6 +159,23 @@ def test_corrected_boxes_are_labels_in_the_next_split(world, monkeypatch):
     assert contents(Path("images")) == kept
 
 
+def test_answers_go_to_the_file_that_has_the_categories_of_all(world, monkeypatch):
+    out, before = asked(world, monkeypatch), load("images/labelled.json")
+    Path("images/cows.json").write_text(json.dumps(before | {"images": [], "annotations": [],
+                                                             "categories": [{"id": 5, "name": "cow"}]}))  # fmt: skip
+    several = replace(world.detection.ingest, labelled=("labelled.json", "cows.json"))
+    params = replace(world, detection=replace(world.detection, ingest=several))
+    save(load() | {"annotations": []})
+    with pytest.raises(BadInput, match=r"none of labelled\.json, cows\.json has all these categories"):
+        answer(out, params=params)
+    full = before | {"images": [], "annotations": [], "categories": [*before["categories"], {"id": 5, "name": "cow"}]}
+    Path("images/all.json").write_text(json.dumps(full))
+    several = replace(several, labelled=("labelled.json", "cows.json", "all.json"))
+    said = answer(out, params=replace(world, detection=replace(world.detection, ingest=several)))
+    assert said[0] == "3 image(s) with 0 object(s) added to images/all.json"
+    assert load("images/labelled.json") == before
+
+
 @pytest.mark.parametrize("saved", [lambda content: None, lambda content: save(exported(content))])
 def test_suggestions_that_nobody_has_looked_at_are_no_labels(world, monkeypatch, saved):
     out = asked(world, monkeypatch)

@@ -1,13 +1,14 @@
 import json
 import shutil
 
+import pyarrow.compute as pc
 import pytest
 from own_images import save
 from scene_work import coco_set, detection, write
 
 from tasks.scenes_ingest import scenes_ingest
 from tutelage.data.manifest import classes_of, read_manifest, roots_of
-from tutelage.data.scenes import Annotations, read_boxes
+from tutelage.data.scenes import Annotations, read_boxes, unsearched_rows
 from tutelage.types import BadInput
 
 
@@ -173,3 +174,76 @@ def test_bad_input_writes_nothing(root, wanted, fragment):
     with pytest.raises(BadInput, match=fragment):
         run(root, **wanted)
     assert not (root.parent / "out").exists()
+
+
+def crowds(table, boxes):
+    """Image -> classes that nobody looked for."""
+    classes, nowhere = classes_of(table), boxes.filter(unsearched_rows(boxes, table))
+    found = {}
+    for name, label in zip(nowhere["id"].to_pylist(), nowhere["label"].to_pylist(), strict=True):
+        found.setdefault(name, []).append(classes[label])
+    return found
+
+
+def test_of_several_files_each_says_of_its_own_categories_alone_what_is_in_its_images(root):
+    coco_set(root, "owls", 2, start=300, classes=("owl",), bare=[1])
+    coco_set(root, "both", 1, start=400, classes=("owl", "dog", "cat"))
+    table, boxes, report = run(root, labelled=["labelled.json", "owls.json", "both.json"], test="test.json")
+    assert classes_of(table) == ["cat", "dog", "owl"]
+    own = {name: ["owl"] for name in table["id"].to_pylist() if name.startswith(("labelled/labelled", "test/"))}
+    assert crowds(table, boxes) == own | {f"labelled/owls/0{k}.png": ["cat", "dog"] for k in (0, 1)}
+    crowd = next(row for row in boxes.to_pylist() if row["id"] == "labelled/owls/01.png")
+    assert [crowd[side] for side in ("x1", "y1", "x2", "y2")] == [0, 0, 16, 16]
+    assert (crowd["crowd"], crowd["area"], crowd["mask"]) == (True, 256, "")
+    assert report["objects"]["owl"] == {"labelled": 2, "test": 0}  # what nobody looked for is no object
+    assert report["objects"]["cat"] == {"labelled": 4, "test": 2}
+
+
+def test_one_file_in_a_list_is_as_it_is_without(root):
+    coco_set(root, "test", 2, start=200)
+    run(root, "name", test="test.json")
+    run(root, "list", labelled=["labelled.json"], test=["test.json"])
+    for name in ("manifest.parquet", "boxes.parquet"):
+        assert (root.parent / "name" / name).read_bytes() == (root.parent / "list" / name).read_bytes()
+
+
+def test_an_image_that_two_files_list_was_searched_for_the_categories_of_both(root):
+    owls = coco_set(root, "owls", 1, start=300, classes=("owl",))
+    first = json.loads((root / "labelled.json").read_text())
+    owls["images"].append({"id": 7, "file_name": "labelled/03.png", "width": 16, "height": 16})
+    owls["annotations"].append({"id": 7, "image_id": 7, "category_id": 10, "bbox": [1, 1, 9, 9]})
+    write(root, "owls", owls)
+    table, boxes, report = run(root, labelled=["labelled.json", "owls.json"])
+    assert report["images"]["labelled"] == 5
+    assert "labelled/labelled/03.png" not in crowds(table, boxes)
+    assert boxes.filter(pc.equal(boxes["id"], "labelled/labelled/03.png"))["label"].to_pylist() == [2]
+    owls["categories"].append({"id": 20, "name": "cat"})
+    write(root, "owls", owls)
+    said = "labelled.json and owls.json both list labelled/03.png and both have the category 'cat'"
+    with pytest.raises(BadInput, match=said):
+        run(root, labelled=["labelled.json", "owls.json"])
+    first["images"] = first["images"][:3]
+    write(root, "labelled", first)
+    assert run(root, labelled=["labelled.json", "owls.json"])[2]["images"]["labelled"] == 5
+
+
+def test_what_is_wrong_in_one_of_several_files_is_told_with_its_name(root):
+    owls = coco_set(root, "owls", 2, start=300, classes=("owl",))
+    owls["annotations"][1]["bbox"] = [1, 1, 0, 9]
+    write(root, "owls", owls)
+    table, _, report = run(root, labelled=["labelled.json", "owls.json"])
+    (said,) = report["refused_objects"]
+    assert "owls.json, annotations[1] (id 1) in labelled/owls/01.png" in said
+    assert "labelled/owls/01.png" not in table["id"].to_pylist()  # nobody knows what is in it
+
+
+def test_several_files_have_one_folder_of_images(root):
+    coco_set(root / "more", "owls", 1, start=300, classes=("owl",))
+    with pytest.raises(BadInput, match=r"lie in .*data and .*data/more, and file names are relative to one folder"):
+        run(root, labelled=["labelled.json", "more/owls.json"])
+    with pytest.raises(BadInput, match=r"ingest\.labelled is 'none\.json'.*does not exist"):
+        run(root, labelled=["labelled.json", "none.json"])
+    with pytest.raises(
+        BadInput, match=r"detection\.ingest\.test is 'test': write the COCO JSON of the test images, or"
+    ):
+        run(root, test=["test.json", "test"])

@@ -1,4 +1,5 @@
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -105,6 +106,18 @@ def test_domains_that_were_marked_for_one_class_each_get_a_note(root):
     ]  # fmt: skip
     write(root, "labelled", content)
     assert "Images of the domains" not in (run(root, "crowds") / "report.md").read_text()
+
+
+def test_what_nobody_looked_for_is_told_and_is_no_crowd(root):
+    coco_set(root, "owls", 4, start=500, classes=("owl",), bare=[0])
+    said_of = report(run(root, "several", labelled=["labelled.json", "owls.json"]))
+    (said,) = [note for note in said_of["notes"] if "nobody looked for" in note and "labelled images" in note]
+    marked = said_of["images"]["labelled"]
+    owls = int(re.search(r"cat in (\d+)", said)[1])
+    assert said.startswith(f"Of {marked} labelled images nobody looked for cat in {owls}, dog in {owls}, owl in ")
+    assert f"owl in {marked - owls}:" in said
+    assert not any("crowds" in note for note in said_of["notes"])
+    assert any("Images without any object" in note for note in said_of["notes"])
 
 
 def test_scenes_that_are_stored_turned_are_a_note(root):

@@ -53,6 +53,8 @@ class Coco:
     refused: list[str] = field(default_factory=list)  # of annotations and categories; of images see `scan`
     doubtful: set[str] = field(default_factory=set)  # images that lack an object, since it was refused
     silent: bool = False  # of a pool: it lists images, and says of none what is in it
+    looked_for: frozenset[str] = frozenset()  # its own categories, where `classes` are those of another file
+    unsearched: dict[str, list[int]] = field(default_factory=dict)  # image -> classes that nobody looked for in it
 
     def repair(self, sentence: str) -> None:
         self.repairs.append(f"{self.name}: {sentence}")
@@ -134,6 +136,7 @@ def _categories(coco: Coco, content: dict[str, Any], classes: list[str] | None) 
         raise BadInput(
             f"{coco.name} has annotations and no category, so they are of nothing. Name the classes in `categories`"
         )
+    coco.looked_for = frozenset(firsts)
     coco.classes = sorted(firsts) if classes is None else classes
     strange = sorted(set(firsts) - set(coco.classes))
     if strange:

@@ -71,6 +71,16 @@ class Annotations:
         return Given(self.places[own], self.labels[own], self.crowd[own], self.area[own])
 
 
+def unsearched_rows(boxes: pa.Table, table: pa.Table) -> Bool[np.ndarray, " k"]:
+    """Which rows of `boxes` say that nobody looked for their class: boxes.unsearched, by the sizes in `table`."""
+    place = pc.index_in(boxes["id"], value_set=table["id"].combine_chunks())
+    width, height = (pc.take(table[side], place).to_numpy() for side in ("width", "height"))
+    x1, y1, x2, y2 = (boxes[side].to_numpy() for side in _SIDES)
+    spare = np.maximum.reduce([x1, y1, width - x2, height - y2])
+    nowhere: np.ndarray = boxes["crowd"].to_numpy() & (spare <= 1)
+    return nowhere
+
+
 def write_boxes(folder: Path, name: str, table: pa.Table) -> None:
     """Rows in the order of the table."""
     pq.write_table(table.cast(BOXES).combine_chunks(), folder / name, compression="zstd")
