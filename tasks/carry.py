@@ -20,6 +20,7 @@ from tutelage.train.cost import Timed
 from tutelage.train.device import accelerator
 from tutelage.train.loop import Run, Step, fit
 from tutelage.train.settings import Compute, Optimiser
+from tutelage.types import BadInput
 
 CHECKPOINTS = UNFINISHED / "checkpoints"
 
@@ -58,17 +59,33 @@ def carry_out(
     fed = Fed(feed(state.step))
     taken = fit(
         method, state, fed, optimiser, steps=steps, accelerator=accelerator(compute), diary=scratch / "diary",
+        accumulate=compute.accumulate,
     )  # fmt: skip
-    _follow(
-        name, taken, lambda: checkpoint.save(state, scratch / "run.pt"), start=state.step, steps=steps,
-        compute=compute, scratch=scratch, fed=fed,
-    )  # fmt: skip
+    try:
+        _follow(
+            name, taken, lambda: checkpoint.save(state, scratch / "run.pt"), start=state.step, steps=steps,
+            compute=compute, scratch=scratch, fed=fed,
+        )  # fmt: skip
+    except torch.OutOfMemoryError as error:
+        raise BadInput(
+            f"{name} needs more memory for a step than the device has ({str(error).partition('. ')[0]}). Write "
+            f"compute.accumulate: {2 * compute.accumulate}, by which a batch is seen in as many shares, one after "
+            "another, or lower labelled_batch and pool_batch"
+        ) from error
 
 
 def carry_on(
     name: str, run: Carried, begin: Callable[[], Iterable[Step]], *, steps: int, compute: Compute, scratch: Path
 ) -> None:
-    """The same for a loop of its own: `begin` gives its steps from `run.step` on, which may be that of a checkpoint."""
+    """The same for a loop of its own: `begin` gives its steps from `run.step` on, which may be that of a checkpoint.
+
+    Raises BadInput where batches are to be cut into shares.
+    """
+    if compute.accumulate > 1:
+        raise BadInput(
+            f"compute.accumulate is {compute.accumulate}, and {name} is trained by a loop of its own, which takes a "
+            "batch whole. Write accumulate: 1, and a smaller batch where memory is short"
+        )
     if (scratch / "run.pt").exists():
         run.load_state_dict(torch.load(scratch / "run.pt", map_location="cpu", weights_only=True))
         print(f"{name} continues at step {run.step}", flush=True)

@@ -75,7 +75,15 @@ def steps(
     for _ in range(1 + images.cached):
         with closing(_closable(feed(1 + warm_up + TRIED))) as made:
             waits = Timed(made)
-            taken = fit(train.method, state, waits, optimiser, steps=train.steps, accelerator=engine)
+            taken = fit(
+                train.method,
+                state,
+                waits,
+                optimiser,
+                steps=train.steps,
+                accelerator=engine,
+                accumulate=compute.accumulate,
+            )
             each = timed(taken, waits)
             next(each)
             begun.append(_age())

@@ -175,7 +175,15 @@ def _train(job: Job, place: Arena, params: Params) -> tuple[Run[Network, Nets], 
     state = start(job, place.table, params)
     seen = source(replace(job, name="compare"), place.table, params)  # the same images and views by every method
     feed = Timed(batches(seen, start=0, stop=job.train.steps, workers=params.compute.workers))
-    steps = fit(job.train.method, state, feed, params.optimiser, steps=job.train.steps, accelerator=engine)
+    steps = fit(
+        job.train.method,
+        state,
+        feed,
+        params.optimiser,
+        steps=job.train.steps,
+        accelerator=engine,
+        accumulate=params.compute.accumulate,
+    )
     took: list[float] = []
     with Progress(f"{job.name}, seed {params.seed}", job.train.steps) as bar:
         with kept_for_backward() as kept:  # in the first step, which is not timed

@@ -197,6 +197,7 @@ def test_detectors_that_go_on_from_a_teacher_draw_by_the_same_rule(monkeypatch):
     monkeypatch.setattr(tasks.box_training, "seed_of", lambda *given: seen.append(given) or 7)
     monkeypatch.setattr(tasks.box_training, "Images", SimpleNamespace(open=lambda *_, **__: None))
     monkeypatch.setattr(tasks.box_training, "sizes_of", lambda _: None)
+    monkeypatch.setattr(tasks.box_training, "classes_of", lambda _: ["cat"])
     monkeypatch.setattr(tasks.box_training, "SceneSource", SimpleNamespace)
     known = small_params()
     train = replace(known.detection.student, start="teacher")

@@ -17,17 +17,18 @@ def accelerator(compute: Compute) -> Accelerator:
     """Hugging Face Accelerate on the device asked for. Also sets torch's threads, and has memory kept."""
     torch.set_num_threads(compute.threads)
     keep_memory()
-    _, kind, device = arithmetic(compute)
-    return Accelerator(mixed_precision=kind, cpu=device == "cpu")
+    cpu = compute.device == "cpu" or not torch.cuda.is_available()
+    return Accelerator(mixed_precision=precision(compute, cpu=cpu), cpu=cpu)
 
 
-def arithmetic(compute: Compute) -> tuple[int, str, str]:
-    """What the numbers of a run depend on, of this machine: threads, precision, "cpu" or "cuda".
+def arithmetic(compute: Compute) -> tuple[int | str, ...]:
+    """What the numbers of a run depend on, of this machine: threads, precision, "cpu" or "cuda", and shares if several.
 
     Workers and the time between checkpoints change none.
     """
     cpu = compute.device == "cpu" or not torch.cuda.is_available()
-    return compute.threads, precision(compute, cpu=cpu), "cpu" if cpu else "cuda"
+    shares = (f"{compute.accumulate} shares",) if compute.accumulate > 1 else ()
+    return compute.threads, precision(compute, cpu=cpu), "cpu" if cpu else "cuda", *shares
 
 
 def precision(compute: Compute, *, cpu: bool) -> str:

@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -18,6 +19,7 @@ from tutelage.models.average import Frozen, FrozenDetector, FrozenMulti, average
 from tutelage.multi_types import Multi, MultiBatch, MultiNets
 from tutelage.train.checks import check_batch, check_network
 from tutelage.train.settings import Optimiser
+from tutelage.train.shares import averaged, shares
 from tutelage.types import BadInput, Batch, Detector, DetectorNets, Diverged, Losses, Nets, SceneBatch, Sizes
 
 LARGE = 1 << 20  # numbers of a buffer
@@ -88,9 +90,12 @@ def _frozen(net: Any) -> Any:
 
 def fit(
     method: Verbs[Net, Together, Fed], run: Run[Net, Together], batches: Iterable[Fed], settings: Optimiser, *,
-    steps: int, accelerator: Accelerator, diary: Path | None = None,
+    steps: int, accelerator: Accelerator, diary: Path | None = None, accumulate: int = 1,
 ) -> Iterator[Step]:  # fmt: skip
     """Train from `run.step` on, one optimizer step for each batch, under the cosine schedule of a run of `steps`.
+
+    With `accumulate` a batch is cut into so many shares, of which one is in memory at a time; the step takes the mean
+    of their gradients, and terms are means. Batch norm and memories of methods see one share after another.
 
     A step whose loss is not finite, or that makes a statistic of batch norm or a memory NaN, changes nothing; its
     batch goes to `diary`. Raises Diverged after MAX_SKIPPED in a row, BadInput for a batch that is not what the method
@@ -104,25 +109,41 @@ def fit(
         run.nets.student.train()
         set_rate(run.optimizer, settings.lr * schedule(run.step, steps, settings.warmup_steps))
         check_batch(batch, method, run.nets.student)
-        batch = to_float(batch, accelerator.device)
         memory.keep(run.nets)
-        with accelerator.autocast():
-            terms = method.loss(nets, batch)
-        total = torch.stack([term.float() for term in terms.values()]).sum()
+        optimizer.zero_grad(set_to_none=True)
+        terms, skipped = _learned(method, nets, shares(batch, accumulate), memory, accelerator)
         run.step += 1
-        skipped = not _all_finite(total + memory.spoilt(), accelerator)
         if skipped:
+            optimizer.zero_grad(set_to_none=True)
             memory.put_back()
             _skip(run, batch, terms, diary)
         else:
             run.skipped = 0
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(total)
             accelerator.clip_grad_norm_(_trained(run.nets), settings.clip)
             optimizer.step()
             method.after_step(run.nets, run.step)
             average_into(run.average, run.nets.student, decay=settings.decay(run.step - 1))
-        yield Step(run.step, {name: term.detach() for name, term in terms.items()}, skipped)
+        yield Step(run.step, terms, skipped)
+
+
+def _learned(
+    method: Verbs[Net, Together, Fed], nets: Together, parts: list[Fed], memory: "_Memory", accelerator: Accelerator
+) -> tuple[Losses, bool]:
+    """The terms of a batch, whose gradients are there, share by share; and whether it is to be skipped."""
+    told: list[Losses] = []
+    wrapped = [net for net in (nets.student, nets.extra) if isinstance(net, nn.Module)]
+    for number, part in enumerate(parts, 1):
+        with ExitStack() as waits:
+            for net in wrapped if number < len(parts) else ():  # processes share their gradients once
+                waits.enter_context(accelerator.no_sync(net))
+            with accelerator.autocast():
+                terms = method.loss(nets, to_float(part, accelerator.device))
+            total = torch.stack([term.float() for term in terms.values()]).sum() / len(parts)
+            told.append({name: term.detach() for name, term in terms.items()})
+            if not _all_finite(total + memory.spoilt(), accelerator):
+                return told[-1], True
+            accelerator.backward(total)
+    return averaged(told) if len(told) > 1 else told[0], False
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:

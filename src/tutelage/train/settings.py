@@ -41,8 +41,11 @@ class Compute:
     workers: int = 1  # processes that make views; the views do not depend on it
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware multiplies it
     device: Literal["auto", "cpu"] = "auto"  # auto: the GPU, where there is one
+    accumulate: int = (
+        1  # shares of a batch, one in memory at a time, whose gradients are averaged; more want less memory
+    )
     checkpoint_seconds: float = 60.0  # between two checkpoints; so much is lost of a training that is cut off
 
     def __post_init__(self) -> None:
-        if self.threads < 1 or self.workers < 0 or not self.checkpoint_seconds >= 0:
-            raise BadInput(f"{self}: threads is at least 1, workers and checkpoint_seconds at least 0")
+        if self.threads < 1 or self.accumulate < 1 or self.workers < 0 or not self.checkpoint_seconds >= 0:
+            raise BadInput(f"{self}: threads and accumulate are at least 1, workers and checkpoint_seconds at least 0")
