@@ -140,9 +140,9 @@ class Detector(nn.Module, ABC):
         """Losses: means over the batch in which an image counts `weight` (1), a box its own weights.
 
         Of an image's classes only those that are `known`, all by default, are background where no box is: nobody
-        looked for the others. Their boxes, where there are any, are learned all the same. With `parts`, how many of the
-        images, in order, belong together, means are over each part and its number stands before their names: "0.box",
-        "1.box". Networks see all images at once all the same. A part may have none.
+        looked for the others. Where a box is, it is of its class and of no other, whatever was looked for. With
+        `parts`, how many of the images, in order, belong together, means are over each part and its number stands
+        before their names: "0.box", "1.box". Networks see all images at once all the same. A part may have none.
         """
 
     @abstractmethod

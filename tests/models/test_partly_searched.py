@@ -48,10 +48,12 @@ def test_no_position_is_background_to_what_nobody_looked_for(kind):
 
 
 @pytest.mark.parametrize("kind", ["fcos", "retinanet"])
-def test_what_was_marked_all_the_same_is_learned(kind):
-    assert (
-        (slopes(kind, [OBJECT, NOTHING], SOME) > 0) == torch.tensor([[True, True, True], [True, False, True]])
-    ).all()
+@pytest.mark.parametrize("label", [1, 0])
+def test_an_object_is_of_its_class_and_of_no_other_whatever_was_looked_for(kind, label):
+    """So classes are told apart that were never marked in one image."""
+    objects = OBJECT._replace(labels=torch.tensor([label]))
+    found = slopes(kind, [objects, NOTHING], SOME)
+    assert ((found > 0) == torch.tensor([[True, True, True], [True, False, True]])).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

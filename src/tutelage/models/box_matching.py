@@ -52,9 +52,10 @@ class Assigned(NamedTuple):
         columns = torch.arange(classes, device=self.labels.device)
         return (self.foreground[..., None] & (self.labels[..., None] == columns)).float()
 
-    def told(self, target: Float[Tensor, "n p c"], known: Bool[Tensor, "n c"] | None) -> Bool[Tensor, "n p c"] | None:
-        """Which classes `target` says something of: the `known` ones, and an object's own. None: all of them."""
-        return None if known is None else known[:, None] | target.bool()
+    def told(self, known: Bool[Tensor, "n c"] | None) -> Bool[Tensor, "n p c"] | None:
+        """Of which classes a position says whether it is one: the `known` ones, and of an object all, for it is of one
+        alone. So classes are told apart that were never marked in one image. None: all, everywhere."""
+        return None if known is None else known[:, None] | self.foreground[..., None]
 
     def background_by(self, known: Bool[Tensor, "n c"] | None) -> "Assigned":
         """Background weighs the share of the classes that were looked for.

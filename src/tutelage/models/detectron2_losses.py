@@ -170,13 +170,13 @@ def dense_losses(
     focal = sigmoid_focal_loss_jit(
         logits, targets, alpha=net.focal_loss_alpha, gamma=net.focal_loss_gamma, reduction="none"
     )
-    image, place = (learnt & (labels != net.num_classes)).nonzero(as_tuple=True)
+    objects = labels != net.num_classes
+    told = known[:, None] | objects[..., None]  # as box_matching.Assigned.told
+    image, place = (learnt & objects).nonzero(as_tuple=True)
     offsets = regression(anchors[place], deltas[image, place], places[image, place], net)
     counted = by_image(weight[image, place], image, len(labels))
     return {
-        "classification": Sums(
-            ((focal * (known[:, None] | targets.bool())).sum(-1) * weight * learnt).sum(-1), counted
-        ),
+        "classification": Sums(((focal * told).sum(-1) * weight * learnt).sum(-1), counted),
         "regression": Sums(by_image(offsets * place_weight[image, place], image, len(labels)), counted),
     }
 

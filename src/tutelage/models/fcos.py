@@ -74,8 +74,7 @@ def fcos_losses(
     to_say = assigned(boxes, by_scale(boxes, anchors, levels, radius=RADIUS), anchors)
     middle = centerness(distances(to_say.places, anchors))
     off_centre = functional.binary_cross_entropy_with_logits(said["centerness"][..., 0], middle, reduction="none")
-    target = to_say.one_hot(said["logits"].shape[-1])
-    wrong = focal(said["logits"], target, to_say.told(target, known))
+    wrong = focal(said["logits"], to_say.one_hot(said["logits"].shape[-1]), to_say.told(known))
     return {
         "classification": weighted_mean(wrong, to_say.weight, to_say.weight * to_say.foreground),
         "regression": weighted_mean(

@@ -56,8 +56,7 @@ class RetinaNet(OneStage):
         """Sec. 4.1: focal loss of all anchors but the ignored, and how far the deltas are off (smooth L1 of beta 0)."""
         boxes = padded(targets, weight, anchors.device, classes=self.classes)
         to_say = assigned(boxes, by_overlap(boxes, anchors, high=0.5, low=0.4, each=True), anchors)
-        target = to_say.one_hot(self.classes)
-        wrong = focal(said["logits"], target, to_say.told(target, known))
+        wrong = focal(said["logits"], to_say.one_hot(self.classes), to_say.told(known))
         return {
             "classification": weighted_mean(wrong, to_say.weight, to_say.weight * to_say.foreground),
             "regression": weighted_mean(
