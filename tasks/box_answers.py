@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Bool
 
 from tasks.box_training import sizes_of
 from tasks.training import rows_of
-from tutelage.data.boxes import Found, Given
+from tutelage.data.boxes import Found, Given, looked_for
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.data.orientations import Orientation
@@ -52,6 +53,13 @@ def marked(split: Path, table: pa.Table, role: str) -> Marked:
         }.get(role, "detection.ingest")
         raise BadInput(f"the split has no {role} image, so nothing can be measured. Set {way_out}")
     return Marked(rows, table["id"].take(pa.array(rows)).to_pylist(), [boxes[int(row)] for row in rows])
+
+
+def searched(images: Marked, table: pa.Table) -> Bool[np.ndarray, "n c"]:
+    """The classes that somebody looked for in each image."""
+    sizes, classes = sizes_of(table)[images.rows].tolist(), len(classes_of(table))
+    known = [looked_for(given, wide, high, classes) for given, (wide, high) in zip(images.given, sizes, strict=True)]
+    return np.array(known, bool).reshape(-1, classes)
 
 
 def find(

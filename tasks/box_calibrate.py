@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float
 
-from tasks.box_answers import Marked, find, marked
+from tasks.box_answers import Marked, find, marked, searched
 from tasks.box_params import CalibrateBoxes
 from tasks.io import whole, write_json
 from tasks.params import Params
 from tasks.text import percent
 from tasks.text import table as markdown
 from tasks.training import check_unlearned, rows_of
-from tutelage.data.boxes import Found, Given
+from tutelage.data.boxes import Found, Given, objects_an_image
 from tutelage.data.groups import one_of_each
 from tutelage.data.manifest import read_split
 from tutelage.metrics.box_thresholds import (
@@ -53,8 +54,8 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
     names = table["id"].take(pa.array(held.rows)).to_pylist()
     alone = one_of_each(names, params.detection.split.groups, seed=params.seed)
     evidence, said = ([part[place] for place in alone] for part in (held.given, seen))
-    counted = [*marked(split, table, "labelled").given, *held.given] if wanted.rule == "count" else evidence
-    limits = _limits(wanted, counted, said, unseen, card.classes)
+    counted = _objects(split, table, held) if wanted.rule == "count" else np.zeros(0)
+    limits = _limits(wanted, (evidence, said), counted, unseen, card.classes)
     classes = [
         {"name": name, **limit, "expected_boxes": _expected(unseen, place, limit["threshold"], wanted.rule)}
         for place, (name, limit) in enumerate(zip(card.classes, limits, strict=True))
@@ -76,25 +77,33 @@ def _held(split: Path, table: pa.Table, wanted: CalibrateBoxes) -> Marked:
     return Marked(np.zeros(0, np.int64), [], [])
 
 
+def _objects(split: Path, table: pa.Table, held: Marked) -> Float[np.ndarray, " c"]:
+    """Of each class, in all images that people marked."""
+    labelled = marked(split, table, "labelled")
+    known = np.concatenate([searched(part, table) for part in (labelled, held)])
+    return objects_an_image([*labelled.given, *held.given], known)
+
+
 def scale_of(rules: dict[str, Any]) -> Platt:
     """From a score to the chance that a box is right, as calibration.json says."""
     return Platt(rules["scale"], rules["shift"])
 
 
 def _limits(
-    wanted: CalibrateBoxes, given: list[Given], seen: list[Found], unseen: list[Found], classes: list[str]
-) -> list[dict[str, Any]]:
+    wanted: CalibrateBoxes, evidence: tuple[list[Given], list[Found]], counted: Float[np.ndarray, " c"],
+    unseen: list[Found], classes: list[str],
+) -> list[dict[str, Any]]:  # fmt: skip
     """A threshold a class by the rule that was asked for, and what it rests on."""
     match wanted.rule:
         case "precision":
             found = thresholds(
-                given, seen, unseen, classes, target=wanted.target_precision, confidence=wanted.confidence,
+                *evidence, unseen, classes, target=wanted.target_precision, confidence=wanted.confidence,
                 floor=wanted.floor, cap=wanted.cap,
             )  # fmt: skip
             return [asdict(one) for one in found]
         case "count":
-            counted = count_matched(given, unseen, classes)
-            return [{"threshold": float(limit), "evidence": "boxes an image"} for limit in counted]
+            matched = count_matched(counted, unseen)
+            return [{"threshold": float(limit), "evidence": "boxes an image"} for limit in matched]
         case "stac":
             return [{"threshold": wanted.tau, "evidence": "or the surest of its image"} for _ in classes]
         case "mixture":

@@ -6,18 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from tasks.box_answers import find, marked
+from tasks.box_answers import find, marked, searched
 from tasks.box_params import GuardBoxes
 from tasks.params import Params
 from tasks.signals import FEW, Signal, class_divergence, empty, finite, named_of, not_finite
 from tasks.text import percent
 from tasks.training import learned_from_holdout, rows_of
-from tutelage.data.boxes import Found, Given
+from tutelage.data.boxes import Found, Given, objects_an_image
 from tutelage.data.groups import units_of
 from tutelage.data.manifest import classes_of
-from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.metrics.box_matching import match
 from tutelage.metrics.coco import OVERLAPS, bootstrap_ap, matched, score
 from tutelage.metrics.comparison import Units
@@ -80,13 +79,13 @@ def measure(
     (kept, previous), limits, classes = boxes, params.detection.guard, classes_of(table)
     given = _labelled(split, table)
     some = np.array([len(one.labels) > 0 for one in kept], bool)
-    said, true = _labels(kept), np.concatenate([one.labels[~one.crowd] for one in given] or [np.zeros(0, np.int64)])
+    said = _labels(kept)
     return {
         "empty": empty(some, limits.max_empty, what="box"),
         "class_divergence": class_divergence(
-            said, true, len(classes), limits.max_class_divergence, what="boxes"
+            said, given, limits.max_class_divergence, what="boxes"
         ),
-        "boxes": _boxes(len(said) / len(kept), len(true) / max(len(given), 1), limits),
+        "boxes": _boxes(len(said) / len(kept), float(given.sum()), limits),
         "flips": _flips(previous, kept, limits),
         "not_finite": finite(sight.broken),
         "drop": _drop(sight, classes, params),
@@ -120,10 +119,11 @@ def in_both(before: Sequence[Found], after: Sequence[Found]) -> Int[np.ndarray, 
     return np.concatenate(shared)
 
 
-def _labelled(split: Path, table: pa.Table) -> list[Given]:
-    boxes = Annotations.of(table, read_boxes(split))
-    rows = np.concatenate([rows_of(table, role) for role in ("labelled", "holdout")])
-    return [boxes[int(row)] for row in rows]
+def _labelled(split: Path, table: pa.Table) -> Float[np.ndarray, " c"]:
+    """Objects of each class that an image has where it was looked for."""
+    parts = [marked(split, table, role) for role in ("labelled", "holdout") if len(rows_of(table, role))]
+    known = np.concatenate([searched(part, table) for part in parts])
+    return objects_an_image([one for part in parts for one in part.given], known)
 
 
 def _labels(found: Sequence[Found]) -> np.ndarray:

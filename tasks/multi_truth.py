@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from tasks.box_training import sizes_of
 from tutelage.data import masks
-from tutelage.data.boxes import unsearched
+from tutelage.data.boxes import looked_for, unsearched
 from tutelage.data.decoding import letterbox_factor, stored_grey
 from tutelage.data.manifest import classes_of
 from tutelage.data.multi_batches import Known, KnownDepth, KnownObjects, KnownPresent, KnownSegments
@@ -53,13 +53,14 @@ class Truth:
 
     def known(self, row: int, tasks: Sequence[Task]) -> Known:
         """What is known of an image where only these tasks were annotated."""
-        whole, looked_for = np.ones((self.size, self.size), np.float32), np.ones(self.classes, bool)
-        looked_for[self.objects[row].labels[self.unsearched(row)]] = False
+        whole = np.ones((self.size, self.size), np.float32)
+        wide, high = self.sizes[row].tolist()
+        searched = looked_for(self.objects[row], wide, high, self.classes)
         return Known(
-            classification=KnownPresent(self.present(row), looked_for.astype(np.float32))
+            classification=KnownPresent(self.present(row), searched.astype(np.float32))
             if "classification" in tasks else None,
-            detection=KnownObjects(self.boxes(row), looked_for) if "detection" in tasks else None,
-            segmentation=KnownSegments(self.segments(row), whole, np.concatenate([[True], looked_for]))
+            detection=KnownObjects(self.boxes(row), searched) if "detection" in tasks else None,
+            segmentation=KnownSegments(self.segments(row), whole, np.concatenate([[True], searched]))
             if "segmentation" in tasks else None,
             depth=KnownDepth(self.depth(row), whole) if "depth" in tasks else None,
         )  # fmt: skip

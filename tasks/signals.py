@@ -106,7 +106,9 @@ def measure(
     return {
         # A teacher is as sure of what its class has no room for: it is no image without label.
         "empty": empty(kept | full, limits.max_empty, what="label, quotas aside" if full.any() else "label"),
-        "class_divergence": class_divergence(label[kept], given, classes, limits.max_class_divergence),
+        "class_divergence": class_divergence(
+            label[kept], np.bincount(given, minlength=classes), limits.max_class_divergence
+        ),
         "flips": _flips(previous, label, limits),
         "not_finite": finite(sight.broken),
         "drop": _drop(sight, limits),
@@ -120,14 +122,12 @@ def empty(kept: np.ndarray, limit: float, *, what: str = "label") -> Signal:
     return Signal(share, limit, share > limit, f"{percent(share)} of the pool got no {what} (limit {percent(limit)})")
 
 
-def class_divergence(
-    kept: np.ndarray, given: np.ndarray, classes: int, limit: float, *, what: str = "labels"
-) -> Signal:
-    """Classes of all kept labels, or boxes, against those that people gave."""
-    if not len(kept) or not len(given):
+def class_divergence(kept: np.ndarray, given: np.ndarray, limit: float, *, what: str = "labels") -> Signal:
+    """Classes of all kept labels, or boxes, against how often people gave each [c]."""
+    if not len(kept) or not given.any():
         why = f"people gave no {what}" if len(kept) else f"no {what} were kept"
         return Signal(None, limit, False, f"{why}, so there is no class histogram")
-    value = jensen_shannon(np.bincount(kept, minlength=classes), np.bincount(given, minlength=classes))
+    value = jensen_shannon(np.bincount(kept, minlength=len(given)), given)
     detail = f"kept {what}' classes diverge from the labelled set's by {value:.3f} nats (limit {limit:g})"
     return Signal(value, limit, value > limit, detail)
 

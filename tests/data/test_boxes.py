@@ -3,7 +3,7 @@
 import numpy as np
 from scenes_found import nothing_found, nothing_given
 
-from tutelage.data.boxes import Given, overlap, unsearched
+from tutelage.data.boxes import Given, looked_for, objects_an_image, overlap, unsearched
 
 
 def test_a_crowd_over_the_whole_image_says_that_nobody_looked():
@@ -12,6 +12,21 @@ def test_a_crowd_over_the_whole_image_says_that_nobody_looked():
     given = Given(np.array(places, np.float32), np.arange(5), crowd, np.ones(5, np.float32))
     assert unsearched(given, 40, 30).tolist() == [False, True, True, False, False]
     assert unsearched(nothing_given(), 40, 30).tolist() == []
+
+
+def test_objects_are_counted_in_the_images_where_they_were_looked_for():
+    """Three images of 40 x 30 pixels: two cats and a dog; a dog, and nobody looked for cats; nothing but a crowd."""
+    places = np.array([[1, 1, 9, 9], [2, 2, 9, 9], [3, 3, 9, 9]], np.float32)
+    one, no = np.ones(3, np.float32), np.zeros(3, bool)
+    images = [
+        Given(places, np.array([0, 0, 1]), no, one),
+        Given(np.array([[0, 0, 40, 30], [1, 1, 9, 9]], np.float32), np.array([0, 1]), np.array([True, False]), one[:2]),
+        Given(places[:1], np.array([0]), np.array([True]), one[:1]),
+    ]
+    known = np.array([looked_for(each, 40, 30, 3) for each in images])
+    assert known.tolist() == [[True] * 3, [False, True, True], [True] * 3]
+    np.testing.assert_allclose(objects_an_image(images, known), [2 / 2, 2 / 3, 0])
+    assert objects_an_image([], np.zeros((0, 3), bool)).tolist() == [0, 0, 0]
 
 
 def test_overlap_of_pairs_by_hand():

@@ -264,9 +264,9 @@ def test_objects_are_counted_in_all_labelled_images_not_only_in_those_held_out(w
     params, folder = work
     wanted = dataclasses.replace(params.detection.calibrate, rule="count")
     params, counted = dataclasses.replace(params, detection=dataclasses.replace(params.detection, calibrate=wanted)), []
-    count = box_calibrates.count_matched
+    count = box_calibrates.objects_an_image
     monkeypatch.setattr(
-        box_calibrates, "count_matched", lambda given, *some: counted.append(len(given)) or count(given, *some)
+        box_calibrates, "objects_an_image", lambda given, known: counted.append(len(given)) or count(given, known)
     )
     box_calibrate(folder / "split", folder / "teacher", params=params, out=folder / "calibration")
     assert counted == [8]

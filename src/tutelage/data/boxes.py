@@ -3,6 +3,7 @@
 Places are x1 y1 x2 y2 in pixels, x2 and y2 exclusive, so a box of one pixel has sides of length 1.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,20 @@ def unsearched(given: Given, width: int, height: int) -> Bool[np.ndarray, " k"]:
     spare = np.array([0, 0, width, height]) - given.places
     whole: np.ndarray = given.crowd & ((spare * [-1, -1, 1, 1]).max(axis=1, initial=-np.inf) <= 1)
     return whole
+
+
+def looked_for(given: Given, width: int, height: int, classes: int) -> Bool[np.ndarray, " c"]:
+    """The classes that somebody looked for in the image: all but those of `unsearched`."""
+    known = np.ones(classes, bool)
+    known[given.labels[unsearched(given, width, height)]] = False
+    return known
+
+
+def objects_an_image(given: Sequence[Given], known: Bool[np.ndarray, "n c"]) -> Float[np.ndarray, " c"]:
+    """How many objects of a class, crowds aside, an image has in which it was looked for; 0 where it never was."""
+    labels = np.concatenate([one.labels[~one.crowd] for one in given] or [np.zeros(0, np.int64)])
+    rate: np.ndarray = np.bincount(labels, minlength=known.shape[1]) / np.maximum(known.sum(axis=0), 1)
+    return rate
 
 
 def overlap(one: Float[np.ndarray, "n 4"], two: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:

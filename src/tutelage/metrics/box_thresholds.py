@@ -93,22 +93,20 @@ def thresholds(
     )  # fmt: skip
 
 
-def count_matched(given: Sequence[Given], found: Sequence[Found], classes: list[str]) -> Float[np.ndarray, " c"]:
+def count_matched(wanted: Float[np.ndarray, " c"], found: Sequence[Found]) -> Float[np.ndarray, " c"]:
     """Per class, the score of 0.10, 0.11 .. 1.00 above which an image of the pool has as many boxes as a labelled one.
 
-    `given` are the labelled images, `found` the pool's. Of equally near scores the highest is taken; of a class without
-    labelled objects, or an empty pool, 1. Wang Z. et al., Data-Uncertainty Guided Multi-Phase Learning for
-    Semi-Supervised Object Detection, CVPR 2021. https://arxiv.org/abs/2103.16368
+    `wanted` is what a labelled image has (boxes.objects_an_image), `found` the pool's. Of equally near scores the
+    highest is taken; of a class without labelled objects, or an empty pool, 1. Wang Z. et al., Data-Uncertainty Guided
+    Multi-Phase Learning for Semi-Supervised Object Detection, CVPR 2021. https://arxiv.org/abs/2103.16368
     """
     guesses = _guesses(found)
-    objects = np.concatenate([one.labels[~one.crowd] for one in given] or [np.zeros(0, np.int64)])
-    limits = np.ones(len(classes))
-    for c in range(len(classes)):
-        wanted = (objects == c).sum() / max(len(given), 1)
+    limits = np.ones(len(wanted))
+    for c, number_wanted in enumerate(wanted):
         scores = np.sort(guesses.scores[guesses.classes == c])
         number = (len(scores) - np.searchsorted(scores, GRID)) / max(len(found), 1)
-        if wanted:
-            limits[c] = round(float(GRID[::-1][np.abs(number - wanted)[::-1].argmin()]), 2)
+        if number_wanted:
+            limits[c] = round(float(GRID[::-1][np.abs(number - number_wanted)[::-1].argmin()]), 2)
     return limits
 
 

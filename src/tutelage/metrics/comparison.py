@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Int, Real, Shaped
 from scipy.special import bdtrc
 
 from tutelage.metrics.calibration import precision_bound
@@ -131,7 +131,7 @@ def f1_gain(
     return interval(_f1_difference(measured), _f1_difference(drawn), confidence)
 
 
-def jensen_shannon(first: Int[np.ndarray, " k"], second: Int[np.ndarray, " k"]) -> float:
+def jensen_shannon(first: Real[np.ndarray, " k"], second: Real[np.ndarray, " k"]) -> float:
     """Divergence of two class histograms in nats, from 0 (the same shares) to log 2 (no class in common).
 
     Lin, Divergence measures based on the Shannon entropy, IEEE Trans. Inf. Theory 1991, eq. 4.1 with equal weights.

@@ -44,18 +44,30 @@ def drawn(*labels):
     return Boxes(torch.zeros(len(labels), 4), torch.tensor(labels, dtype=torch.int64), one, one)
 
 
+def searched(images, classes=3):
+    return torch.ones(images, classes, dtype=torch.bool)
+
+
+def test_a_class_is_counted_where_somebody_looked_for_it():
+    """Two objects of class 0 in the one image of two that was searched for it; for class 2 nobody looked."""
+    counts, known = Counts(10, 3), torch.tensor([[True, True, False], [False, True, False]])
+    counts.choose([drawn(0, 0), drawn(1)], known, [found(0.9, 0.9, labels=[0, 2])])
+    torch.testing.assert_close(counts.objects, 0.01 * torch.tensor([2.0, 0.5, 0.0]))
+    torch.testing.assert_close(counts.found.sum(1), 0.01 * torch.tensor([1.0, 0.0, 0.0]))
+
+
 def test_counted_thresholds_keep_as_many_boxes_as_people_drew():
     """An image has 1.5 objects of class 0, 0.5 of class 1, none of class 2; a box of weight 0 is no object."""
     counts, unsure = Counts(10, 3), drawn(1, 1)._replace(weight=torch.zeros(2))
     given = [drawn(0, 0), drawn(0, 1), unsure]
     answers = found(0.95, 0.85, 0.55, 0.35, 0.15, labels=[0, 0, 2, 1, 0]), found(0.65, 0.25, labels=[0, 0])
-    kept = counts.choose(given[:2], answers)
+    kept = counts.choose(given[:2], searched(2), answers)
     torch.testing.assert_close(counts.thresholds(), torch.tensor([0.65, 0.35, 2.0]))
     assert [each.labels.tolist() for each in kept] == [[0, 0, 1], [0]]
     torch.testing.assert_close(counts.objects, torch.tensor([0.015, 0.005, 0.0]))
     assert counts.found.sum().item() == pytest.approx(0.01 * 7 / 2)
     counts = Counts(10, 3)
-    counts.choose(given, answers)
+    counts.choose(given, searched(3), answers)
     torch.testing.assert_close(counts.thresholds()[:2], torch.tensor([0.85, 0.35]))
     torch.testing.assert_close(counts.objects, 0.01 * torch.tensor([1, 1 / 3, 0]))
 
@@ -64,14 +76,14 @@ def test_counted_thresholds_go_along_where_scores_fall():
     counts = Counts(10, 1)
     for step in range(400):
         scores = [s * (1 - step / 800) for s in (0.9, 0.8, 0.3)]
-        (kept,) = counts.choose([drawn(0, 0)], [found(*scores)])
+        (kept,) = counts.choose([drawn(0, 0)], searched(1, 1), [found(*scores)])
     assert kept.scores.tolist() == pytest.approx(scores[:2])
     assert kept.scores.max() < 0.5
 
 
 def test_nothing_is_counted_where_there_is_no_pool():
     counts = Counts(10, 1)
-    assert counts.choose([drawn(0)], []) == []
+    assert counts.choose([drawn(0)], searched(1, 1), []) == []
     assert not counts.objects.any()
 
 

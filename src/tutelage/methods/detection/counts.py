@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from tutelage.methods.detection.opinions import all_confident
@@ -35,10 +36,15 @@ class Counts(Clock):
         self.register_buffer("objects", torch.zeros(classes))
         self.register_buffer("found", torch.zeros(classes, BINS + 1))
 
-    def choose(self, given: Sequence[Boxes], found: Sequence[Detections]) -> list[Detections]:
-        """Count labelled images and a teacher's answers to others; of these, what reaches today's thresholds."""
+    def choose(
+        self, given: Sequence[Boxes], known: Bool[Tensor, "b c"], found: Sequence[Detections]
+    ) -> list[Detections]:
+        """Count labelled images and a teacher's answers to others; of these, what reaches today's thresholds.
+
+        A class is counted in the images where it was looked for: those in which it is `known`.
+        """
         if found:
-            self._count(given, found)
+            self._count(given, known, found)
         return all_confident(found, self.thresholds())
 
     def thresholds(self) -> Tensor:
@@ -51,12 +57,14 @@ class Counts(Clock):
         return torch.where(self.objects > 0, (BINS - nearest) / BINS, NEVER)
 
     @torch.no_grad()
-    def _count(self, given: Sequence[Boxes], found: Sequence[Detections]) -> None:
+    def _count(self, given: Sequence[Boxes], known: Bool[Tensor, "b c"], found: Sequence[Detections]) -> None:
         """Both averages begin at zero and move together, so that what they lack at first is the same share of each."""
         drawn = torch.cat([each.labels[each.weight > 0] for each in given])
-        self.objects.lerp_(_tally(drawn, self.objects) / len(given), 1 - DECAY)
+        images = known.sum(0)
+        moved = (1 - DECAY) * (images > 0).float()
+        self.objects.lerp_(_tally(drawn, self.objects) / images.clamp(min=1), moved)
         hundredths = torch.cat([each.labels * (BINS + 1) + (BINS * each.scores).long() for each in found])
-        self.found.lerp_(_tally(hundredths, self.found) / len(found), 1 - DECAY)
+        self.found.lerp_(_tally(hundredths, self.found) / len(found), moved[:, None])
 
 
 def _tally(places: Tensor, like: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class UnbiasedTeacher(DetectionMethod):
         weak, teacher, counts = batch.pool.weak, nets.teacher, nets.extra
         assert isinstance(counts, Counts)
         fixed = partial(all_confident, threshold=weak.new_tensor(self.thresholds or self.confidence))
-        choose = partial(counts.choose, batch.labeled.weak_boxes) if self.count else fixed
+        choose = partial(counts.choose, batch.labeled.weak_boxes, batch.labeled.known) if self.count else fixed
         if self.place_trust == "jitter":
             boxes = steady(teacher, weak, choose, copies=self.copies, scatter=self.scatter)
         elif self.place_trust == "certainty":
