@@ -9,8 +9,8 @@ from typing import Any
 
 from tasks.answer_places import BESIDE, Addition, alone, copied, own_name, refused
 from tasks.box_corrected import Corrected, read_corrected, sound_coco
-from tasks.box_params import named
 from tasks.io import write_whole
+from tasks.knobs import json_files
 from tasks.params import Params
 from tasks.places import OURS
 from tutelage.data.coco import key_of
@@ -29,8 +29,9 @@ def box_answer(folder: Path, asked: Mapping[str, Any], *, params: Params, new: S
     """
     wanted = params.detection.ingest
     root = Path(wanted.root)
-    path = root / _taker(root, named(wanted.labelled))
-    beside = path.parent if wanted.labelled_images is None else root / wanted.labelled_images
+    name, images = _place(root, json_files(wanted, "labelled"))
+    path = root / name
+    beside = path.parent if images is None else root / images
     with alone(path):
         content = sound_coco(path)
         numbers = {class_name(str(one["name"])): one["id"] for one in content["categories"]}
@@ -55,24 +56,24 @@ def box_answer(folder: Path, asked: Mapping[str, Any], *, params: Params, new: S
     return list(_told(fresh, read, path, params))
 
 
-def _taker(root: Path, names: Sequence[str]) -> str:
-    """The file that answers go to. Raises BadInput where none of several has the categories of all.
+def _place(root: Path, files: Sequence[tuple[str, str | None]]) -> tuple[str, str | None]:
+    """The JSON that answers belong to, and the folder of its images: a person looks for all classes at once.
 
-    A person who corrects an image has looked for all classes; in another file they would say nothing of some.
+    Raises BadInput where none of several has the categories of all.
     """
-    for name in names:
+    for name, _ in files:
         check(root, name, "labelled")
-    if len(names) == 1:
-        return names[0]
-    each = {name: {class_name(str(one["name"])) for one in sound_coco(root / name)["categories"]} for name in names}
-    classes = set().union(*each.values())
-    if full := [name for name, own in each.items() if own == classes]:
-        return full[0]
-    raise BadInput(
-        f"answers say of all classes ({', '.join(sorted(classes))}) what is in an image, and none of "
-        f"{', '.join(names)} has all these categories. Add a file to detection.ingest.labelled that has them, with "
-        "`images` and `annotations` empty: answers go there"
-    )
+    if len(files) == 1:
+        return files[0]
+    classes = [{class_name(str(one["name"])) for one in sound_coco(root / name)["categories"]} for name, _ in files]
+    every = set[str]().union(*classes)
+    whole = [file for file, own in zip(files, classes, strict=True) if own == every]
+    if not whole:
+        raise BadInput(
+            f"answers are of all classes ({', '.join(sorted(every))}), and no file of detection.ingest.labelled is. "
+            "Add one to the list whose categories are all of them, with `images` and `annotations` []"
+        )
+    return whole[0]
 
 
 def _merge(

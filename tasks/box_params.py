@@ -6,7 +6,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tasks.fits import check_alone, check_chain, check_start
-from tasks.knobs import STRICT, Count, Folder, Open, Pattern, Share, Train, check_limits, parse_detection_method
+from tasks.knobs import (
+    STRICT,
+    Count,
+    Files,
+    Folder,
+    Folders,
+    Open,
+    Pattern,
+    Share,
+    Train,
+    check_limits,
+    parse_detection_method,
+)
 from tasks.mistakes import check_changes
 from tasks.proof_params import Report
 from tutelage.data.orientations import Orientation
@@ -41,31 +53,23 @@ class Compose:
             raise ValueError(f"scales is {list(self.scales)}: write the smallest first, both within 0.05 and 1")
 
 
-Files = str | Annotated[tuple[str, ...], Field(min_length=1)]
-
-
-def named(files: Files | None) -> tuple[str, ...]:
-    """The names of one file, of several, or of none."""
-    return () if files is None else (files,) if isinstance(files, str) else files
-
-
 @dataclass(frozen=True, kw_only=True)
 class ScenesIngest:
     """Which images there are. All names are inside `root`.
 
-    `labelled` and `test` are COCO JSON files; `pool` is a folder, a tar or a folder of tars, or a COCO JSON whose
-    objects are hidden from training. A JSON's file names are relative to `..._images`, or else to its own folder.
-    Of several files each says of its own categories what is in its images: nobody looked for the others there.
+    `labelled` and `test` are COCO JSON files: one, or several of which each was marked for its own classes. `pool` is a
+    folder, a tar or a folder of tars, or a COCO JSON whose objects are hidden from training. A JSON's file names are
+    relative to `..._images`, or else to its own folder.
     """
 
     __pydantic_config__ = STRICT
     root: Folder  # folder that holds the names below
-    labelled: Files  # COCO JSON, or a list of those that were marked for classes of their own
-    labelled_images: str | None = None  # folder of its images; null: that of the JSON
+    labelled: Files  # COCO JSON; [cars.json, people.json]: several, each marked for its own categories
+    labelled_images: Folders = None  # folder of its images; null: that of the JSON; a list: one for each JSON
     pool: str | None = None  # folder, tar shards, or COCO JSON whose objects are hidden; null: what split.images leaves
     pool_images: str | None = None  # as labelled_images
-    test: Files | None = None  # as labelled; null: a share of the labelled images
-    test_images: str | None = None  # as labelled_images
+    test: Files | None = None  # COCO JSON, or several as labelled; null: a share of the labelled images
+    test_images: Folders = None  # as labelled_images
     leaks: Literal["drop", "refuse"] = "refuse"  # what becomes of a training image that is in the test, too
     near_duplicates: Annotated[int, Field(ge=0, le=16)] = 0  # dHash bits that differ at most; 0: equal pixels only
     max_pixels: Count = 50_000_000  # of an image; one with more is refused, unread

@@ -14,6 +14,7 @@ from tutelage.methods import METHODS, Method
 from tutelage.methods.detection import DETECTION_METHODS
 from tutelage.methods.multitask import MULTITASK_METHODS
 from tutelage.systems import SYSTEMS
+from tutelage.types import BadInput
 
 STRICT: Any = {"extra": "forbid", "allow_inf_nan": False}  # no JSON holds what is not finite
 Count = Annotated[int, Field(gt=0)]
@@ -33,6 +34,42 @@ def parse_places(value: Any) -> Any:
 
 
 Places = Annotated[str | dict[str, str], BeforeValidator(parse_places)]
+
+
+def parse_files(value: Any) -> Any:
+    """ "cars.json", or ["cars.json", "people.json"]: a file, or several that are one source."""
+    several = isinstance(value, list) and value and all(isinstance(name, str) and name for name in value)
+    if several and len(set(value)) < len(value):
+        raise ValueError(f"{value} names a file twice: write each once")
+    if not several and not isinstance(value, str):
+        raise ValueError("write one name inside root, or a list of names where there are several")
+    return value
+
+
+Files = Annotated[str | list[str], BeforeValidator(parse_files)]
+Folders = str | list[str | None] | None
+
+
+def joined(ingest: Any, source: str) -> bool:
+    """Whether images of a source are named by their paths in `root`, each searched for the classes of its file alone.
+
+    So it is of several JSONs, and of a test beside several.
+    """
+    return source != "pool" and any(isinstance(one, list) for one in (ingest.labelled, getattr(ingest, source)))
+
+
+def json_files(ingest: Any, source: str) -> list[tuple[str, str | None]]:
+    """The files of a source, each with the folder of its images; None: the file's own. BadInput for a wrong number."""
+    names, folders = getattr(ingest, source), getattr(ingest, f"{source}_images")
+    names = names if isinstance(names, list) else [] if names is None else [names]
+    if not isinstance(folders, list):
+        return [(name, folders) for name in names]
+    if len(folders) != len(names):
+        raise BadInput(
+            f"detection.ingest.{source}_images has {len(folders)} folders for {len(names)} JSON(s): write one each, "
+            "null where images lie beside their JSON, or a single folder for all"
+        )
+    return list(zip(names, folders, strict=True))
 
 
 def parse_stage(value: Any) -> Any:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.box_params import named
 from tasks.io import whole
+from tasks.knobs import joined, json_files
 from tasks.params import Params
 from tasks.text import table as markdown
 from tutelage.data.decoding import stored_grey
@@ -143,8 +143,8 @@ def _check_test(
 def _depths(root: Path, params: Params) -> Iterator[tuple[str, str]]:
     """Id and depth file of each image that has one, of the labelled and the test JSON."""
     found = params.detection.ingest
-    places = {"labelled": (found.labelled, found.labelled_images), "test": (found.test, found.test_images)}
-    for source, name, folder in ((of, each, at) for of, (files, at) in places.items() for each in named(files)):
+    files = [(source, *one) for source in ("labelled", "test") for one in json_files(found, source)]
+    for source, name, folder in files:
         beside, boundary = (root / name).parent if folder is None else root / folder, os.path.realpath(root)
         for image in json.loads((root / name).read_bytes())["images"]:
             if not isinstance(image, dict) or not image.get("depth") or not isinstance(image.get("file_name"), str):
@@ -153,4 +153,5 @@ def _depths(root: Path, params: Params) -> Iterator[tuple[str, str]]:
             if problem is not None:
                 raise BadInput(f"{root / name}: the depth of {image['file_name']}: {problem[1]}. Correct its `depth`")
             file, _ = locate(beside, image["file_name"].strip(), boundary, "the scenes' folder")
+            file = os.path.normpath(os.path.relpath(beside / file, root)) if joined(found, source) else file
             yield f"{source}/{file}", (beside / path).as_posix()

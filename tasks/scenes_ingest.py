@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.box_params import ScenesIngest, named
+from tasks.box_params import ScenesIngest
 from tasks.ingest import counts, examined, left_out
 from tasks.io import whole, write_json
+from tasks.knobs import joined, json_files
 from tasks.text import bullets, table
 from tutelage.data.coco import Coco, read_coco
 from tutelage.data.coco_boxes import box_table, is_box, wrong_sizes
-from tutelage.data.coco_joined import all_classes, joined, unsearched_table
+from tutelage.data.coco_join import join, union, unsearched_table
 from tutelage.data.ingest import Settled, manifest, settle
 from tutelage.data.manifest import MANIFEST, describe, roots_of, write_manifest
 from tutelage.data.records import Examined, Refusal, Scan, SourceName
@@ -38,11 +40,11 @@ def scenes_ingest(root: Path, *, params: Any, out: Path) -> Path:
     boxes = _boxes(files, settled.kept, unclear)
     emptied = _emptied(files, settled, boxes, unclear)
     refused = sorted([*refused, *of_other_size, *settled.refused, *emptied], key=lambda refusal: refusal.id)
-    table, nowhere = _manifest(settled.kept, scans, files, unclear), _unsearched(files, settled.kept)
+    table = _manifest(settled.kept, scans, files, unclear)
     report = _report(settled, refused, scans, files, boxes) | {"near_duplicates": wanted.near_duplicates}
     with whole(out) as folder:
         write_manifest(folder, table)
-        write_boxes(folder, "boxes.parquet", pa.concat_tables([boxes, nowhere]))
+        write_boxes(folder, "boxes.parquet", pa.concat_tables([boxes, *_unsearched(files, settled.kept)]))
         write_json(folder / "report.json", report)
         (folder / "report.md").write_text(_markdown(report))
     print(
@@ -53,51 +55,34 @@ def scenes_ingest(root: Path, *, params: Any, out: Path) -> Path:
 
 
 def _sources(root: Path, wanted: ScenesIngest) -> tuple[dict[SourceName, Coco], list[Scan]]:
-    """Each source's JSON, where it is one, and the images of all. Classes are those of the labelled JSON."""
-    for source, rest in {"labelled": "", "test": ", or null"}.items():
-        for name in named(getattr(wanted, source)):
-            if not name.lower().endswith(".json"):
-                images = f"write the COCO JSON of the {source} images{rest}"
-                raise BadInput(f"detection.ingest.{source} is {name!r}: {images}")
-    files: dict[SourceName, Coco] = {}
-    scans = []
-    sources: dict[SourceName, tuple[str, ...]] = {
-        "labelled": named(wanted.labelled), "pool": named(wanted.pool), "test": named(wanted.test),
-    }  # fmt: skip
-    for source, names in sources.items():
-        if source == "pool" and names and not names[0].lower().endswith(".json"):
-            scans.append(scan(root, names[0], source))
-        elif names:
-            known = files["labelled"].classes if source != "labelled" else None
-            files[source] = _read(root, names, source, wanted, known)
+    """Each source's JSON, where it is one, and the images of all. Classes are those of the labelled JSONs."""
+    files: dict[SourceName, Coco] = {"labelled": _read(root, "labelled", wanted, None)}
+    scans = [files["labelled"].scan]
+    for source in ("pool", "test"):
+        name = getattr(wanted, source)
+        if source == "pool" and name is not None and not name.lower().endswith(".json"):
+            scans.append(scan(root, name, source))
+        elif name is not None:
+            files[source] = _read(root, source, wanted, files["labelled"].classes)
             scans.append(files[source].scan)
     return files, scans
 
 
-def _read(
-    root: Path, names: tuple[str, ...], source: SourceName, wanted: ScenesIngest, classes: list[str] | None
-) -> Coco:
-    """The JSON of a source, or several as one. Raises BadInput where the images of several lie in several folders."""
-    images: str | None = getattr(wanted, f"{source}_images")
-    for name in names:
+def _read(root: Path, source: SourceName, wanted: ScenesIngest, known: list[str] | None) -> Coco:
+    """One JSON as it is; several, and a test beside several, as one source that says what nobody looked for."""
+    parts: dict[str, Coco] = {}
+    for name, images in json_files(wanted, source):
+        if not name.lower().endswith(".json"):
+            unless = ", or null" if source == "test" else ""
+            raise BadInput(f"detection.ingest.{source} is {name!r}: write the COCO JSON of the {source} images{unless}")
         check(root, name, source)
-    if images is not None:
-        check(root, images, f"{source}_images")
-    folders = sorted({(root / name).parent if images is None else root / images for name in names})
-    if len(folders) > 1:
-        raise BadInput(
-            f"the files of detection.ingest.{source} lie in {' and '.join(map(str, folders))}, and file names are "
-            f"relative to one folder. Name the one that holds all images as detection.ingest.{source}_images, and "
-            "write file names relative to it"
-        )
-    files = [read_coco(root / name, folder=folders[0], boundary=root, source=source, classes=classes) for name in names]
-    apart = source != "pool" and not (isinstance(wanted.labelled, str) and len(names) == 1)
-    return joined(files, all_classes(files) if classes is None else classes) if apart else files[0]
-
-
-def _unsearched(files: dict[SourceName, Coco], images: list[Examined]) -> pa.Table:
-    sizes = {image.found.id: (image.width, image.height) for image in images}
-    return pa.concat_tables([unsearched_table(files[source], sizes) for source in sorted(files)])
+        if images is not None:
+            check(root, images, f"{source}_images")
+        folder = (root / name).parent if images is None else root / images
+        parts[name] = read_coco(root / name, folder=folder, boundary=root, source=source, classes=known)
+    if not joined(wanted, source):
+        return next(iter(parts.values()))
+    return join(parts, classes=union(list(parts.values())) if known is None else known, root=root)
 
 
 def _sized(
@@ -121,22 +106,41 @@ def _settled(files: dict[SourceName, Coco], images: list[Examined], wanted: Scen
         for given in coco.annotations:
             place = np.array(given.bbox, float).tolist() if is_box(given.bbox) else given.bbox or given.segmentation
             objects.setdefault(given.image, set()).add(f"{coco.classes[given.label]} {given.crowd} {place}")
+    searched = {name: said for coco in files.values() for name, said in _searched(coco)}
     exact = settle(
-        (_marked(image, objects.get(image.found.id)) for image in images), leaks=wanted.leaks, near_duplicates=0
+        (_marked(image, objects.get(image.found.id), searched.get(image.found.id, "")) for image in images),
+        leaks=wanted.leaks,
+        near_duplicates=0,
     )
     bare = [replace(image, found=replace(image.found, label=None)) for image in exact.kept]
     settled = settle(bare, leaks=wanted.leaks, near_duplicates=wanted.near_duplicates)
-    settled.refused += exact.refused
+    settled.refused += [_with_way_out(refusal, searched) for refusal in exact.refused]
     settled.dropped = sorted([*settled.dropped, *exact.dropped], key=lambda refusal: (refusal.id, refusal.detail))
     return settled
 
 
-def _marked(image: Examined, objects: set[str] | None) -> Examined:
+def _searched(coco: Coco) -> Iterator[tuple[str, str]]:
+    """Of images that were not searched for all classes, those that they were searched for, in words."""
+    for name, missing in coco.unsearched.items():
+        yield name, ", ".join(one for label, one in enumerate(coco.classes) if label not in missing)
+
+
+def _with_way_out(refusal: Refusal, searched: dict[str, str]) -> Refusal:
+    """Copies of which each was searched for other classes are not in each other's way under one name."""
+    source = refusal.id.partition("/")[0]
+    if refusal.id not in searched or f"its copy {source}/" not in refusal.detail:
+        return refusal
+    way = "where each was marked for other classes, list the same file name in both JSONs, which makes them one image"
+    return replace(refusal, detail=f"{refusal.detail}; {way}")
+
+
+def _marked(image: Examined, objects: set[str] | None, searched: str) -> Examined:
     """With its objects as its label, in words and a digest; None where no JSON says what they are."""
     if objects is None:
         return image
     digest = hashlib.sha256("\n".join(sorted(objects)).encode()).hexdigest()[:8]
-    return replace(image, found=replace(image.found, label=f"{len(objects)} object(s), {digest}"))
+    alone = f", searched for {searched} alone" if searched else ""
+    return replace(image, found=replace(image.found, label=f"{len(objects)} object(s), {digest}{alone}"))
 
 
 def _manifest(
@@ -164,6 +168,11 @@ def _boxes(files: dict[SourceName, Coco], images: list[Examined], unclear: dict[
     sizes = {image.found.id: (image.width, image.height) for image in images if image.found.id not in unclear}
     tables = [box_table(files[source], sizes) for source in sorted(files)]
     return pa.concat_tables(tables)
+
+
+def _unsearched(files: dict[SourceName, Coco], images: list[Examined]) -> list[pa.Table]:
+    sizes = {image.found.id: (image.width, image.height) for image in images}
+    return [unsearched_table(files[source], sizes) for source in sorted(files)]
 
 
 def _emptied(

@@ -163,14 +163,16 @@ def test_answers_go_to_the_file_that_has_the_categories_of_all(world, monkeypatc
     out, before = asked(world, monkeypatch), load("images/labelled.json")
     Path("images/cows.json").write_text(json.dumps(before | {"images": [], "annotations": [],
                                                              "categories": [{"id": 5, "name": "cow"}]}))  # fmt: skip
-    several = replace(world.detection.ingest, labelled=("labelled.json", "cows.json"))
+    several = replace(world.detection.ingest, labelled=["labelled.json", "cows.json"])
     params = replace(world, detection=replace(world.detection, ingest=several))
     save(load() | {"annotations": []})
-    with pytest.raises(BadInput, match=r"none of labelled\.json, cows\.json has all these categories"):
+    with pytest.raises(
+        BadInput, match=r"answers are of all classes \(cat, cow, dog\), and no file of detection\.ingest\.labelled is"
+    ):
         answer(out, params=params)
     full = before | {"images": [], "annotations": [], "categories": [*before["categories"], {"id": 5, "name": "cow"}]}
     Path("images/all.json").write_text(json.dumps(full))
-    several = replace(several, labelled=("labelled.json", "cows.json", "all.json"))
+    several = replace(several, labelled=["labelled.json", "cows.json", "all.json"])
     said = answer(out, params=replace(world, detection=replace(world.detection, ingest=several)))
     assert said[0] == "3 image(s) with 0 object(s) added to images/all.json"
     assert load("images/labelled.json") == before

@@ -7,8 +7,9 @@ from own_images import save
 from scene_work import coco_set, detection, write
 
 from tasks.scenes_ingest import scenes_ingest
+from tutelage.data import masks
 from tutelage.data.manifest import classes_of, read_manifest, roots_of
-from tutelage.data.scenes import Annotations, read_boxes, unsearched_rows
+from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.types import BadInput
 
 
@@ -176,74 +177,91 @@ def test_bad_input_writes_nothing(root, wanted, fragment):
     assert not (root.parent / "out").exists()
 
 
-def crowds(table, boxes):
-    """Image -> classes that nobody looked for."""
-    classes, nowhere = classes_of(table), boxes.filter(unsearched_rows(boxes, table))
-    found = {}
-    for name, label in zip(nowhere["id"].to_pylist(), nowhere["label"].to_pylist(), strict=True):
-        found.setdefault(name, []).append(classes[label])
-    return found
+@pytest.fixture
+def sets(tmp_path):
+    """cars.json and people.json, each marked for its own class, each with its own images."""
+    root = tmp_path / "several"
+    for place, (name, classes) in enumerate({"cars": ("car",), "people": ("person",)}.items()):
+        coco_set(root, name, 3, start=100 * place, classes=classes)
+        coco_set(root, f"test_{name}", 2, start=1000 + 100 * place, classes=classes)
+    return root
 
 
-def test_of_several_files_each_says_of_its_own_categories_alone_what_is_in_its_images(root):
-    coco_set(root, "owls", 2, start=300, classes=("owl",), bare=[1])
-    coco_set(root, "both", 1, start=400, classes=("owl", "dog", "cat"))
-    table, boxes, report = run(root, labelled=["labelled.json", "owls.json", "both.json"], test="test.json")
-    assert classes_of(table) == ["cat", "dog", "owl"]
-    own = {name: ["owl"] for name in table["id"].to_pylist() if name.startswith(("labelled/labelled", "test/"))}
-    assert crowds(table, boxes) == own | {f"labelled/owls/0{k}.png": ["cat", "dog"] for k in (0, 1)}
-    crowd = next(row for row in boxes.to_pylist() if row["id"] == "labelled/owls/01.png")
-    assert [crowd[side] for side in ("x1", "y1", "x2", "y2")] == [0, 0, 16, 16]
-    assert (crowd["crowd"], crowd["area"], crowd["mask"]) == (True, 256, "")
-    assert report["objects"]["owl"] == {"labelled": 2, "test": 0}  # what nobody looked for is no object
-    assert report["objects"]["cat"] == {"labelled": 4, "test": 2}
+BOTH = ["people.json", "cars.json"]
 
 
-def test_one_file_in_a_list_is_as_it_is_without(root):
+def test_each_of_several_files_was_searched_for_its_own_classes_alone(sets):
+    table, boxes, report = run(sets, labelled=BOTH, test=["test_cars.json", "test_people.json"])
+    assert classes_of(table) == ["person", "car"]  # as they first appear
+    assert report["images"] == {"labelled": 6, "test": 4}
+    assert report["objects"] == {"person": {"labelled": 3, "test": 2}, "car": {"labelled": 3, "test": 2}}
+    rows = {name: boxes.filter(pc.equal(boxes["id"], name)).to_pylist() for name in table["id"].to_pylist()}
+    for name, both in rows.items():
+        (objects, unknown), own = sorted(both, key=lambda row: row["crowd"]), "car" if "cars/" in name else "person"
+        assert classes_of(table)[objects["label"]] == own
+        assert classes_of(table)[unknown["label"]] != own
+        assert [unknown[key] for key in ("x1", "y1", "x2", "y2", "crowd", "area")] == [0, 0, 16, 16, True, 256]
+        assert masks.decode(unknown["mask"], 16, 16).all()
+
+
+def test_a_test_beside_several_files_was_searched_for_its_own_classes(sets):
+    _, boxes, _ = run(sets, labelled=BOTH, test="test_cars.json")
+    tested = [row for row in boxes.to_pylist() if row["id"].startswith("test/")]
+    assert sorted((row["label"], row["crowd"]) for row in tested) == [(0, True)] * 2 + [(1, False)] * 2
+
+
+def test_an_image_of_two_files_with_other_classes_is_one_that_was_searched_for_both(sets):
+    other, content = (json.loads((sets / f"{name}.json").read_text()) for name in ("cars", "people"))
+    content["images"][0]["file_name"] = other["images"][1]["file_name"]
+    write(sets, "people", content)
+    _, boxes, report = run(sets, labelled=BOTH)
+    assert report["images"]["labelled"] == 5
+    rows = boxes.filter(pc.equal(boxes["id"], "labelled/cars/01.png")).to_pylist()
+    assert sorted((row["label"], row["crowd"]) for row in rows) == [(0, False), (1, False)]
+
+
+def test_an_image_of_two_files_that_share_a_class_is_refused(sets):
+    write(sets, "more", json.loads((sets / "cars.json").read_text()))
+    with pytest.raises(BadInput, match=r"cars\.json and more\.json both list cars/00\.png, and both mark 'car'"):
+        run(sets, labelled=["cars.json", "more.json"])
+
+
+def test_copies_that_were_marked_for_other_classes_are_told_of_one_name(sets):
+    shutil.copy(sets / "cars/00.png", sets / "people/00.png")
+    _, _, report = run(sets, labelled=BOTH)
+    details = {each["id"]: each["detail"] for each in report["refused"]}
+    assert sorted(details) == ["labelled/cars/00.png", "labelled/people/00.png"]
+    assert "searched for car alone" in details["labelled/cars/00.png"]
+    assert all("list the same file name in both JSONs" in detail for detail in details.values())
+
+
+def test_an_image_whose_objects_were_refused_is_refused_though_it_was_not_searched_for_all(sets):
+    content = json.loads((sets / "cars.json").read_text())
+    content["annotations"][0]["bbox"] = None
+    write(sets, "cars", content)
+    _, boxes, report = run(sets, labelled=BOTH)
+    assert [each["id"] for each in report["refused"]] == ["labelled/cars/00.png"]
+    assert "cars.json: annotations[0]" in report["refused_objects"][0]
+    assert "labelled/cars/00.png" not in boxes["id"].to_pylist()
+
+
+def test_each_file_may_have_its_own_folder_of_images(sets):
+    for name in ("cars", "people"):
+        (sets / "lists" / name).mkdir(parents=True)
+        shutil.move(sets / f"{name}.json", sets / "lists" / name / "train.json")
+    several = ["lists/people/train.json", "lists/cars/train.json"]
+    one, _, _ = run(sets, "one", labelled=several, labelled_images=".")
+    shutil.move(sets / "people", sets / "lists/people/people")
+    each, _, _ = run(sets, "each", labelled=several, labelled_images=[None, "."])
+    assert one["id"].to_pylist()[3:] == [f"labelled/people/0{n}.png" for n in range(3)]
+    assert each["id"].to_pylist()[3:] == [f"labelled/lists/people/people/0{n}.png" for n in range(3)]
+    with pytest.raises(ValueError, match="labelled_images has 1 folders for 2 JSON"):
+        run(sets, labelled=several, labelled_images=["."])
+
+
+def test_one_file_in_a_list_is_as_it_is_without_but_for_what_its_images_are_relative_to(root):
     coco_set(root, "test", 2, start=200)
     run(root, "name", test="test.json")
     run(root, "list", labelled=["labelled.json"], test=["test.json"])
     for name in ("manifest.parquet", "boxes.parquet"):
         assert (root.parent / "name" / name).read_bytes() == (root.parent / "list" / name).read_bytes()
-
-
-def test_an_image_that_two_files_list_was_searched_for_the_categories_of_both(root):
-    owls = coco_set(root, "owls", 1, start=300, classes=("owl",))
-    first = json.loads((root / "labelled.json").read_text())
-    owls["images"].append({"id": 7, "file_name": "labelled/03.png", "width": 16, "height": 16})
-    owls["annotations"].append({"id": 7, "image_id": 7, "category_id": 10, "bbox": [1, 1, 9, 9]})
-    write(root, "owls", owls)
-    table, boxes, report = run(root, labelled=["labelled.json", "owls.json"])
-    assert report["images"]["labelled"] == 5
-    assert "labelled/labelled/03.png" not in crowds(table, boxes)
-    assert boxes.filter(pc.equal(boxes["id"], "labelled/labelled/03.png"))["label"].to_pylist() == [2]
-    owls["categories"].append({"id": 20, "name": "cat"})
-    write(root, "owls", owls)
-    said = "labelled.json and owls.json both list labelled/03.png and both have the category 'cat'"
-    with pytest.raises(BadInput, match=said):
-        run(root, labelled=["labelled.json", "owls.json"])
-    first["images"] = first["images"][:3]
-    write(root, "labelled", first)
-    assert run(root, labelled=["labelled.json", "owls.json"])[2]["images"]["labelled"] == 5
-
-
-def test_what_is_wrong_in_one_of_several_files_is_told_with_its_name(root):
-    owls = coco_set(root, "owls", 2, start=300, classes=("owl",))
-    owls["annotations"][1]["bbox"] = [1, 1, 0, 9]
-    write(root, "owls", owls)
-    table, _, report = run(root, labelled=["labelled.json", "owls.json"])
-    (said,) = report["refused_objects"]
-    assert "owls.json, annotations[1] (id 1) in labelled/owls/01.png" in said
-    assert "labelled/owls/01.png" not in table["id"].to_pylist()  # nobody knows what is in it
-
-
-def test_several_files_have_one_folder_of_images(root):
-    coco_set(root / "more", "owls", 1, start=300, classes=("owl",))
-    with pytest.raises(BadInput, match=r"lie in .*data and .*data/more, and file names are relative to one folder"):
-        run(root, labelled=["labelled.json", "more/owls.json"])
-    with pytest.raises(BadInput, match=r"ingest\.labelled is 'none\.json'.*does not exist"):
-        run(root, labelled=["labelled.json", "none.json"])
-    with pytest.raises(
-        BadInput, match=r"detection\.ingest\.test is 'test': write the COCO JSON of the test images, or"
-    ):
-        run(root, test=["test.json", "test"])

@@ -47,14 +47,14 @@ class Coco:
     scan: Scan
     name: str  # of the file
     classes: list[str] = field(default_factory=list)
+    declared: set[str] = field(default_factory=set)  # classes that its own categories name
     images: dict[str, Listed] = field(default_factory=dict)
     annotations: list[Annotation] = field(default_factory=list)
     repairs: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)  # of annotations and categories; of images see `scan`
     doubtful: set[str] = field(default_factory=set)  # images that lack an object, since it was refused
+    unsearched: dict[str, set[int]] = field(default_factory=dict)  # image -> classes that nobody looked for in it
     silent: bool = False  # of a pool: it lists images, and says of none what is in it
-    looked_for: frozenset[str] = frozenset()  # its own categories, where `classes` are those of another file
-    unsearched: dict[str, list[int]] = field(default_factory=dict)  # image -> classes that nobody looked for in it
 
     def repair(self, sentence: str) -> None:
         self.repairs.append(f"{self.name}: {sentence}")
@@ -136,7 +136,7 @@ def _categories(coco: Coco, content: dict[str, Any], classes: list[str] | None) 
         raise BadInput(
             f"{coco.name} has annotations and no category, so they are of nothing. Name the classes in `categories`"
         )
-    coco.looked_for = frozenset(firsts)
+    coco.declared = set(firsts)
     coco.classes = sorted(firsts) if classes is None else classes
     strange = sorted(set(firsts) - set(coco.classes))
     if strange:
