@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from fresh import ranks
 
@@ -24,7 +25,7 @@ def batch(rank: int, *, rejected: bool) -> Batch:
     )
 
 
-def worker(rank: int, folder: Path) -> None:
+def worker(rank: int, folder: Path, shares: int) -> None:
     engine = accelerator(Compute(threads=1, device="cpu", precision="fp32"))
     assert engine.num_processes == 2
     torch.manual_seed(0)
@@ -32,13 +33,15 @@ def worker(rank: int, folder: Path) -> None:
     student = create(NetworkSpec(width=4, image_size=8), 2)
     run = begin(method, student, create(NetworkSpec(width=4, image_size=8), 2), Sizes(4, 4, 2, 4), settings)
     feed = [batch(rank, rejected=rank == 1 and step < 3) for step in range(4)]
-    keys = [sorted(step.terms) for step in fit(method, run, feed, settings, steps=4, accelerator=engine)]
+    taken = fit(method, run, feed, settings, steps=4, accelerator=engine, accumulate=shares)
+    keys = [sorted(step.terms) for step in taken]
     parameters = torch.cat([p.detach().reshape(-1) for p in run.nets.student.parameters()])
     torch.save({"keys": keys, "weights": parameters}, folder / f"{rank}.pt")
 
 
-def test_a_process_without_pseudo_labels_keeps_up(tmp_path):
-    ranks(lambda rank: worker(rank, tmp_path))
+@pytest.mark.parametrize("shares", [1, 2])
+def test_a_process_without_pseudo_labels_keeps_up(tmp_path, shares):
+    ranks(lambda rank: worker(rank, tmp_path, shares))
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one["keys"] == two["keys"]
     assert len(one["keys"]) == 4
