@@ -57,9 +57,8 @@ class Compose:
 class ScenesIngest:
     """Which images there are. All names are inside `root`.
 
-    `labelled` and `test` are COCO JSON files: one, or several of which each was marked for its own classes. `pool` is a
-    folder, a tar or a folder of tars, or a COCO JSON whose objects are hidden from training. A JSON's file names are
-    relative to `..._images`, or else to its own folder.
+    `labelled` and `test` are COCO JSON files, one or more; `pool` is a folder, tars, or a COCO JSON whose objects are
+    hidden from training. A JSON's file names are relative to `..._images`, or else to its own folder.
     """
 
     __pydantic_config__ = STRICT
