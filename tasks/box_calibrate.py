@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from tasks.box_answers import Marked, find, marked, searched
 from tasks.box_params import CalibrateBoxes
+from tasks.box_training import pool_rows
 from tasks.io import whole, write_json
 from tasks.params import Params
 from tasks.text import percent
@@ -42,7 +43,7 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
     """
     table, wanted = read_split(split), params.detection.calibrate
     network, card = load_detector(teacher / "model.safetensors")
-    held, pool = _held(split, table, wanted), rows_of(table, "pool")
+    held, pool = _held(split, table, wanted), pool_rows(split, table)
     if len(held.rows):
         check_unlearned(teacher)
     probe = np.sort(np.random.default_rng(params.seed).permutation(pool)[: wanted.probe])

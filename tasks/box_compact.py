@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from tasks.box_training import every_box, train_detector
 from tasks.params import Params
-from tasks.training import NOTE, rows_of
+from tasks.training import NOTE
 from tutelage.data.manifest import read_split
 from tutelage.data.pseudo_boxes import read_boxes_of
 from tutelage.types import BadInput
@@ -25,7 +25,7 @@ def box_compact(split: Path, teacher: Path, labels: Path, *, params: Params, out
         case "student":
             model = teacher / "model.safetensors"
             job = every_box("box_compact@student", wanted.student, network, split, table, teacher=model)
-            ids = table["id"].take(pa.array(rows_of(table, "pool"))).to_pylist()
+            ids = table["id"].take(pa.array(job.pool)).to_pylist()
             job = dataclasses.replace(job, pseudo=read_boxes_of(labels, ids))
         case "baseline":
             job = every_box("box_compact@baseline", wanted.baseline, network, split, table)

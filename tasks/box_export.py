@@ -6,10 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from tasks.box_answers import kept_boxes, read_store
-from tasks.box_training import sizes_of
+from tasks.box_training import pool_rows, sizes_of
 from tasks.io import whole
 from tasks.params import Params
-from tasks.training import rows_of
 from tutelage.data.coco_file import write_coco_found
 from tutelage.data.manifest import classes_of, read_split, roots_of
 from tutelage.data.pseudo_labels import check_ids
@@ -25,7 +24,7 @@ def box_export(split: Path, labels: Path, *, params: Params, out: Path) -> Path:
     the DAG depends on it.
     """
     table = read_split(split)
-    pool, store = table.take(pa.array(rows_of(table, "pool"))), read_store(labels)
+    pool, store = table.take(pa.array(pool_rows(split, table))), read_store(labels)
     check_ids(labels, store["id"].to_pylist(), pool["id"].to_pylist())
     names, sizes = _names(pool, Path(params.detection.ingest.root)), map(tuple, sizes_of(pool).tolist())
     found = [each for each in zip(names, sizes, kept_boxes(store), strict=True) if len(each[2].places)]

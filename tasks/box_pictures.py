@@ -10,10 +10,9 @@ import pyarrow as pa
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from tasks.box_training import sizes_of
+from tasks.box_training import pool_rows, sizes_of
 from tasks.gallery import Shot, Strip
-from tasks.training import rows_of
-from tutelage.data.boxes import Found, Given
+from tutelage.data.boxes import Found, Given, unsearched
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.data.pseudo_boxes import by_row, flat
@@ -48,7 +47,7 @@ class BoxPool:
 
 def pool_of(split: Path, table: pa.Table, *, side: int, hidden: bool) -> BoxPool:
     """Pictures of the pool; `hidden`: with what is known of it, for a report alone."""
-    part = table.take(pa.array(rows_of(table, "pool")))
+    part = table.take(pa.array(pool_rows(split, table)))
     truth: dict[int, Given] = {}
     if hidden:
         known, boxes = set(read_known(split)), Annotations.of(part, read_boxes(split, "truth.parquet"))
@@ -150,8 +149,11 @@ def _shot(pool: BoxPool, row: _Row, place: int, other: dict[int, Given] | dict[i
     factor = pool.side / int(pool.sizes[place].max())
     marks, truth = [], pool.truth.get(place)
     if other is not None:
-        verdict = "given" if other is pool.truth else "student"
-        marks += [Mark(factor * box, verdict, "") for box in other[place].places]
+        verdict, places = "given" if other is pool.truth else "student", other[place].places
+        if truth is not None and other is pool.truth:
+            wide, high = pool.sizes[place].tolist()
+            places = places[~unsearched(truth, wide, high)]
+        marks += [Mark(factor * box, verdict, "") for box in places]
     rejected = np.flatnonzero(~row.kept)
     shown = [*rejected[(-row.scores[rejected]).argsort(kind="stable")][:REJECTED], *np.flatnonzero(row.kept)]
     for k in shown:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from tasks.box_answers import find, marked, searched
 from tasks.box_params import GuardBoxes
+from tasks.box_training import pool_rows
 from tasks.params import Params
 from tasks.signals import FEW, Signal, class_divergence, empty, finite, named_of, not_finite
 from tasks.text import percent
@@ -52,7 +53,7 @@ def look(
 ) -> BoxSight:  # fmt: skip
     """Ask teacher and student about the hold-out, the student about an evenly spaced sample of the pool."""
     teacher, student = models
-    pool, held = rows_of(table, "pool"), rows_of(table, "holdout")
+    pool, held = pool_rows(split, table), rows_of(table, "holdout")
     sample = np.linspace(0, len(kept) - 1, min(SAMPLE, len(kept))).astype(np.int64)
     truth = marked(split, table, "holdout").given if len(held) else []
 

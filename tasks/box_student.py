@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from tasks.box_answers import kept_boxes, read_store
-from tasks.box_training import every_box, train_detector
+from tasks.box_training import every_box, pool_rows, train_detector
 from tasks.params import Params
 from tasks.student import check_teacher, roles_of, round_of, untaught, weakened
-from tasks.training import NOTE, guarded, passed, rows_of
+from tasks.training import NOTE, guarded, passed
 from tutelage.data.manifest import read_split
 from tutelage.data.pseudo_boxes import easiest, read_boxes_of
 
@@ -21,7 +21,7 @@ def box_student(split: Path, teacher: Path, labels: Path, *, params: Params, out
     passed.json says why.
     """
     table, wanted = read_split(split), params.detection
-    state, number, pool = guarded(teacher), round_of(out), rows_of(table, "pool")
+    state, number, pool = guarded(teacher), round_of(out), pool_rows(split, table)
     settings = wanted.rounds[number]
     if reason := untaught(state, wanted.student.method, len(pool)):
         return passed(teacher, reason, out)

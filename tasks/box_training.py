@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from tasks.box_params import TrainDetector
@@ -19,7 +20,7 @@ from tutelage.data.manifest import classes_of, digest_of
 from tutelage.data.pseudo_boxes import PseudoBoxes
 from tutelage.data.scene_batches import SceneSource, scene_batches
 from tutelage.data.scene_views import strong_scene, weak_scene, whole_scene
-from tutelage.data.scenes import Annotations, read_boxes
+from tutelage.data.scenes import Annotations, read_boxes, unsearched_rows
 from tutelage.models.detectors import DetectorSpec, create_detector
 from tutelage.models.files import load_detector, save_detector
 from tutelage.train.device import arithmetic
@@ -37,7 +38,7 @@ class BoxJob:
     annotations: Annotations  # by row of the split
     labeled: np.ndarray  # rows of the split [n]
     pool: np.ndarray  # rows of the split [m]
-    pseudo: PseudoBoxes  # of the pool
+    pseudo: PseudoBoxes  # of `pool`
     teacher: Path | None = None  # weights of the teacher
 
 
@@ -69,11 +70,22 @@ def every_box(
 ) -> BoxJob:  # fmt: skip
     """A run on the boxes of these roles, and on the pool as it is: without boxes from before the run."""
     rows = np.sort(np.concatenate([rows_of(table, role) for role in roles]))
-    pool = rows_of(table, "pool")
+    pool = pool_rows(split, table)
     return BoxJob(
         name=name, train=train, network=network, annotations=Annotations.of(table, read_boxes(split)), labeled=rows,
         pool=pool, pseudo=PseudoBoxes.none(len(pool)), teacher=teacher,
     )  # fmt: skip
+
+
+def pool_rows(split: Path, table: pa.Table) -> np.ndarray:
+    """Rows of the pool, and after them the labelled images in which nobody looked for some class: what a teacher finds
+    of it there is all that is known of it."""
+    boxes = read_boxes(split)
+    partly = pc.is_in(
+        table["id"], value_set=boxes.filter(pa.array(unsearched_rows(boxes, table)))["id"].combine_chunks()
+    )
+    joining = pc.and_(partly, pc.equal(table["role"], "labelled")).to_numpy(zero_copy_only=False)
+    return np.concatenate([rows_of(table, "pool"), np.flatnonzero(joining)])
 
 
 def fingerprint(job: BoxJob, table: pa.Table, params: Params) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tasks import box_pace, pace
 from tasks.box_pace import found
 from tasks.box_signals import SAMPLE
-from tasks.box_training import BoxJob, every_box
+from tasks.box_training import BoxJob, every_box, pool_rows
 from tasks.detector import detector_job
 from tasks.params import Params
 from tasks.student import roles_of
@@ -50,7 +50,7 @@ def _detector(world: Scenes, key: str) -> list[Work]:
 
 def _student(world: Scenes, key: str) -> list[Work]:
     """Nothing where the pool is empty: the teacher's model is passed on."""
-    wanted, pool = world.params.detection, rows_of(world.table, "pool")
+    wanted, pool = world.params.detection, pool_rows(SPLIT, world.table)
     if wanted.student.method.pool and not len(pool):
         return []
     roles, network = roles_of(wanted.rounds[int(key)]), _after(world.params, int(key))
@@ -61,13 +61,13 @@ def _student(world: Scenes, key: str) -> list[Work]:
 
 def _calibrate(world: Scenes, key: str) -> list[Work]:
     probe = world.params.detection.calibrate.probe
-    rows = np.concatenate([rows_of(world.table, "holdout"), rows_of(world.table, "pool")[:probe]])
+    rows = np.concatenate([rows_of(world.table, "holdout"), pool_rows(SPLIT, world.table)[:probe]])
     return _labelled(world, _after(world.params, int(key) - 1), rows, [f"detection.calibrate.probe ({probe:,})"])
 
 
 def _label(world: Scenes, key: str) -> list[Work]:
     """Where boxes of two detectors are merged, both are asked."""
-    params, pool = world.params, rows_of(world.table, "pool")
+    params, pool = world.params, pool_rows(SPLIT, world.table)
     alone = params.detection.rounds[int(key)].boxes == "teacher"
     asked = [_after(params, int(key) - 1), *([] if alone else [_after(params, 0)])]
     return [work for network in asked for work in _labelled(world, network, pool, [])]
@@ -85,7 +85,7 @@ def _names(world: Scenes, key: str) -> list[Work]:
     if wanted is None:
         return []
     own = replace(world.params, network=wanted.network, views=wanted.views, optimiser=wanted.optimiser)
-    labelled, pool = (rows_of(world.table, role) for role in ("labelled", "pool"))
+    labelled, pool = rows_of(world.table, "labelled"), pool_rows(SPLIT, world.table)
     number = len(classes_of(world.table))
     job = Job(
         name=f"box_names@{key}", train=wanted.train, network=drawn(wanted.network), labeled=labelled,
@@ -104,7 +104,7 @@ def _names(world: Scenes, key: str) -> list[Work]:
 
 def _guard(world: Scenes, key: str) -> list[Work]:
     """The teacher is asked about the hold-out, the student about a sample of the pool too."""
-    held, pool = rows_of(world.table, "holdout"), rows_of(world.table, "pool")
+    held, pool = rows_of(world.table, "holdout"), pool_rows(SPLIT, world.table)
     batch, params = world.params.detection.label.batch, world.params
     old = _found(world, _after(params, int(key) - 1), held, batch=batch)
     return [*old, *_found(world, _after(params, int(key)), np.concatenate([held, pool[:SAMPLE]]), batch=batch)]

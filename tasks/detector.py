@@ -9,7 +9,7 @@ import pyarrow as pa
 from tasks.box_training import BoxJob, every_box, train_detector
 from tasks.io import whole, write_json
 from tasks.params import Params
-from tasks.training import NOTE, rows_of
+from tasks.training import NOTE
 from tutelage.data.manifest import read_split
 from tutelage.data.scenes import Annotations, read_boxes, read_known
 from tutelage.types import BadInput
@@ -47,7 +47,7 @@ def detector_job(name: str, split: Path, table: pa.Table, params: Params) -> Box
     job = every_box(name, train, params.detection.network, split, table, roles=given)
     if "pool" not in ROLES[name]:
         return job
-    known = job.pool[_known(table, split)]
+    known = job.pool[_known(table, job.pool, split)]
     if not len(known):
         return "the pool has no hidden boxes"
     every = pa.concat_tables([read_boxes(split), read_boxes(split, "truth.parquet")])
@@ -56,7 +56,7 @@ def detector_job(name: str, split: Path, table: pa.Table, params: Params) -> Box
     )
 
 
-def _known(table: pa.Table, split: Path) -> np.ndarray:
+def _known(table: pa.Table, pool: np.ndarray, split: Path) -> np.ndarray:
     """Which images of the pool have hidden boxes, or are known to have none [m]."""
     known = set(read_known(split))
-    return np.array([name in known for name in table["id"].take(pa.array(rows_of(table, "pool"))).to_pylist()], bool)
+    return np.array([name in known for name in table["id"].take(pa.array(pool)).to_pylist()], bool)

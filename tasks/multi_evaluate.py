@@ -24,7 +24,7 @@ from tutelage.metrics.depth import errors, mean_errors
 from tutelage.metrics.segmentation import boundary_f, count, overlaps
 from tutelage.models.multi_files import load_multi
 from tutelage.train.answers import Said
-from tutelage.types import BadInput, Task
+from tutelage.types import IGNORE, BadInput, Task
 
 SCORES: dict[Task, str] = {"classification": "accuracy", "detection": "ap", "segmentation": "miou", "depth": "delta"}
 
@@ -81,12 +81,14 @@ def decided(said: Iterable[Said]) -> list[Answer]:
 def measure(
     task: Task, truth: Truth, rows: np.ndarray, said: Sequence[Answer], classes: list[str], wanted: EvaluateMulti
 ) -> dict[str, Any]:
-    """The score of a task (SCORES) and what else is measured."""
+    """The score of a task (SCORES) and what else is measured. What is said of a class that nobody looked for in an
+    image is neither right nor wrong."""
     match task:
         case "classification":
             given = np.stack([truth.present(int(row)) for row in rows]) > 0
+            known = np.stack([truth.searched(int(row)) for row in rows])
             right = given == (np.stack([_some(each.classification) for each in said]) >= wanted.present)
-            return {"accuracy": float(right.all(1).mean()), "single_classes": float(right.mean())}
+            return {"accuracy": float((right | ~known).all(1).mean()), "single_classes": float(right[known].mean())}
         case "detection":
             found = [_some(each.detection) for each in said]
             told = score(
@@ -103,10 +105,7 @@ def measure(
 def _segmented(truth: Truth, rows: np.ndarray, said: Sequence[Answer], classes: list[str]) -> dict[str, Any]:
     """mIoU, mean boundary F and the IoU of each class, null for a class that nobody has."""
     names = ["background", *classes]
-    pairs = [
-        (truth.segments(int(row)).astype(np.int16), _some(one.segmentation))
-        for row, one in zip(rows, said, strict=True)
-    ]
+    pairs = [_judged(truth, int(row), _some(one.segmentation)) for row, one in zip(rows, said, strict=True)]
     matrix = np.sum([count(*pair, len(names)) for pair in pairs], axis=0)
     each, outline = overlaps(matrix), boundary_f(pairs, len(names))
     return {
@@ -116,6 +115,14 @@ def _segmented(truth: Truth, rows: np.ndarray, said: Sequence[Answer], classes: 
             name: None if math.isnan(value) else value for name, value in zip(names, each.iou.tolist(), strict=True)
         },
     }
+
+
+def _judged(
+    truth: Truth, row: int, said: Int[np.ndarray, "s s"]
+) -> tuple[Int[np.ndarray, "s s"], Int[np.ndarray, "s s"]]:
+    """What the pixels are and what is said of them. What nobody marked may be a class that nobody looked for."""
+    seen, nowhere = truth.segments(row).astype(np.int16), 1 + np.flatnonzero(~truth.searched(row))
+    return np.where((seen == 0) & np.isin(said, nowhere), np.int16(IGNORE), seen), said
 
 
 def _depth(truth: Truth, row: int, said: np.ndarray) -> Any:

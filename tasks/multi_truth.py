@@ -54,8 +54,7 @@ class Truth:
     def known(self, row: int, tasks: Sequence[Task]) -> Known:
         """What is known of an image where only these tasks were annotated."""
         whole = np.ones((self.size, self.size), np.float32)
-        wide, high = self.sizes[row].tolist()
-        searched = looked_for(self.objects[row], wide, high, self.classes)
+        searched = self.searched(row)
         return Known(
             classification=KnownPresent(self.present(row), searched.astype(np.float32))
             if "classification" in tasks else None,
@@ -70,6 +69,11 @@ class Truth:
         found = np.zeros(self.classes, np.float32)
         found[self.objects[row].labels[~self.unsearched(row)]] = 1
         return found
+
+    def searched(self, row: int) -> Bool[np.ndarray, " c"]:
+        """The classes that somebody looked for in the image."""
+        wide, high = self.sizes[row].tolist()
+        return looked_for(self.objects[row], wide, high, self.classes)
 
     def unsearched(self, row: int) -> Bool[np.ndarray, " k"]:
         """Which objects of an image say that nobody looked for their class."""

@@ -42,7 +42,7 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     manifest, boxes, told = read_manifest(ingested), read_boxes(ingested), read_json(ingested / "report.json")
     table, _ = draw(
         manifest, seed=params.seed, labels_per_class=wanted.images, holdout=wanted.holdout,
-        test_fraction=wanted.test_fraction, groups=wanted.groups,
+        test_fraction=wanted.test_fraction, groups=wanted.groups, kinds=_kinds(manifest, boxes),
     )  # fmt: skip
     roles = dict(zip(table["id"].to_pylist(), table["role"].to_pylist(), strict=True))
     counts = _count(classes_of(table), boxes, roles)
@@ -62,7 +62,7 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     network, nowhere = params.detection.network, unsearched_rows(boxes, table)
     marked = boxes.filter(pa.array(~nowhere))
     notes = [
-        *_idle(roles, counts, calibrated),
+        *_idle(roles, counts, calibrated, joined=bool(nowhere.any())),
         *_empty(table, marked),
         *_single(marked, roles, wanted.groups),
         *_tiny(table, marked, network.image_size),
@@ -83,6 +83,15 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     print("scenes_split: " + ", ".join(f"{images[role]} {role}" for role in ROLES))
     print("".join(f"  note: {note}\n" for note in notes), end="")
     return out
+
+
+def _kinds(manifest: pa.Table, boxes: pa.Table) -> dict[str, str]:
+    """Of images in which nobody looked for some class, for which."""
+    nowhere = boxes.filter(pa.array(unsearched_rows(boxes, manifest)))
+    missed: dict[str, set[int]] = {}
+    for name, label in zip(nowhere["id"].to_pylist(), nowhere["label"].to_pylist(), strict=True):
+        missed.setdefault(name, set()).add(label)
+    return {name: ",".join(map(str, sorted(labels))) for name, labels in missed.items()}
 
 
 def _write(folder: Path, manifest: pa.Table, table: pa.Table, boxes: pa.Table) -> None:
@@ -140,9 +149,9 @@ def _classes(counts: Roles) -> Iterator[str]:
         yield f"{len(missing) - SHOWN} more classes have no object to train on: {first_few(missing[SHOWN:], SHOWN)}"
 
 
-def _idle(roles: dict[str, str], counts: Roles, calibrated: bool) -> Iterator[str]:
+def _idle(roles: dict[str, str], counts: Roles, calibrated: bool, *, joined: bool) -> Iterator[str]:
     images = Counter(roles.values())
-    if not images["pool"]:
+    if not images["pool"] and not joined:
         yield f"The pool is empty: training goes on with labels alone. {UNFILLED}"
     if not images["holdout"] and calibrated:
         yield (
@@ -207,9 +216,10 @@ def _unsearched(classes: list[str], nowhere: pa.Table, roles: dict[str, str]) ->
         )
         if missed:
             shown = first_few([f"{name} in {number}" for name, number in sorted(missed.items())], SHOWN)
+            joins = "; they join the pool, where a teacher's boxes of it count" if role == "labelled" else ""
             yield (
                 f"Of {images[role]} {role} images nobody looked for {shown}: there nothing is background to the class, "
-                "and what is found of it is neither right nor wrong"
+                f"and what is found of it is neither right nor wrong{joins}"
             )
 
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tutelage.data import pseudo_boxes as store
-from tutelage.data.boxes import Found
+from tutelage.data.boxes import Found, Given
 from tutelage.data.pseudo_labels import read_table, shard_name, write_shards
 from tutelage.types import BadInput
 
@@ -178,6 +178,27 @@ def test_a_kept_box_has_the_class_that_the_answer_gives_it_and_nothing_is_kept_n
     assert {name: named[name] for name in ("boxes", "scores", "calibrated")} == {
         name: table[name].to_pylist() for name in ("boxes", "scores", "calibrated")
     }
+
+
+def test_what_a_person_marked_takes_the_place_of_what_was_found_of_classes_that_were_looked_for():
+    given = Given(
+        np.array([[1, 2, 3, 4], [5, 6, 9, 9]], np.float32), np.array([0, 0]), np.array([False, True]), np.ones(2)
+    )
+    said = store.completed(verdict([0, 1, 1], [True, True, False], 0.5), given, np.array([True, False]))
+    np.testing.assert_array_equal(said.found.places, [[1, 2, 3, 4], [5, 6, 9, 9], [1, 2, 11.5, 22], [2, 4, 12.5, 24]])
+    assert said.found.labels.tolist() == [0, 0, 1, 1]
+    assert said.kept.tolist() == [True, True, True, False]
+    assert list(said.reason) == ["given", "given", "", "below_threshold"]
+    np.testing.assert_allclose(said.calibrated, [1, 1, 0.35, 0.25])
+    np.testing.assert_allclose(said.weights, [1, 0, 0.75, 0.5])  # a group under one box is not believed
+    np.testing.assert_allclose(said.place_weights, [1, 0, 0.375, 0.25])
+    assert said.weight == 0.5
+    table = store.to_table(["a"], [said], teacher="t", number=1)
+    for answer, why in ([0, 0, 1], "nothing"), ([1, 0, 0], "searched"), ([0, 1, 0], ""):
+        answers = iter(np.tile(np.array(answer, np.float32), (3, 1)))
+        named = store.renamed(table, iter(["a#0", "a#1", "a#2"]), answers).to_pydict()
+        assert named["kept"] == [[True, True, why == "", False]]  # a classifier of crops does not overrule a person
+        assert named["reason"] == [["given", "given", why, "below_threshold"]]
 
 
 def test_an_image_whose_boxes_are_all_nothing_is_not_learned_from():

@@ -22,13 +22,13 @@ def small(params, **changes):
         for name in ("teacher", "baseline", "oracle")
     }
     trusted = {
+        "ingest": dataclasses.replace(found.ingest, root="images", labelled="labelled.json", pool="pool.json"),
         "split": dataclasses.replace(found.split, holdout=0.25),
         # Every box is kept: without a probe of the pool no two components part.
         "calibrate": dataclasses.replace(found.calibrate, rule="mixture", floor=0.0, cap=0.0, probe=0),
     }
     detection = dataclasses.replace(
         found,
-        ingest=dataclasses.replace(found.ingest, root="images", labelled="labelled.json", pool="pool.json"),
         network=dataclasses.replace(
             found.network, width=8, channels=8, image_size=32, levels=(4, 8), score_floor=0.0, max_detections=10
         ),

@@ -104,6 +104,13 @@ def test_mistakes_are_seen_where_the_truth_is_known():
     assert tuple(picture[0, 0]) == rgb("given")  # the truth is drawn too
 
 
+def test_what_nobody_looked_for_is_no_frame_around_the_picture():
+    truth = Given(box([0, 0, 160, 120], [100, 20, 140, 60]), np.array([1, 0]), np.array([True, False]), np.ones(2))
+    picture = by_title(pool(1, {0: truth}), table([found([A], [0.9])]))["Kept by mistake"].shots[0].image
+    assert tuple(picture[0, 0]) != rgb("given")
+    assert tuple(picture[10, 50]) == rgb("given")
+
+
 def test_a_student_that_disagrees_is_drawn_beside_its_teacher():
     images = [found([A], [0.9]), found([A], [0.9]), found([A], [0.9])]
     opinions = {0: found([A], [0.8]), 1: found([B], [0.8]), 2: found([], [])}

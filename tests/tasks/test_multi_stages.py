@@ -24,7 +24,7 @@ import tasks.multi_label as labelling
 import tasks.multi_report as reporting
 import tasks.multi_split as multi_splitting
 from tasks.io import read_json
-from tasks.multi_evaluate import multi_evaluate
+from tasks.multi_evaluate import Answer, measure, multi_evaluate
 from tasks.multi_label import multi_label
 from tasks.multi_lines import lines_of, notes, uneven
 from tasks.multi_pictures import Opinion, pictured
@@ -38,6 +38,7 @@ from tasks.training import rows_of
 from tasks.turn_params import PlanTurns
 from tutelage.data.boxes import Found
 from tutelage.data.manifest import classes_of, read_split
+from tutelage.data.scenes import Annotations
 from tutelage.models.multi import MultiNet
 from tutelage.models.multi_files import load_multi
 from tutelage.train.answers import Said
@@ -146,6 +147,31 @@ def test_what_is_beyond_the_image_is_nobodys_business(params):
     wide = dataclasses.replace(truth, sizes=np.full_like(truth.sizes, (16, 8)), masks={})
     assert (wide.segments(row)[:16] == 0).all()
     assert (wide.segments(row)[16:] == -1).all()
+
+
+def test_what_is_said_of_a_class_that_nobody_looked_for_is_neither_right_nor_wrong(params):
+    """One image, 32 x 32 pixels: the cat is marked, dogs were not looked for; a quarter of the rest is called one."""
+    table = read_split(SPLIT)
+    truth, row = truth_of(SPLIT, SHARES, table, params), int(rows_of(table, "test")[0])
+    ends = np.minimum(1, np.arange(len(table) + 1) - row).clip(0) * 2
+    cat, crowd = ([0, 2, 6, 6], [0, 0, 16, 16]), np.array([False, True])
+    objects = Annotations(np.array(cat, np.float32), np.array([0, 1]), crowd, np.ones(2, np.float32), ends)
+    shown = {row: [(0, False, truth.masks[row][0][2]), (1, True, truth.masks[row][0][2])]}
+    other = dataclasses.replace(truth, objects=objects, masks=shown)
+    assert other.searched(row).tolist() == [True, False]
+    told = other.segments(row).astype(np.int16)
+    told[16:, 16:] = 2
+    said = [Answer(np.array([0.9, 0.9], np.float32), None, told, None)]
+
+    def measured(task):
+        return measure(task, other, np.array([row]), said, ["cat", "dog"], params.multitask.evaluate)
+
+    assert measured("classification") == {"accuracy": 1.0, "single_classes": 1.0}
+    assert measured("segmentation")["iou"] == {"background": 1.0, "cat": 1.0, "dog": None}
+    told[16:, 16:] = 1  # cats were looked for: there is none
+    assert measured("segmentation")["iou"]["cat"] < 0.5
+    said[0] = said[0]._replace(classification=np.array([0.1, 0.1], np.float32))
+    assert measured("classification") == {"accuracy": 0.0, "single_classes": 0.0}
 
 
 def test_a_task_that_the_test_shows_nothing_of_is_refused():

@@ -11,6 +11,7 @@ from tasks.scenes_ingest import scenes_ingest
 from tasks.scenes_split import scenes_split
 from tutelage.data.manifest import classes_of, read_split
 from tutelage.data.scenes import read_boxes, read_known
+from tutelage.data.split import _shared
 from tutelage.types import BadInput
 
 
@@ -118,6 +119,28 @@ def test_what_nobody_looked_for_is_told_and_is_no_crowd(root):
     assert f"owl in {marked - owls}:" in said
     assert not any("crowds" in note for note in said_of["notes"])
     assert any("Images without any object" in note for note in said_of["notes"])
+
+
+def test_sets_that_were_searched_for_other_classes_share_images_holdout_and_test_by_their_sizes(root):
+    coco_set(root, "owls", 4, start=500, classes=("owl",), bare=[0])
+    lists = {"labelled": ["labelled.json", "owls.json"]}
+    half = {"images": 8, "holdout": 0.5}
+    table = read_split(run(root, "several", **lists, split=half))
+    drawn = Counter((row["id"].split("/")[1], row["role"]) for row in table.select(["id", "role"]).to_pylist())
+    assert {key: number for key, number in drawn.items() if key[0] in ("labelled", "owls")} == {
+        ("labelled", "labelled"): 3, ("labelled", "holdout"): 3, ("labelled", "pool"): 6,
+        ("owls", "labelled"): 1, ("owls", "holdout"): 1, ("owls", "pool"): 2,
+    }  # fmt: skip
+    for seed in range(6):  # a set of few images has one of the test, whatever the hashes say
+        apart = run(root, f"test-{seed}", seed=seed, **lists, test=None, split={"images": None, "test_fraction": 0.2})
+        table = read_split(apart)
+        assert {row["id"].split("/")[1] for row in table.to_pylist() if row["role"] == "test"} == {"labelled", "owls"}
+
+
+@pytest.mark.parametrize(("budget", "shares"), [(1, [1, 0, 0]), (3, [1, 1, 1]), (10, [7, 2, 1]), (99, [60, 20, 10])])
+def test_a_budget_is_shared_by_sizes_and_each_has_one_first(budget, shares):
+    shared = _shared({"a": 60, "b": 20, None: 10}, budget)
+    assert [shared[kind] for kind in ("a", "b", None)] == shares
 
 
 def test_scenes_that_are_stored_turned_are_a_note(root):

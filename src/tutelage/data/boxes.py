@@ -41,6 +41,12 @@ def looked_for(given: Given, width: int, height: int, classes: int) -> Bool[np.n
     return known
 
 
+def searched(given: Given, width: int, height: int, classes: int) -> tuple[Given, Bool[np.ndarray, " c"]]:
+    """The boxes that say where something is, and the classes that somebody looked for."""
+    placed = ~unsearched(given, width, height)
+    return Given(*(part[placed] for part in given)), looked_for(given, width, height, classes)
+
+
 def objects_an_image(given: Sequence[Given], known: Bool[np.ndarray, "n c"]) -> Float[np.ndarray, " c"]:
     """How many objects of a class, crowds aside, an image has in which it was looked for; 0 where it never was."""
     labels = np.concatenate([one.labels[~one.crowd] for one in given] or [np.zeros(0, np.int64)])

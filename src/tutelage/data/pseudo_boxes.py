@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int, Shaped
 
-from tutelage.data.boxes import Found
+from tutelage.data.boxes import Found, Given
 from tutelage.data.pseudo_labels import Shards, check_classes, check_ids, check_weights, read_shards
 from tutelage.types import BadInput
 
+GIVEN = "given"  # the reason of a box that a person marked: kept as it is
 _NUMBERS = pa.list_(pa.float32())
 SCHEMA = pa.schema(
     [
@@ -32,6 +33,7 @@ SCHEMA = pa.schema(
         ("kept", pa.list_(pa.bool_())),
         ("reason", pa.list_(pa.string())),
         ("weight", pa.float32()),
+        ("searched", pa.list_(pa.int32())),
         ("teacher", pa.string()),
         ("round", pa.int32()),
         ("view", pa.string()),
@@ -45,10 +47,11 @@ class Verdict(NamedTuple):
     found: Found
     calibrated: Float[np.ndarray, " k"]
     kept: Bool[np.ndarray, " k"]
-    reason: Sequence[str]  # "" where kept
+    reason: Sequence[str]  # "" where kept, GIVEN where a person marked it
     weights: Float[np.ndarray, " k"]  # trust in the class
     place_weights: Float[np.ndarray, " k"]  # trust in the place
     weight: float = 1.0  # trust in the image as a whole
+    searched: Sequence[int] = ()  # classes that a person looked for in the image: what is not marked is not there
 
 
 class Pseudo(NamedTuple):
@@ -103,6 +106,24 @@ def easiest(boxes: PseudoBoxes, scores: Sequence[Float[np.ndarray, " _"]], share
     return replace(boxes, image_weight=weight)
 
 
+def completed(said: Verdict, given: Given, known: Bool[np.ndarray, " c"]) -> Verdict:
+    """What a person marked, and of the classes that are not `known`, those that nobody looked for, what was found.
+
+    A group under one box is kept with a trust of 0: what lies there is neither an object nor background.
+    """
+    others, trust = ~known[said.found.labels], (~given.crowd).astype(np.float32)
+    sure, kept = np.ones(len(trust), np.float32), np.ones(len(trust), bool)
+    mine = (given.places, given.labels, sure, sure, kept, trust, trust)
+    theirs = (*said.found, said.calibrated, said.kept, said.weights, said.place_weights)
+    places, labels, scores, calibrated, keep, weights, place_weights = (
+        np.concatenate([one, two[others]]) for one, two in zip(mine, theirs, strict=True)
+    )
+    reason = [GIVEN] * len(trust) + [why for why, some in zip(said.reason, others, strict=True) if some]
+    found = Found(places.astype(np.float32), labels, scores)
+    searched = np.flatnonzero(known).tolist()
+    return Verdict(found, calibrated, keep, reason, weights, place_weights, said.weight, searched)
+
+
 def to_table(
     ids: Sequence[str], verdicts: Sequence[Verdict], *, teacher: str, number: int, view: str = "plain"
 ) -> pa.Table:
@@ -120,6 +141,7 @@ def to_table(
             "kept": said.kept.tolist(),
             "reason": list(said.reason),
             "weight": said.weight,
+            "searched": list(said.searched),
             "teacher": teacher,
             "round": number,
             "view": view,
@@ -131,7 +153,8 @@ def to_table(
 
 def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.ndarray, " c1"]]) -> pa.Table:
     """Rows of a shard whose kept boxes have the class that `answers` give them: probabilities of the c classes, then of
-    nothing. A box that is nothing is kept no longer; the trust in the class of another is how sure the answer is.
+    nothing. A box that is nothing is kept no longer; the trust in the class of another is how sure the answer is. What
+    a person marked stays as it is, and a class that a person looked for is nowhere else.
 
     `names` and `answers` go through the kept boxes of all shards; a name is the image's id, #, and the box's number.
     Raises BadInput where a name is another box's.
@@ -145,11 +168,15 @@ def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.nd
                     f"the crops have {name} where the boxes have {image}#{number}. Run `dvc repro box_crops`"
                 )
             chances = next(answers)
-            if chances.argmax() == len(chances) - 1:
-                columns["kept"][row][place], columns["reason"][row][place] = False, "nothing"
+            label = int(chances.argmax())
+            if columns["reason"][row][place] == GIVEN:
+                continue
+            if label == len(chances) - 1 or label in columns["searched"][row]:
+                why = "nothing" if label == len(chances) - 1 else "searched"
+                columns["kept"][row][place], columns["reason"][row][place] = False, why
                 columns["weights"][row][place] = columns["place_weights"][row][place] = 0.0
             else:
-                columns["labels"][row][place] = int(chances.argmax())
+                columns["labels"][row][place] = label
                 columns["weights"][row][place] = float(chances.max() / (1 - chances[-1]))
         columns["weight"][row] = float(any(columns["kept"][row]))
     return pa.table(columns, schema=SCHEMA)

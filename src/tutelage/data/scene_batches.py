@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from tutelage.data.batches import ahead, draw
 from tutelage.data.box_moves import inverse, no_boxes, one_after_another
-from tutelage.data.boxes import Given, looked_for, unsearched
+from tutelage.data.boxes import Given, searched
 from tutelage.data.images import Images
 from tutelage.data.scene_views import SceneView, Seen, as_it_is
 from tutelage.data.views import stack
@@ -83,10 +83,10 @@ class SceneSource(Dataset[SceneBatch]):
         return SceneBatch(scenes, PoolScenes(*pool, visible, trust, torch.from_numpy(ids)))
 
     def _given(self, row: int) -> tuple[Boxes, Bool[Tensor, " c"]]:
-        given, (wide, high) = self.annotations[row], self.sizes[row].tolist()
-        places, labels, crowd, _ = (np.asarray(part)[~unsearched(given, wide, high)] for part in given)
-        believed, known = torch.from_numpy(~crowd).float(), looked_for(given, wide, high, self.classes)
-        return Boxes(self._framed(places, row), _whole(labels), believed, believed), torch.from_numpy(known)
+        wide, high = self.sizes[row].tolist()
+        given, known = searched(self.annotations[row], wide, high, self.classes)
+        believed = torch.from_numpy(~given.crowd).float()
+        return Boxes(self._framed(given.places, row), _whole(given.labels), believed, believed), torch.from_numpy(known)
 
     def _marked(self, place: int) -> Boxes:
         places, labels, weight, place_weight = self.pseudo[place]

@@ -30,6 +30,7 @@ def draw(
     holdout: float,
     test_fraction: float,
     groups: str | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """The split of a manifest, and the hidden labels of its pool.
 
@@ -41,7 +42,9 @@ def draw(
     and may go back.
     Images of a group (see `groups.group_of`) are the test's together, by the hash of its name, and held out together,
     so that shares are met by whole groups. A class that lies in one group stays on one side.
-    Images whose objects are annotated have no label: they are drawn from as one class.
+    Images whose objects are annotated have no label: they are drawn from as one class, or where `kinds` (by id) tells
+    them apart, such as by what they were searched for, as one class a kind, which share `labels_per_class` by their
+    sizes, one for each if there are so many.
     """
     classes = classes_of(manifest)
     columns = {name: manifest[name].to_pylist() for name in ("id", "source", "sha256", "pixels", "label")}
@@ -49,11 +52,14 @@ def draw(
     by_class: dict[str | None, list[_Image]] = defaultdict(list)
     for name, source, digest, pixels, label in zip(*columns.values(), strict=True):
         if source == "labelled":
-            by_class[label].append(_Image(name, digest, pixels, unit_of(name, groups)))
+            by_class[(kinds or {}).get(name, label)].append(_Image(name, digest, pixels, unit_of(name, groups)))
     tested = set() if "test" in roots_of(manifest) else _test(by_class, seed, test_fraction)
     roles.update((image.id, "test") for images in by_class.values() for image in images if image.unit in tested)
     rest = {label: [image for image in images if image.unit not in tested] for label, images in by_class.items()}
-    roles.update(_labelled(rest, seed, labels_per_class, holdout))
+    budgets = dict.fromkeys(rest, labels_per_class)
+    if kinds and labels_per_class is not None:
+        budgets = dict(_shared({label: len(images) for label, images in rest.items()}, labels_per_class))
+    roles.update(_labelled(rest, seed, budgets, holdout))
     return _tables(manifest, [roles[name] for name in columns["id"]], {name: n for n, name in enumerate(classes)})
 
 
@@ -95,11 +101,11 @@ def _test(by_class: Mapping[str | None, list[_Image]], seed: int, fraction: floa
 
 
 def _labelled(
-    by_class: Mapping[str | None, list[_Image]], seed: int, budget: int | None, holdout: float
+    by_class: Mapping[str | None, list[_Image]], seed: int, budgets: Mapping[str | None, int | None], holdout: float
 ) -> dict[str, str]:
     roles = {image.id: "pool" for images in by_class.values() for image in images}
     chosen = {
-        label: sorted(images, key=lambda image: _rank(image, seed, "label"))[:budget]
+        label: sorted(images, key=lambda image: _rank(image, seed, "label"))[: budgets[label]]
         for label, images in by_class.items()
     }
     apart = _Apart(chosen, seed, "holdout")
@@ -112,6 +118,15 @@ def _labelled(
     for images in chosen.values():
         roles.update((image.id, "holdout" if image.unit in apart.taken else "labelled") for image in images)
     return roles
+
+
+def _shared(sizes: Mapping[str | None, int], budget: int) -> Counter[str | None]:
+    """`budget` by sizes, one after the other to who has fewest for its size (Sainte-Lague, after one for each)."""
+    shares: Counter[str | None] = Counter()
+    for _ in range(min(budget, sum(sizes.values()))):
+        left = [kind for kind in sorted(sizes, key=str) if shares[kind] < sizes[kind]]
+        shares[max(left, key=lambda kind: (not shares[kind], sizes[kind] / (2 * shares[kind] + 1)))] += 1
+    return shares
 
 
 def _tables(manifest: pa.Table, roles: list[str], numbers: dict[str, int]) -> tuple[pa.Table, pa.Table]:
