@@ -16,7 +16,7 @@ from tutelage.data.boxes import Found, Given, looked_for
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.data.orientations import Orientation
-from tutelage.data.pseudo_boxes import SCHEMA, by_row, chosen, flat
+from tutelage.data.pseudo_boxes import SCHEMA, by_people, by_row, chosen, flat
 from tutelage.data.pseudo_labels import read_shards
 from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.models.files import DetectorCard
@@ -117,13 +117,13 @@ def read_found(folder: Path, name: str = "found.parquet") -> tuple[list[str], li
 
 def read_store(labels: Path) -> pa.Table:
     """All rows of a store of pseudo-boxes, in the order of the pool. BadInput where its manifest says another."""
-    names = ["id", "boxes", "labels", "calibrated", "kept"]
+    names = ["id", "boxes", "labels", "calibrated", "kept", "searched"]
     return pa.concat_tables([SCHEMA.empty_table().select(names), *read_shards(labels, names)])
 
 
-def kept_boxes(store: pa.Table) -> list[Found]:
-    """The kept boxes of each row of a store, with their calibrated scores."""
-    kept, ends = chosen(store["kept"])
+def kept_boxes(store: pa.Table, *, people: bool = True) -> list[Found]:
+    """The kept boxes of each row of a store, with their calibrated scores; `people`: those of people among them."""
+    kept, ends = chosen(store["kept"], but=None if people else by_people(store))
     kinds = {"boxes": np.float32, "labels": np.int64, "calibrated": np.float32}
     columns = [by_row(flat(store[name], kind)[0][kept], ends) for name, kind in kinds.items()]
     return [Found(*one) for one in zip(*columns, strict=True)]

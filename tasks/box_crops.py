@@ -70,7 +70,7 @@ def _found(table: pa.Table, labels: Path, wanted: Names) -> Iterator[Crop]:
     """The kept pseudo-boxes."""
     store, images = read_store(labels), Images.open(table, wanted.network.image_size, 0)
     rows = {name: row for row, name in enumerate(table["id"].to_pylist())}
-    for name, found in zip(store["id"].to_pylist(), kept_boxes(store), strict=True):
+    for name, found in zip(store["id"].to_pylist(), kept_boxes(store, people=False), strict=True):
         if len(found.labels):
             image = images.original(rows[name])
             for number, place in enumerate(found.places):

@@ -15,7 +15,7 @@ from tasks.gallery import Shot, Strip
 from tutelage.data.boxes import Found, Given, unsearched
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
-from tutelage.data.pseudo_boxes import by_row, flat
+from tutelage.data.pseudo_boxes import by_people, by_row, flat
 from tutelage.data.scenes import Annotations, read_boxes, read_known
 from tutelage.metrics.box_matching import match
 
@@ -82,7 +82,7 @@ def strips(pool: BoxPool, labels: pa.Table, opinions: dict[int, Found], number: 
     """
     rows = _rows(labels)
     kept = np.array([row.kept.any() for row in rows], bool)
-    top = np.array([row.scores.max(initial=0.0) for row in rows])
+    top = np.array([row.scores[~row.people].max(initial=0.0) for row in rows])
     sure = np.array([row.scores[row.kept].mean() if row.kept.any() else 0.0 for row in rows])
     wrong = np.array([_mistakes(row, pool.truth.get(i)) for i, row in enumerate(rows)])
     apart = np.array([_differences(row, opinions.get(i)) for i, row in enumerate(rows)])
@@ -106,13 +106,15 @@ class _Row(NamedTuple):
     places: np.ndarray  # [k, 4], in pixels of the original image
     labels: np.ndarray
     scores: np.ndarray  # calibrated
-    kept: np.ndarray
+    kept: np.ndarray  # without those that a person marked
+    people: np.ndarray
 
 
 def _rows(labels: pa.Table) -> list[_Row]:
-    kinds = {"boxes": np.float32, "labels": np.int64, "calibrated": np.float32, "kept": np.bool_}
-    columns = [by_row(*flat(labels[name], kind)) for name, kind in kinds.items()]
-    return [_Row(*one) for one in zip(*columns, strict=True)]
+    kinds = {"boxes": np.float32, "labels": np.int64, "calibrated": np.float32}
+    (kept, ends), people = flat(labels["kept"], np.bool_), by_people(labels)
+    values = [*(flat(labels[name], kind)[0] for name, kind in kinds.items()), kept & ~people, people]
+    return [_Row(*one) for one in zip(*(by_row(each, ends) for each in values), strict=True)]
 
 
 def _to_threshold(rows: Sequence[_Row], classes: int) -> np.ndarray:
@@ -120,7 +122,7 @@ def _to_threshold(rows: Sequence[_Row], classes: int) -> np.ndarray:
     limit = np.full(classes, np.inf)
     for row in rows:
         np.minimum.at(limit, row.labels[row.kept], row.scores[row.kept])
-    return np.array([np.abs(row.scores - limit[row.labels]).min(initial=np.inf) for row in rows])
+    return np.array([np.abs(row.scores - limit[row.labels])[~row.people].min(initial=np.inf) for row in rows])
 
 
 def _mistakes(row: _Row, truth: Given | None) -> int:
@@ -134,7 +136,8 @@ def _differences(row: _Row, said: Found | None) -> int:
     """Boxes that only one of two has."""
     if said is None:
         return 0
-    mine = Given(row.places[row.kept], row.labels[row.kept], *(np.zeros(row.kept.sum(), k) for k in (bool, np.float32)))
+    kept = row.kept | row.people
+    mine = Given(row.places[kept], row.labels[kept], *(np.zeros(kept.sum(), kind) for kind in (bool, np.float32)))
     right = int(match(mine, said).right.sum())
     return len(mine.labels) + len(said.labels) - 2 * right
 
@@ -154,7 +157,8 @@ def _shot(pool: BoxPool, row: _Row, place: int, other: dict[int, Given] | dict[i
             wide, high = pool.sizes[place].tolist()
             places = places[~unsearched(truth, wide, high)]
         marks += [Mark(factor * box, verdict, "") for box in places]
-    rejected = np.flatnonzero(~row.kept)
+    marks += [Mark(factor * box, "given", "") for box in row.places[row.people]]
+    rejected = np.flatnonzero(~row.kept & ~row.people)
     shown = [*rejected[(-row.scores[rejected]).argsort(kind="stable")][:REJECTED], *np.flatnonzero(row.kept)]
     for k in shown:
         text = (
@@ -166,4 +170,4 @@ def _shot(pool: BoxPool, row: _Row, place: int, other: dict[int, Given] | dict[i
     notes = [f"{len(rejected)} rejected"] * bool(len(rejected))
     right = None if truth is None or not row.kept.any() else _mistakes(row, truth) == 0
     image = drawn(pool.picture(place), marks)
-    return Shot(image, label or "none kept", float(row.scores.max(initial=0.0)), right, notes)
+    return Shot(image, label or "none kept", float(row.scores[~row.people].max(initial=0.0)), right, notes)

@@ -18,6 +18,7 @@ from tasks.params import Params
 from tasks.story import Counted, precision_of, read_curve
 from tutelage.data.boxes import Found, Given, overlap
 from tutelage.data.manifest import read_split
+from tutelage.data.pseudo_boxes import by_people
 from tutelage.metrics.box_matching import match
 from tutelage.metrics.coco import widest
 from tutelage.metrics.comparison import Interval
@@ -80,6 +81,11 @@ class BoxRecord:
         return sum(one.kept for one in self.classes)
 
     @property
+    def people(self) -> int:
+        """Boxes of people, in labelled images in which nobody looked for some class."""
+        return int(by_people(self.store).sum())
+
+    @property
     def precision(self) -> float | None:
         """Of all kept boxes whose truth is known."""
         return precision_of(self.classes)
@@ -131,7 +137,7 @@ def count_boxes(store: pa.Table, rules: list[dict[str, Any]], truth: dict[int, G
     nothing is known.
     """
     kept, checked, right = (np.zeros(len(rules), np.int64) for _ in range(3))
-    for row, said in enumerate(kept_boxes(store)):
+    for row, said in enumerate(kept_boxes(store, people=False)):
         np.add.at(kept, said.labels, 1)
         if row in truth:
             said = Found(*(column[~match(truth[row], said).ignored] for column in said))
@@ -144,7 +150,8 @@ def count_boxes(store: pa.Table, rules: list[dict[str, Any]], truth: dict[int, G
 
 def changes_of(before: BoxRecord, now: BoxRecord) -> list[Change]:
     """What came and went of each class; both stores are of the pool, in its order. A box that moved did both."""
-    shared = np.bincount(in_both(kept_boxes(before.store), kept_boxes(now.store)), minlength=len(now.classes))
+    old, new = (kept_boxes(one.store, people=False) for one in (before, now))
+    shared = np.bincount(in_both(old, new), minlength=len(now.classes))
     columns = zip(before.classes, now.classes, shared.tolist(), strict=True)
     return [Change(new.kept - both, old.kept - both) for old, new, both in columns]
 

@@ -35,6 +35,6 @@ def box_student(split: Path, teacher: Path, labels: Path, *, params: Params, out
     if ids:
         check_teacher(labels, teacher / "model.safetensors")
     if settings.easiest < 1:
-        pseudo = easiest(pseudo, [one.scores for one in kept_boxes(read_store(labels))], settings.easiest)
+        pseudo = easiest(pseudo, [one.scores for one in kept_boxes(read_store(labels), people=False)], settings.easiest)
     job = dataclasses.replace(job, pseudo=pseudo)
     return train_detector(job, table, params, out, notes={NOTE: list(roles_of(settings))})

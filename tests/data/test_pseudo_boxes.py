@@ -188,17 +188,25 @@ def test_what_a_person_marked_takes_the_place_of_what_was_found_of_classes_that_
     np.testing.assert_array_equal(said.found.places, [[1, 2, 3, 4], [5, 6, 9, 9], [1, 2, 11.5, 22], [2, 4, 12.5, 24]])
     assert said.found.labels.tolist() == [0, 0, 1, 1]
     assert said.kept.tolist() == [True, True, True, False]
-    assert list(said.reason) == ["given", "given", "", "below_threshold"]
+    assert list(said.reason) == ["", "", "", "below_threshold"]
+    assert list(said.searched) == [0]
     np.testing.assert_allclose(said.calibrated, [1, 1, 0.35, 0.25])
     np.testing.assert_allclose(said.weights, [1, 0, 0.75, 0.5])  # a group under one box is not believed
     np.testing.assert_allclose(said.place_weights, [1, 0, 0.375, 0.25])
     assert said.weight == 0.5
     table = store.to_table(["a"], [said], teacher="t", number=1)
+    assert store.by_people(table).tolist() == [True, True, False, False]
     for answer, why in ([0, 0, 1], "nothing"), ([1, 0, 0], "searched"), ([0, 1, 0], ""):
-        answers = iter(np.tile(np.array(answer, np.float32), (3, 1)))
-        named = store.renamed(table, iter(["a#0", "a#1", "a#2"]), answers).to_pydict()
+        named = store.renamed(table, iter(["a#0"]), iter(np.array([answer], np.float32))).to_pydict()
         assert named["kept"] == [[True, True, why == "", False]]  # a classifier of crops does not overrule a person
-        assert named["reason"] == [["given", "given", why, "below_threshold"]]
+        assert named["reason"] == [["", "", why, "below_threshold"]]
+
+
+def test_what_people_marked_is_told_by_row():
+    found = verdict([0, 1, 0], [True, True, False])
+    rows = [found._replace(searched=[1]), found, found._replace(searched=[0, 1])]
+    people = store.by_people(store.to_table(["a", "b", "c"], rows, teacher="t", number=1))
+    assert people.tolist() == [False, True, False] + [False] * 3 + [True, True, False]
 
 
 def test_an_image_whose_boxes_are_all_nothing_is_not_learned_from():

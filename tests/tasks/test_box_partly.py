@@ -17,7 +17,7 @@ from tasks.io import read_json
 from tasks.scenes_ingest import scenes_ingest
 from tasks.scenes_split import scenes_split
 from tutelage.data.manifest import read_split
-from tutelage.data.pseudo_boxes import GIVEN, read_boxes_of
+from tutelage.data.pseudo_boxes import by_people, by_row, flat, read_boxes_of
 from tutelage.data.pseudo_labels import read_table
 from tutelage.data.scene_batches import SceneSource
 
@@ -44,6 +44,14 @@ def prepared(params, folder):
     return read_split(folder / "split")
 
 
+def kept_by(store):
+    """Places of the kept boxes of each row, by who marked them."""
+    kept, ends = flat(store["kept"], np.bool_)
+    people = by_people(store)
+    rows = zip(by_row(people, ends), by_row(kept & ~people, ends), strict=True)
+    return [{"person": np.flatnonzero(one), "teacher": np.flatnonzero(two)} for one, two in rows]
+
+
 def test_they_have_what_a_person_marked_and_what_the_teacher_finds_of_the_other_class(apart, monkeypatch):
     params, folder = apart
     table = prepared(params, folder)
@@ -51,13 +59,13 @@ def test_they_have_what_a_person_marked_and_what_the_teacher_finds_of_the_other_
     assert [table["role"][int(row)].as_py() for row in rows] == ["pool"] * 2 + ["labelled"] * 9
     ids = [table["id"][int(row)].as_py() for row in rows]
     labels = named(params, folder, labelled(params, folder, folder / "rounds/1/labels"))
-    for name, found, reasons in zip(*read_table(labels, ["id", "labels", "reason"]).to_pydict().values(), strict=True):
-        mine = [label for label, why in zip(found, reasons, strict=True) if why == GIVEN]
-        theirs = {label for label, why in zip(found, reasons, strict=True) if why == ""}
+    store = read_table(labels, ["id", "labels", "kept", "searched"])
+    for name, row, people in zip(store["id"].to_pylist(), store["labels"].to_pylist(), kept_by(store), strict=True):
         own = {"cats": 0, "dogs": 1}.get(name.split("/")[1])
-        assert mine == ([] if own is None else [own])
-        assert own not in theirs
-    assert any(len(found) > 1 for found in read_table(labels, ["labels"])["labels"][2:].to_pylist())
+        assert [row[place] for place in people["person"]] == ([] if own is None else [own])
+        assert own not in [row[place] for place in people["teacher"]]
+    manifest = read_json(labels / "manifest.json")
+    assert manifest["kept"] == sum(len(each["teacher"]) for each in kept_by(store)) > 0
     boxes = read_boxes_of(labels, ids)
     np.testing.assert_array_equal(boxes[2].places[0], [0, 2, 6, 6])
     assert boxes[2].weight[0] == boxes[2].place_weight[0] == 1.0

@@ -111,6 +111,17 @@ def test_what_nobody_looked_for_is_no_frame_around_the_picture():
     assert tuple(picture[10, 50]) == rgb("given")
 
 
+def test_what_people_marked_is_drawn_as_theirs_and_is_not_the_surest_of_a_teachers_boxes():
+    said = [Verdict(one, one.scores, one.scores >= 0.5, [""] * 2, one.scores, one.scores, searched=[1]) for one in (
+        found([A, B], [0.6, 1.0], [0, 1]), found([A, B], [0.3, 1.0], [0, 1]), found([A, B], [0.7, 0.2])
+    )]  # fmt: skip
+    rows = by_title(pool(3), to_table(["a", "b", "c"], said, teacher="t", number=1))
+    assert shown(rows["Surest"]) == [2, 0]
+    assert shown(rows["Rejected"]) == [1]
+    assert rows["Surest"].shots[1].label == "1 cat"
+    assert tuple(rows["Surest"].shots[1].image[20, 60]) == rgb("given")
+
+
 def test_a_student_that_disagrees_is_drawn_beside_its_teacher():
     images = [found([A], [0.9]), found([A], [0.9]), found([A], [0.9])]
     opinions = {0: found([A], [0.8]), 1: found([B], [0.8]), 2: found([], [])}

@@ -18,7 +18,6 @@ from tutelage.data.boxes import Found, Given
 from tutelage.data.pseudo_labels import Shards, check_classes, check_ids, check_weights, read_shards
 from tutelage.types import BadInput
 
-GIVEN = "given"  # the reason of a box that a person marked: kept as it is
 _NUMBERS = pa.list_(pa.float32())
 SCHEMA = pa.schema(
     [
@@ -47,11 +46,11 @@ class Verdict(NamedTuple):
     found: Found
     calibrated: Float[np.ndarray, " k"]
     kept: Bool[np.ndarray, " k"]
-    reason: Sequence[str]  # "" where kept, GIVEN where a person marked it
+    reason: Sequence[str]  # "" where kept
     weights: Float[np.ndarray, " k"]  # trust in the class
     place_weights: Float[np.ndarray, " k"]  # trust in the place
     weight: float = 1.0  # trust in the image as a whole
-    searched: Sequence[int] = ()  # classes that a person looked for in the image: what is not marked is not there
+    searched: Sequence[int] = ()  # classes that a person looked for in the image: kept boxes of these are the person's
 
 
 class Pseudo(NamedTuple):
@@ -118,7 +117,7 @@ def completed(said: Verdict, given: Given, known: Bool[np.ndarray, " c"]) -> Ver
     places, labels, scores, calibrated, keep, weights, place_weights = (
         np.concatenate([one, two[others]]) for one, two in zip(mine, theirs, strict=True)
     )
-    reason = [GIVEN] * len(trust) + [why for why, some in zip(said.reason, others, strict=True) if some]
+    reason = [""] * len(trust) + [why for why, some in zip(said.reason, others, strict=True) if some]
     found = Found(places.astype(np.float32), labels, scores)
     searched = np.flatnonzero(known).tolist()
     return Verdict(found, calibrated, keep, reason, weights, place_weights, said.weight, searched)
@@ -156,12 +155,14 @@ def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.nd
     nothing. A box that is nothing is kept no longer; the trust in the class of another is how sure the answer is. What
     a person marked stays as it is, and a class that a person looked for is nowhere else.
 
-    `names` and `answers` go through the kept boxes of all shards; a name is the image's id, #, and the box's number.
-    Raises BadInput where a name is another box's.
+    `names` and `answers` go through the kept boxes of all shards, but for those of people; a name is the image's id, #,
+    and the box's number. Raises BadInput where a name is another box's.
     """
     columns = table.to_pydict()
     for row, image in enumerate(columns["id"]):
-        kept = [place for place, keep in enumerate(columns["kept"][row]) if keep]
+        people = set(columns["searched"][row])
+        boxes = zip(columns["kept"][row], columns["labels"][row], strict=True)
+        kept = [place for place, (keep, label) in enumerate(boxes) if keep and label not in people]
         for number, place in enumerate(kept):
             if (name := next(names, None)) != f"{image}#{number}":
                 raise BadInput(
@@ -169,9 +170,7 @@ def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.nd
                 )
             chances = next(answers)
             label = int(chances.argmax())
-            if columns["reason"][row][place] == GIVEN:
-                continue
-            if label == len(chances) - 1 or label in columns["searched"][row]:
+            if label == len(chances) - 1 or label in people:
                 why = "nothing" if label == len(chances) - 1 else "searched"
                 columns["kept"][row][place], columns["reason"][row][place] = False, why
                 columns["weights"][row][place] = columns["place_weights"][row][place] = 0.0
@@ -183,13 +182,15 @@ def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.nd
 
 
 def write_manifest(folder: Path, classes: list[str], *, teacher: str, number: int) -> None:
-    """Counts and hashes of the shards in `folder`: what makes them a store. `number` is the round."""
+    """Counts, without what people marked, and hashes of the shards in `folder`: what makes them a store. `number` is
+    the round."""
     labelled = 0
     found, kept = (np.zeros(len(classes), np.int64) for _ in range(2))
-    shards = Shards(folder, ["labels", "kept"])
+    shards = Shards(folder, ["labels", "kept", "searched"])
     for table in shards:
-        labels, (keep, ends) = flat(table["labels"], np.int64)[0], chosen(table["kept"])
-        found += np.bincount(labels, minlength=len(classes))
+        labels, people = flat(table["labels"], np.int64)[0], by_people(table)
+        keep, ends = chosen(table["kept"], but=people)
+        found += np.bincount(labels[~people], minlength=len(classes))
         kept += np.bincount(labels[keep], minlength=len(classes))
         labelled += int(np.count_nonzero(np.diff(ends)))
     counts = {
@@ -244,9 +245,25 @@ def flat(column: pa.ChunkedArray, kind: type[Any]) -> tuple[Shaped[np.ndarray, "
     return column.to_numpy().astype(kind, copy=False).reshape(-1, *wide), ends
 
 
-def chosen(kept: pa.ChunkedArray) -> tuple[Bool[np.ndarray, " t"], Int[np.ndarray, " _"]]:
-    """Which of all boxes are kept, and the ends of each row's among those alone, as `flat` gives them of all."""
+def by_people(table: pa.Table) -> Bool[np.ndarray, " t"]:
+    """Which of the boxes of all rows (columns labels, kept and searched) a person marked: kept ones of a class that was
+    searched for."""
+    (labels, ends), (classes, starts) = (flat(table[name], np.int64) for name in ("labels", "searched"))
+    if not len(classes):
+        return np.zeros(len(labels), bool)
+    span = 1 + max(labels.max(initial=0), classes.max())
+    boxes, searched = (np.repeat(np.arange(table.num_rows), np.diff(each)) * span for each in (ends, starts))
+    people: np.ndarray = np.isin(boxes + labels, searched + classes) & flat(table["kept"], np.bool_)[0]
+    return people
+
+
+def chosen(
+    kept: pa.ChunkedArray, *, but: Bool[np.ndarray, " t"] | None = None
+) -> tuple[Bool[np.ndarray, " t"], Int[np.ndarray, " _"]]:
+    """Which of all boxes are kept, `but` for some, and the ends of each row's among those alone, as `flat` gives them
+    of all."""
     keep, ends = flat(kept, np.bool_)
+    keep = keep if but is None else keep & ~but
     return keep, np.concatenate([[0], np.cumsum(keep)])[ends]
 
 
