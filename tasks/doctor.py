@@ -43,7 +43,7 @@ def doctor(ingested: Path, split: Path, *, params: Params, out: Path) -> Path:
     With a problem it fails, prints every problem with its fix, and writes nothing.
     """
     return examine(
-        ingested, split, params=params, out=out, more=lambda table: _promise(table, params),
+        ingested, split, params=params, out=out, more=lambda table: [*_promise(table, params), *_slices(table, params)],
         noted=lambda table: unlooked(table, params.ingest.near_duplicates, "ingest.near_duplicates"),
     )  # fmt: skip
 
@@ -94,6 +94,12 @@ def _promise(table: pa.Table, params: Params) -> Iterator[str]:
     keep = params.calibrate.in_distribution
     if keep is not None and (problem := too_few(len(_evidence(table, params)), keep)):
         yield problem + _counted(params)
+
+
+def _slices(table: pa.Table, params: Params) -> list[str]:
+    """What the judge would say after the training."""
+    tested = table.filter(pc.field("role") == "test")["id"].to_pylist()
+    return groups.unsliced(tested, params.judge.slices, "judge.slices")
 
 
 def _evidence(table: pa.Table, params: Params) -> pa.Table:

@@ -53,6 +53,11 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
         *_images(roles, promised=promised, pooled=not calibrated),
         *_classes(counts),
         *torn,
+        *(
+            groups.unsliced(_tested(table), params.detection.judge.slices, "detection.judge.slices")
+            if calibrated
+            else ()
+        ),
     ]
     if calibrated and counts and "test" in roles.values() and not any(each["test"] for each in counts.values()):
         problems.append("No test image shows an object, so no detector could be measured. Check detection.ingest.test")
@@ -83,6 +88,11 @@ def scenes_split(ingested: Path, *, params: Any, out: Path, calibrated: bool = T
     print("scenes_split: " + ", ".join(f"{images[role]} {role}" for role in ROLES))
     print("".join(f"  note: {note}\n" for note in notes), end="")
     return out
+
+
+def _tested(table: pa.Table) -> list[str]:
+    names: list[str] = table.filter(pc.equal(table["role"], "test"))["id"].to_pylist()
+    return names
 
 
 def _kinds(manifest: pa.Table, boxes: pa.Table) -> dict[str, str]:

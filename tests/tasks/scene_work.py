@@ -8,7 +8,9 @@ from own_images import save
 from tasks.box_params import CalibrateBoxes, Compose, ScenesIngest, ScenesSplit
 
 
-def detection(*, seed=0, compose=None, split=None, image_size=16, max_detections=100, rule="count", **ingest):
+def detection(
+    *, seed=0, compose=None, split=None, image_size=16, max_detections=100, rule="count", slices=None, **ingest
+):
     """What the stages read of params.yaml."""
     return SimpleNamespace(
         seed=seed,
@@ -17,6 +19,7 @@ def detection(*, seed=0, compose=None, split=None, image_size=16, max_detections
             ingest=ScenesIngest(**({"root": "unused", "labelled": "labelled.json"} | ingest)),
             split=ScenesSplit(**(split or {})),
             calibrate=CalibrateBoxes(rule=rule),
+            judge=SimpleNamespace(slices=slices),
             network=SimpleNamespace(image_size=image_size, max_detections=max_detections),
         ),
     )

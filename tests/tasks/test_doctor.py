@@ -68,6 +68,15 @@ def test_a_share_that_the_hold_out_cannot_promise_is_told_before_the_training(ro
     )
 
 
+def test_a_pattern_of_slices_that_finds_nothing_is_told_before_the_training(root):
+    wanted = params(test="test")
+    asks = replace(wanted, judge=replace(wanted.judge, slices="night"))
+    assert "judge.slices (night) finds nothing in the path of any test image, such as test/" in problems(
+        root, judge=asks
+    )
+    examine(root, judge=replace(asks, judge=replace(wanted.judge, slices="(cat|dog)/")))
+
+
 def test_frames_of_a_film_promise_no_more_than_one_image(root):
     """Ten frames of each of two films are held out: one by one they would do for both."""
     for film, name in enumerate(("cat", "cat", "dog", "dog")):

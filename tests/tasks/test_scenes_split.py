@@ -137,6 +137,14 @@ def test_sets_that_were_searched_for_other_classes_share_images_holdout_and_test
         assert {row["id"].split("/")[1] for row in table.to_pylist() if row["role"] == "test"} == {"labelled", "owls"}
 
 
+def test_a_pattern_of_slices_that_finds_nothing_is_told_before_the_training(root):
+    run(root, "found", slices="(test)/")
+    with pytest.raises(
+        BadInput, match=r"detection\.judge\.slices \(night\) finds nothing in the path of any test image"
+    ):
+        run(root, "nothing", slices="night")
+
+
 @pytest.mark.parametrize(("budget", "shares"), [(1, [1, 0, 0]), (3, [1, 1, 1]), (10, [7, 2, 1]), (99, [60, 20, 10])])
 def test_a_budget_is_shared_by_sizes_and_each_has_one_first(budget, shares):
     shared = _shared({"a": 60, "b": 20, None: 10}, budget)

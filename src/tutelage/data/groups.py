@@ -42,11 +42,16 @@ def sliced(names: Sequence[str], pattern: str | None, param: str) -> dict[str, I
     for place, name in enumerate(names):
         if (mine := group_of(name, pattern)) is not None:
             found[mine].append(place)
-    if pattern is not None and not found:
-        raise BadInput(
-            f"{param} ({pattern}) finds nothing in the path of any test image, such as {names[0]}. Mend or remove it"
-        )
+    for problem in unsliced(names, pattern, param):
+        raise BadInput(problem)
     return {name: np.array(found[name]) for name in sorted(found)}
+
+
+def unsliced(names: Sequence[str], pattern: str | None, param: str) -> list[str]:
+    """What is wrong with `pattern` where it finds nothing in the path of any test image; there may be none."""
+    if pattern is None or not names or any(group_of(name, pattern) is not None for name in names):
+        return []
+    return [f"{param} ({pattern}) finds nothing in the path of any test image, such as {names[0]}. Mend or remove it"]
 
 
 def one_of_each(names: Sequence[str], pattern: str | None, *, seed: int) -> Int[np.ndarray, " m"]:
