@@ -12,7 +12,7 @@ from jaxtyping import Bool
 
 from tasks.box_training import sizes_of
 from tasks.training import rows_of
-from tutelage.data.boxes import Found, Given, looked_for
+from tutelage.data.boxes import Found, Given, known_of, looked_for, unmarked
 from tutelage.data.images import Images
 from tutelage.data.manifest import classes_of
 from tutelage.data.orientations import Orientation
@@ -32,6 +32,9 @@ FOUND = pa.schema(
         ("scores", pa.list_(pa.float32())),
     ]
 )
+
+
+People = dict[int, tuple[Given, Bool[np.ndarray, " c"]]]  # what a person marked, and the classes that were looked for
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,19 @@ def searched(images: Marked, table: pa.Table) -> Bool[np.ndarray, "n c"]:
     sizes, classes = sizes_of(table)[images.rows].tolist(), len(classes_of(table))
     known = [looked_for(given, wide, high, classes) for given, (wide, high) in zip(images.given, sizes, strict=True)]
     return np.array(known, bool).reshape(-1, classes)
+
+
+def people_of(split: Path, table: pa.Table, pool: np.ndarray) -> People:
+    """Of images of `pool` (box_training.pool_rows) that are labelled ones, by row."""
+    boxes, classes = Annotations.of(table, read_boxes(split)), len(classes_of(table))
+    own = np.setdiff1d(pool, rows_of(table, "pool"))
+    sizes = zip(own.tolist(), sizes_of(table)[own].tolist(), strict=True)
+    return {row: known_of(boxes[row], width, height, classes) for row, (width, height) in sizes}
+
+
+def beside(found: Sequence[Found], rows: np.ndarray, people: People) -> list[Found]:
+    """What was found in `rows`, without what people have said all about."""
+    return [unmarked(one, *people[row]) if row in people else one for one, row in zip(found, rows, strict=True)]
 
 
 def find(

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from tasks.box_answers import Marked, find, marked, searched
+from tasks.box_answers import Marked, People, beside, find, marked, people_of, searched
 from tasks.box_params import CalibrateBoxes
 from tasks.box_training import pool_rows
 from tasks.io import whole, write_json
@@ -48,14 +48,15 @@ def box_calibrate(split: Path, teacher: Path, *, params: Params, out: Path) -> P
         check_unlearned(teacher)
     probe = np.sort(np.random.default_rng(params.seed).permutation(pool)[: wanted.probe])
     ask = partial(find, compute=params.compute, batch=params.detection.label.batch, ways=params.detection.ways)
-    seen, unseen = (ask(table, rows, network, card) for rows in (held.rows, probe))
+    people = people_of(split, table, probe)
+    seen, unseen = ask(table, held.rows, network, card), beside(ask(table, probe, network, card), probe, people)
     guesses, right = judged(held.given, seen)
     scale = fit_scores(guesses.scores, right)
     seen, unseen = [[one._replace(scores=scale(one.scores)) for one in found] for found in (seen, unseen)]
     names = table["id"].take(pa.array(held.rows)).to_pylist()
     alone = one_of_each(names, params.detection.split.groups, seed=params.seed)
     evidence, said = ([part[place] for place in alone] for part in (held.given, seen))
-    counted = _objects(split, table, held) if wanted.rule == "count" else np.zeros(0)
+    counted = _objects(split, table, held, people, len(probe)) if wanted.rule == "count" else np.zeros(0)
     limits = _limits(wanted, (evidence, said), counted, unseen, card.classes)
     classes = [
         {"name": name, **limit, "expected_boxes": _expected(unseen, place, limit["threshold"], wanted.rule)}
@@ -78,11 +79,14 @@ def _held(split: Path, table: pa.Table, wanted: CalibrateBoxes) -> Marked:
     return Marked(np.zeros(0, np.int64), [], [])
 
 
-def _objects(split: Path, table: pa.Table, held: Marked) -> Float[np.ndarray, " c"]:
-    """Of each class, in all images that people marked."""
+def _objects(split: Path, table: pa.Table, held: Marked, people: People, probe: int) -> Float[np.ndarray, " c"]:
+    """Of each class, in all images that people marked; less the share of the probe's images where they looked for it,
+    for there a teacher finds none."""
     labelled = marked(split, table, "labelled")
     known = np.concatenate([searched(part, table) for part in (labelled, held)])
-    return objects_an_image([*labelled.given, *held.given], known)
+    looked = np.sum([looked_for for _, looked_for in people.values()], axis=0) / max(probe, 1)
+    found: np.ndarray = objects_an_image([*labelled.given, *held.given], known) * (1 - looked)
+    return found
 
 
 def scale_of(rules: dict[str, Any]) -> Platt:

@@ -11,24 +11,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.box_answers import find_each
+from tasks.box_answers import People, beside, find_each, people_of
 from tasks.box_merge import Merge, merged
-from tasks.box_training import pool_rows, sizes_of
+from tasks.box_training import pool_rows
 from tasks.finished import UNFINISHED
 from tasks.params import Params
 from tasks.progress import Progress
 from tasks.shards import missing, store
-from tasks.training import calibration_of, rows_of
-from tutelage.data.boxes import Given, searched
-from tutelage.data.manifest import classes_of, digest_of, read_split
+from tasks.training import calibration_of
+from tutelage.data.manifest import digest_of, read_split
 from tutelage.data.pseudo_boxes import SCHEMA, completed, to_table, write_manifest
-from tutelage.data.scenes import Annotations, read_boxes
 from tutelage.models.files import DetectorCard, load_detector
 from tutelage.train.device import arithmetic
 from tutelage.types import BadInput, Detector
 
 SHARDS = UNFINISHED / "boxes"
-People = dict[int, tuple[Given, np.ndarray]]  # row -> what a person marked, and the classes looked for
 
 
 def box_label(
@@ -38,7 +35,7 @@ def box_label(
     """Pool, teacher, calibration -> shards (id, boxes, scores, kept or why not, weights), manifest.
 
     A labelled image in which nobody looked for some class is one of the pool as well: it has the boxes that a person
-    marked, and those of the other classes that the teacher finds.
+    marked, and those that the teacher finds beside them of that class.
     A round whose `boxes` are `agreed` or `fused` asks the first teacher too. A shard that is finished is never labelled
     again: a run that was killed goes on with the next one.
     """
@@ -51,7 +48,7 @@ def box_label(
             raise BadInput(f"rounds.{number}.boxes is {rule!r}: name the first teacher and its calibration too")
         sources.insert(0, _source(first, first_calibration, params))
     card, pool = sources[-1].card, pool_rows(split, table)
-    people = _people(split, table, pool)
+    people = people_of(split, table, pool)
     scratch = SHARDS / _fingerprint(table, people, sources, rule, params)
     made = _shards(table, pool, people, sources, rule, params, done=scratch, number=number)
     return store(
@@ -92,14 +89,6 @@ def _source(teacher: Path, calibration: Path, params: Params) -> _Source:
     return _Source(network, card, rules_of(teacher, card, calibration, params))
 
 
-def _people(split: Path, table: pa.Table, pool: np.ndarray) -> People:
-    """What a person marked in images of `pool` that are labelled ones, and the classes [c] that somebody looked for."""
-    boxes, classes = Annotations.of(table, read_boxes(split)), len(classes_of(table))
-    own = np.setdiff1d(pool, rows_of(table, "pool"))
-    sizes = zip(own.tolist(), sizes_of(table)[own].tolist(), strict=True)
-    return {row: searched(boxes[row], width, height, classes) for row, (width, height) in sizes}
-
-
 def _shards(
     table: pa.Table, pool: np.ndarray, people: People, sources: list[_Source], rule: Merge, params: Params, *,
     done: Path, number: int,
@@ -111,7 +100,9 @@ def _shards(
     said = [ask(table, [rows for _, rows in todo], one.network, one.card) for one in sources]
     for (place, rows), *found in zip(todo, *said, strict=True):
         ids = table["id"].take(pa.array(rows)).to_pylist()
-        verdicts = [merged(each, rules, rule) for each in zip(*found, strict=True)]
+        verdicts = [
+            merged(each, rules, rule) for each in zip(*(beside(one, rows, people) for one in found), strict=True)
+        ]
         verdicts = [completed(v, *people[r]) if r in people else v for r, v in zip(rows, verdicts, strict=True)]
         yield place, to_table(ids, verdicts, teacher=teacher, number=number)
 

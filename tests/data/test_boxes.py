@@ -3,7 +3,7 @@
 import numpy as np
 from scenes_found import nothing_found, nothing_given
 
-from tutelage.data.boxes import Given, looked_for, objects_an_image, overlap, unsearched
+from tutelage.data.boxes import Found, Given, looked_for, objects_an_image, overlap, unmarked, unsearched
 
 
 def test_a_crowd_over_the_whole_image_says_that_nobody_looked():
@@ -42,3 +42,16 @@ def test_no_box_overlaps_nothing():
     assert overlap(nothing_given().places, empty).shape == (0, 0)
     point = np.array([[1, 1, 1, 1]], np.float32)
     assert overlap(point, point) == 0
+
+
+def test_what_is_found_beside_what_people_marked():
+    given = Given(
+        np.array([[0, 0, 10, 10], [20, 20, 40, 40]], np.float32), np.array([0, 0]), np.array([False, True]), np.ones(2)
+    )
+    places = [[50, 50, 60, 60], [0, 0, 10, 5], [0, 0, 10, 4], [20, 20, 40, 40], [50, 50, 60, 60]]
+    found = Found(np.array(places, np.float32), np.array([1, 1, 1, 2, 0]), np.arange(5, dtype=np.float32))
+    left = unmarked(found, given, np.array([True, False, False]))
+    assert left.scores.tolist() == [0, 2, 3]  # half on an object is on it; in a group there may be anything
+    assert left.places.shape == (3, 4)
+    nothing = Given(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0))
+    assert unmarked(found, nothing, np.array([True, False, False])).scores.tolist() == [0, 1, 2, 3]

@@ -184,15 +184,15 @@ def test_what_a_person_marked_takes_the_place_of_what_was_found_of_classes_that_
     given = Given(
         np.array([[1, 2, 3, 4], [5, 6, 9, 9]], np.float32), np.array([0, 0]), np.array([False, True]), np.ones(2)
     )
-    said = store.completed(verdict([0, 1, 1], [True, True, False], 0.5), given, np.array([True, False]))
-    np.testing.assert_array_equal(said.found.places, [[1, 2, 3, 4], [5, 6, 9, 9], [1, 2, 11.5, 22], [2, 4, 12.5, 24]])
+    said = store.completed(verdict([1, 1], [True, False], 0.5), given, np.array([True, False]))
+    np.testing.assert_array_equal(said.found.places, [[1, 2, 3, 4], [5, 6, 9, 9], [0, 0, 10.5, 20], [1, 2, 11.5, 22]])
     assert said.found.labels.tolist() == [0, 0, 1, 1]
     assert said.kept.tolist() == [True, True, True, False]
     assert list(said.reason) == ["", "", "", "below_threshold"]
     assert list(said.searched) == [0]
-    np.testing.assert_allclose(said.calibrated, [1, 1, 0.35, 0.25])
-    np.testing.assert_allclose(said.weights, [1, 0, 0.75, 0.5])  # a group under one box is not believed
-    np.testing.assert_allclose(said.place_weights, [1, 0, 0.375, 0.25])
+    np.testing.assert_allclose(said.calibrated, [1, 1, 0.45, 0.25])
+    np.testing.assert_allclose(said.weights, [1, 0, 1, 0.5])  # a group under one box is not believed
+    np.testing.assert_allclose(said.place_weights, [1, 0, 0.5, 0.25])
     assert said.weight == 0.5
     table = store.to_table(["a"], [said], teacher="t", number=1)
     assert store.by_people(table).tolist() == [True, True, False, False]
@@ -200,6 +200,7 @@ def test_what_a_person_marked_takes_the_place_of_what_was_found_of_classes_that_
         named = store.renamed(table, iter(["a#0"]), iter(np.array([answer], np.float32))).to_pydict()
         assert named["kept"] == [[True, True, why == "", False]]  # a classifier of crops does not overrule a person
         assert named["reason"] == [["", "", why, "below_threshold"]]
+        assert named["weight"] == [float(why == "")]  # of an image where a teacher finds nothing, nothing is told
 
 
 def test_what_people_marked_is_told_by_row():

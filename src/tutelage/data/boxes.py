@@ -41,7 +41,7 @@ def looked_for(given: Given, width: int, height: int, classes: int) -> Bool[np.n
     return known
 
 
-def searched(given: Given, width: int, height: int, classes: int) -> tuple[Given, Bool[np.ndarray, " c"]]:
+def known_of(given: Given, width: int, height: int, classes: int) -> tuple[Given, Bool[np.ndarray, " c"]]:
     """The boxes that say where something is, and the classes that somebody looked for."""
     placed = ~unsearched(given, width, height)
     return Given(*(part[placed] for part in given)), looked_for(given, width, height, classes)
@@ -63,6 +63,13 @@ def overlap(one: Float[np.ndarray, "n 4"], two: Float[np.ndarray, "m 4"]) -> Flo
     union = areas[0][:, None] + areas[1][None] - shared
     ratio: np.ndarray = shared / np.maximum(union, 1e-12)
     return ratio
+
+
+def unmarked(found: Found, given: Given, known: Bool[np.ndarray, " c"]) -> Found:
+    """What was found that people could not have marked: of classes that nobody looked for, on no object that they
+    marked (an overlap of half), for an object is of one class."""
+    marked = overlap(found.places, given.places[~given.crowd]).max(axis=1, initial=0.0) >= 0.5
+    return Found(*(part[~known[found.labels] & ~marked] for part in found))
 
 
 def overlap_or_cover(places: Float[np.ndarray, "k 4"], given: Given) -> Float[np.ndarray, "k o"]:

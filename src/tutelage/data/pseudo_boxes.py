@@ -106,18 +106,18 @@ def easiest(boxes: PseudoBoxes, scores: Sequence[Float[np.ndarray, " _"]], share
 
 
 def completed(said: Verdict, given: Given, known: Bool[np.ndarray, " c"]) -> Verdict:
-    """What a person marked, and of the classes that are not `known`, those that nobody looked for, what was found.
+    """What a person marked in an image, and what is said of boxes that were found beside it (boxes.unmarked).
 
     A group under one box is kept with a trust of 0: what lies there is neither an object nor background.
     """
-    others, trust = ~known[said.found.labels], (~given.crowd).astype(np.float32)
+    trust = (~given.crowd).astype(np.float32)
     sure, kept = np.ones(len(trust), np.float32), np.ones(len(trust), bool)
     mine = (given.places, given.labels, sure, sure, kept, trust, trust)
     theirs = (*said.found, said.calibrated, said.kept, said.weights, said.place_weights)
     places, labels, scores, calibrated, keep, weights, place_weights = (
-        np.concatenate([one, two[others]]) for one, two in zip(mine, theirs, strict=True)
+        np.concatenate([one, two]) for one, two in zip(mine, theirs, strict=True)
     )
-    reason = [""] * len(trust) + [why for why, some in zip(said.reason, others, strict=True) if some]
+    reason = [""] * len(trust) + list(said.reason)
     found = Found(places.astype(np.float32), labels, scores)
     searched = np.flatnonzero(known).tolist()
     return Verdict(found, calibrated, keep, reason, weights, place_weights, said.weight, searched)
@@ -177,7 +177,7 @@ def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.nd
             else:
                 columns["labels"][row][place] = label
                 columns["weights"][row][place] = float(chances.max() / (1 - chances[-1]))
-        columns["weight"][row] = float(any(columns["kept"][row]))
+        columns["weight"][row] = float(any(columns["kept"][row][place] for place in kept))
     return pa.table(columns, schema=SCHEMA)
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from tutelage.data.batches import ahead, draw
 from tutelage.data.box_moves import inverse, no_boxes, one_after_another
-from tutelage.data.boxes import Given, searched
+from tutelage.data.boxes import Given, known_of
 from tutelage.data.images import Images
 from tutelage.data.scene_views import SceneView, Seen, as_it_is
 from tutelage.data.views import stack
@@ -84,7 +84,7 @@ class SceneSource(Dataset[SceneBatch]):
 
     def _given(self, row: int) -> tuple[Boxes, Bool[Tensor, " c"]]:
         wide, high = self.sizes[row].tolist()
-        given, known = searched(self.annotations[row], wide, high, self.classes)
+        given, known = known_of(self.annotations[row], wide, high, self.classes)
         believed = torch.from_numpy(~given.crowd).float()
         return Boxes(self._framed(given.places, row), _whole(given.labels), believed, believed), torch.from_numpy(known)
 
