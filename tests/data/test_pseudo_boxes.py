@@ -196,10 +196,12 @@ def test_what_a_person_marked_takes_the_place_of_what_was_found_of_classes_that_
     assert said.weight == 0.5
     table = store.to_table(["a"], [said], teacher="t", number=1)
     assert store.by_people(table).tolist() == [True, True, False, False]
-    for answer, why in ([0, 0, 1], "nothing"), ([1, 0, 0], "searched"), ([0, 1, 0], ""):
+    for answer, why, trust in ([0, 0, 1], "nothing", 0), ([0.5, 0.3, 0.2], "", 0.375), ([0, 1, 0], "", 1):
         named = store.renamed(table, iter(["a#0"]), iter(np.array([answer], np.float32))).to_pydict()
         assert named["kept"] == [[True, True, why == "", False]]  # a classifier of crops does not overrule a person
         assert named["reason"] == [["", "", why, "below_threshold"]]
+        np.testing.assert_allclose(named["weights"][0], [1, 0, trust, 0.5], rtol=1e-6)  # cats are where they are marked
+        assert named["labels"] == [[0, 0, 1, 1]]
         assert named["weight"] == [float(why == "")]  # of an image where a teacher finds nothing, nothing is told
 
 

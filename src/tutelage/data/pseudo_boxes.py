@@ -153,7 +153,7 @@ def to_table(
 def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.ndarray, " c1"]]) -> pa.Table:
     """Rows of a shard whose kept boxes have the class that `answers` give them: probabilities of the c classes, then of
     nothing. A box that is nothing is kept no longer; the trust in the class of another is how sure the answer is. What
-    a person marked stays as it is, and a class that a person looked for is nowhere else.
+    a person marked stays as it is, and of a class that a person looked for there is no more.
 
     `names` and `answers` go through the kept boxes of all shards, but for those of people; a name is the image's id, #,
     and the box's number. Raises BadInput where a name is another box's.
@@ -169,14 +169,13 @@ def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.nd
                     f"the crops have {name} where the boxes have {image}#{number}. Run `dvc repro box_crops`"
                 )
             chances = next(answers)
-            label = int(chances.argmax())
-            if label == len(chances) - 1 or label in people:
-                why = "nothing" if label == len(chances) - 1 else "searched"
-                columns["kept"][row][place], columns["reason"][row][place] = False, why
+            label = int(np.where([number in people for number in range(len(chances))], -1, chances).argmax())
+            if label == len(chances) - 1:
+                columns["kept"][row][place], columns["reason"][row][place] = False, "nothing"
                 columns["weights"][row][place] = columns["place_weights"][row][place] = 0.0
             else:
                 columns["labels"][row][place] = label
-                columns["weights"][row][place] = float(chances.max() / (1 - chances[-1]))
+                columns["weights"][row][place] = float(chances[label] / (1 - chances[-1]))
         columns["weight"][row] = float(any(columns["kept"][row][place] for place in kept))
     return pa.table(columns, schema=SCHEMA)
 
