@@ -44,8 +44,8 @@ def join(parts: Sequence[Coco], *, classes: list[str], root: Path) -> Coco:
     What is told of an image or a record says of which file it is. An image was searched for the classes of the files
     that list it alone; `unsearched` of the answer has the others. Labels become places in `classes`, which holds those
     of all files.
-    Raises BadInput where a file has no category, and where two that share a class list the same image or say two sizes
-    of one.
+    Raises BadInput where a file has no category, and where two list the same image and share a class or say two sizes
+    of it.
     """
     whole = Coco(Scan(parts[0].scan.source, root.as_posix(), table=True), "", classes=classes)
     owners, found = _Owners(), {}
