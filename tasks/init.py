@@ -15,6 +15,7 @@ from tasks.io import write_whole
 from tasks.knobs import parse_folder
 from tasks.params import Params, load
 from tasks.places import NAMES, Places, find
+from tasks.text import first_few
 from tasks.written import read, rewrite
 from tutelage.data.foreign import images_of, size_of
 from tutelage.data.reading import Reader
@@ -24,6 +25,7 @@ from tutelage.types import BadInput
 
 LOOKED_AT = 50  # images whose size is read
 LONGEST = 150  # letters of a value that is shown
+SHOWN = 5  # classes of a JSON that are shown
 DEMO = 28  # pixels of the demo's images
 DOWNLOADS = "The network's published weights are downloaded once; without a network write pretrained: false."
 MISSING: dict[SourceName, str] = {
@@ -45,7 +47,7 @@ def init(root: Path, path: Path = Path("params.yaml")) -> list[str]:
     check_root(path.parent, root.absolute(), "FOLDER")
     _check_name(_as_written(root))
     places = find(root)
-    scans = {role: scan(root, name, role) for role, name in places.names.items() if name not in places.listed}
+    scans = {role: scan(root, name, role) for role, (name, *_) in places.names.items() if name not in places.listed}
     side = _side(root, scans)
     values = (_of_boxes if places.boxes else _of_classes)(root, places, params, side)
     seen = list(_seen(root, places, scans))
@@ -65,7 +67,7 @@ def init(root: Path, path: Path = Path("params.yaml")) -> list[str]:
 
 def _of_classes(root: Path, places: Places, params: Params, side: int) -> dict[str, Any]:
     values: dict[str, Any] = {"fetch.dataset": "none", "split.labels_per_class": None, "ingest.root": _as_written(root)}
-    values |= {f"ingest.{role}": places.names.get(role) for role in NAMES}
+    values |= {f"ingest.{role}": places.written(role) for role in NAMES}
     net = params.network
     if side and net.name == "small_resnet" and net.image_size == DEMO:
         size = 224 if side > 160 else 128 if side > 80 else max(DEMO, side // 4 * 4)
@@ -78,11 +80,11 @@ def _of_classes(root: Path, places: Places, params: Params, side: int) -> dict[s
 
 def _of_boxes(root: Path, places: Places, params: Params, side: int) -> dict[str, Any]:
     """Names of boxes by a classifier of crops are measured on garments alone, so they are left out."""
-    ingest: dict[str, str | None] = {"root": _as_written(root), **{role: places.names.get(role) for role in NAMES}}
-    values: dict[str, Any] = {f"detection.ingest.{key}": name for key, name in ingest.items()}
+    values: dict[str, Any] = {"detection.ingest.root": _as_written(root)}
+    values |= {f"detection.ingest.{role}": places.written(role) for role in NAMES}
     for role in NAMES:
-        if getattr(params.detection.ingest, f"{role}_images") != places.images.get(role):
-            values[f"detection.ingest.{role}_images"] = places.images.get(role)
+        if getattr(params.detection.ingest, f"{role}_images") != places.folders(role):
+            values[f"detection.ingest.{role}_images"] = places.folders(role)
     values |= {"fetch.dataset": "none", "detection.split.images": None, "detection.names": None}
     net = params.detection.network
     if side > 96 and net.backbone == "small_resnet":
@@ -127,17 +129,18 @@ def _seen(root: Path, places: Places, scans: Mapping[SourceName, Scan]) -> Itera
         if role not in places.names:
             yield f"{role}: {MISSING[role].format(root=root)}"
             continue
-        name = places.names[role]
-        if name in places.listed:
-            folder = root / places.images[role] if role in places.images else (root / name).parent
-            files, objects = places.listed[name]
-            said = f"{len(files)} image(s), {objects} object(s)"
-        else:
-            found = scans[role]
-            folder, files = Path(found.root), [image.path for image in found.found]
-            said = f"{len(files)} image(s)" + (f" of {len(found.labels)} class(es)" if role == "labelled" else "")
-        used |= {os.path.normpath(folder / file) for file in files}
-        yield f"{role}: {said} in {root / name}"
+        for name in places.names[role]:
+            if name in places.listed:
+                folder = root / places.images[name] if name in places.images else (root / name).parent
+                files, objects, _ = places.listed[name]
+                said = f"{len(files)} image(s), {objects} object(s)"
+            else:
+                found = scans[role]
+                folder, files = Path(found.root), [image.path for image in found.found]
+                said = f"{len(files)} image(s)" + (f" of {len(found.labels)} class(es)" if role == "labelled" else "")
+            used |= {os.path.normpath(folder / file) for file in files}
+            yield f"{role}: {said} in {root / name}"
+        yield from _looked_for(role, places)
     for split, files in places.spare.items():
         if files:
             yield (
@@ -148,6 +151,14 @@ def _seen(root: Path, places: Places, scans: Mapping[SourceName, Scan]) -> Itera
     rest = [path for path in images_of(root) if os.path.normpath(path) not in used]
     if rest:
         yield f"left out: {len(rest)} image(s) such as {rest[0]}; what lies in {root / 'pool'} is learned from"
+
+
+def _looked_for(role: SourceName, places: Places) -> Iterator[str]:
+    """What several sets are taken for, which a person may know better."""
+    classes = {name: places.listed[name].classes for name in places.names[role] if name in places.listed}
+    if len({frozenset(some) for some in classes.values()}) > 1:
+        shown = "; ".join(f"{name}: {first_few(sorted(some), SHOWN)}" for name, some in classes.items())
+        yield f"{role}: each JSON is taken to be marked for its own classes alone ({shown})"
 
 
 def _changes(before: Any, after: Any, values: Mapping[str, Any]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from tasks.coco_places import Listed, check_one_source, folder_of, listed
 from tasks.io import write_whole
 from tutelage.data.coco_file import as_text
 from tutelage.data.foreign import from_voc, from_yolo, images_of, text_of, without_objects
@@ -24,6 +25,7 @@ NAMES: dict[SourceName, tuple[str, ...]] = {  # what folders and files are calle
 _YOLO = {b"names", b"train"}  # what a data.yaml says
 TABLES = (".csv", ".tsv")
 OURS = b'{"info": {"description": "written by `python -m tasks init`, which may write it again"},'
+BY_HAND = "Name one of them otherwise, or write `ingest` (for boxes: detection.ingest) in params.yaml by hand"
 LAYOUTS = """It takes
   classes    {root}/train/cat/*.jpg, {root}/train/dog/*.jpg; or {root}/train.csv with the columns image and label
   boxes      {root}/train.json (COCO), or data.yaml (YOLO), or Annotations/*.xml (PASCAL VOC)
@@ -31,22 +33,25 @@ LAYOUTS = """It takes
   to test    {root}/test, as train; without it, some of the labelled images are set aside"""
 
 
-class Listed(NamedTuple):
-    """What a COCO JSON names."""
-
-    files: list[str]  # of images
-    objects: int
-
-
 @dataclass
 class Places:
-    """What lies in the folder, as names inside it; `images` of a COCO JSON whose images do not lie beside it."""
+    """What lies in the folder, as names inside it."""
 
     boxes: bool = False
-    names: dict[SourceName, str] = field(default_factory=dict)
-    images: dict[SourceName, str] = field(default_factory=dict)
+    names: dict[SourceName, list[str]] = field(default_factory=dict)  # more than one are COCO JSONs
+    images: dict[str, str] = field(default_factory=dict)  # by the name of a COCO JSON that they do not lie beside
     listed: dict[str, Listed] = field(default_factory=dict)  # by the name of the COCO JSON
     spare: dict[str, list[str]] = field(default_factory=dict)  # labelled images that are of no role, by their split
+
+    def written(self, role: SourceName) -> str | list[str] | None:
+        """What is of the role, as params.yaml has it."""
+        names = self.names.get(role, [])
+        return names if len(names) > 1 else next(iter(names), None)
+
+    def folders(self, role: SourceName) -> str | list[str | None] | None:
+        """Where its images lie, as params.yaml has it."""
+        folders = [self.images.get(name) for name in self.names.get(role, [])]
+        return folders if len(set(folders)) > 1 else next(iter(folders), None)
 
 
 class Made(NamedTuple):
@@ -85,10 +90,13 @@ def _boxes(root: Path) -> Places | None:
     files = dict(_coco_files(root))
     found = Places(boxes=True, listed=files)
     if files:
-        found.names = _by_role([[name for name in files if "instances" in _words(name)], list(files)], root)
-        for role, name in found.names.items():
-            if folder := _folder_of(root, name, role, files[name].files):
-                found.images[role] = folder
+        instances = [name for name in files if "instances" in _words(name)]
+        found.names = _by_role([instances, list(files)], root, several=True)
+        for role, names in found.names.items():
+            folders = {name: folder_of(root, name, role, files[name].files) for name in names}
+            found.images |= {name: folder for name, folder in folders.items() if folder is not None}
+            if len(names) > 1:
+                check_one_source(root, role, {name: (files[name], folders[name]) for name in names}, BY_HAND)
     else:
         made = _made_of_yolo(root) or _made_of_voc(root)
         if made is None:
@@ -96,10 +104,13 @@ def _boxes(root: Path) -> Places | None:
         contents, found.spare = made
         if not _by_role([_folders(root)], root, only="pool") and (rest := _rest(root, made))["images"]:
             contents["pool"] = rest
-        found.names = {role: _write(root / f"{role}.json", content) for role, content in contents.items()}
-        found.listed = {found.names[role]: _listed(content) for role, content in contents.items()}
+        found.names = {role: [_write(root / f"{role}.json", content)] for role, content in contents.items()}
+        found.listed = {found.names[role][0]: listed(content) for role, content in contents.items()}
     if "labelled" not in found.names:
-        raise BadInput(f"{root} has boxes, and none that are called train or labelled. {_by_hand()}")
+        unused = [name for name in files if all(name not in names for names in found.names.values())]
+        several = f". Where {' and '.join(unused)} all are, write detection.ingest.labelled: [{', '.join(unused)}]"
+        out = BY_HAND + (several if len(unused) > 1 else "")
+        raise BadInput(f"{root} has boxes, and none that are called train or labelled. {out}")
     found.names = _by_role([_folders(root)], root, only="pool") | found.names
     return found
 
@@ -110,24 +121,28 @@ def _folders(root: Path) -> list[str]:
     return [entry.relative_to(root).as_posix() for entry in entries if entry.is_dir() or entry.suffix == ".tar"]
 
 
-def _by_role(candidates: Sequence[Sequence[str]], root: Path, only: SourceName | None = None) -> dict[SourceName, str]:
-    """The candidate with the surest name for each role; of several lists, an earlier one goes first."""
-    found: dict[SourceName, str] = {}
+def _by_role(
+    candidates: Sequence[Sequence[str]], root: Path, *, only: SourceName | None = None, several: bool = False
+) -> dict[SourceName, list[str]]:
+    """The candidate with the surest name for each role; of several lists, an earlier one goes first.
+
+    Where `several` may be one source, all that have it are, the pool aside.
+    """
+    found: dict[SourceName, list[str]] = {}
     for role in [only] if only else NAMES:
         for word, names in ((word, names) for word in NAMES[role] for names in candidates):
-            matches = [name for name in names if word in _words(name) and name not in found.values()]
-            if len(matches) > 1:
+            taken = {name for others in found.values() for name in others}
+            matches = [name for name in names if word in _words(name) and name not in taken]
+            if several and role == "labelled" and len(matches) > 1:  # train/val.json is not
+                matches = [name for name in matches if _words(name).isdisjoint(NAMES["test"])]
+            if len(matches) > 1 and not (several and role != "pool"):
                 folder = f"Put them into one folder, {root / word}, and classes.txt, if any, with them"
-                out = folder if all(name.endswith(".tar") for name in matches) else _by_hand()
+                out = folder if all(name.endswith(".tar") for name in matches) else BY_HAND
                 raise BadInput(f"{root} has {' and '.join(matches[:3])}: which are {role}? {out}")
             if matches:
-                found[role] = matches[0]
+                found[role] = matches
                 break
     return found
-
-
-def _by_hand() -> str:
-    return "Name one of them otherwise, or write `ingest` (for boxes: detection.ingest) in params.yaml by hand"
 
 
 def _words(name: str) -> set[str]:
@@ -150,32 +165,7 @@ def _coco_files(root: Path) -> Iterator[tuple[str, Listed]]:
         except ValueError as error:
             raise BadInput(f"{root / name}: no JSON ({error}). Mend it, or move it away") from error
         if isinstance(content, dict) and isinstance(content.get("images"), list) and "categories" in content:
-            yield name, _listed(content)
-
-
-def _listed(content: dict[str, Any]) -> Listed:
-    """A record that is none is refused where all are read; a pool needs no annotations."""
-    images = [image for image in content["images"] if isinstance(image, dict)]
-    files = [str(image["file_name"]) for image in images if "file_name" in image]
-    objects = content.get("annotations")
-    return Listed(files, len(objects) if isinstance(objects, list) else 0)
-
-
-def _folder_of(root: Path, name: str, role: str, images: Sequence[str]) -> str | None:
-    """Where the images of a COCO JSON lie; None for beside it, where they are looked for anyway. Raises BadInput."""
-    here = (root / name).parent
-    if not images or (here / images[0]).is_file():
-        return None
-    there = [folder for folder in sorted(root.glob("**/")) if all((folder / image).is_file() for image in images)]
-    if len(there) > 1:  # names that count from 1 are in every folder
-        there = [folder for folder in there if folder.name.casefold() in name.casefold()]
-    if len(there) != 1:
-        raise BadInput(
-            f"{root / name} names {len(images)} image(s), such as {images[0]!r}, and "
-            f"{'no folder has them all' if not there else 'several folders have them'}. Write the folder they lie in "
-            f"as detection.ingest.{role}_images in params.yaml"
-        )
-    return there[0].relative_to(root).as_posix()
+            yield name, listed(content)
 
 
 def _made_of_yolo(root: Path) -> Made | None:

@@ -70,7 +70,7 @@ def _sources(root: Path, wanted: ScenesIngest) -> tuple[dict[SourceName, Coco], 
 
 def _read(root: Path, source: SourceName, wanted: ScenesIngest, known: list[str] | None) -> Coco:
     """One JSON as it is; several, and a test beside several, as one source that says what nobody looked for."""
-    parts: dict[str, Coco] = {}
+    parts: list[Coco] = []
     for name, images in json_files(wanted, source):
         if not name.lower().endswith(".json"):
             unless = ", or null" if source == "test" else ""
@@ -79,10 +79,10 @@ def _read(root: Path, source: SourceName, wanted: ScenesIngest, known: list[str]
         if images is not None:
             check(root, images, f"{source}_images")
         folder = (root / name).parent if images is None else root / images
-        parts[name] = read_coco(root / name, folder=folder, boundary=root, source=source, classes=known)
+        parts.append(read_coco(root / name, folder=folder, boundary=root, source=source, classes=known))
     if not joined(wanted, source):
-        return next(iter(parts.values()))
-    return join(parts, classes=union(list(parts.values())) if known is None else known, root=root)
+        return parts[0]
+    return join(parts, classes=union(parts) if known is None else known, root=root)
 
 
 def _sized(

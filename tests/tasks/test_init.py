@@ -146,6 +146,81 @@ def test_a_pool_needs_no_annotations_and_a_record_without_a_file_is_left_to_inge
     assert f"test: 1 image(s), 1 object(s) in {mine}/images/test.json" in said
 
 
+def several(mine, *paths):
+    """Each JSON marks a class of its own in images of its own; they all list names that count from 0."""
+    for place, path in enumerate(paths):
+        coco(mine / path, 2, categories=[{"id": 1, "name": f"kind {place}"}])
+
+
+def test_several_coco_files_are_a_list_each_with_its_images(mine):
+    several(mine, "cars/train.json", "people/train.json", "cars/test.json", "people/test.json")
+    for name in ("cars", "people"):
+        images(mine / name / "images", 2)
+    said = init(mine)
+    found = load().detection.ingest
+    assert (found.labelled, found.labelled_images) == (
+        ["cars/train.json", "people/train.json"],
+        ["cars/images", "people/images"],
+    )
+    assert found.test == ["cars/test.json", "people/test.json"]
+    assert said[1:4] == [
+        f"labelled: 2 image(s), 1 object(s) in {mine}/cars/train.json",
+        f"labelled: 2 image(s), 1 object(s) in {mine}/people/train.json",
+        "labelled: each JSON is taken to be marked for its own classes alone "
+        "(cars/train.json: kind 0; people/train.json: kind 1)",
+    ]
+    assert not [line for line in said if line.startswith("left out")]
+    (mine / "people/train.json").unlink()
+    init(mine)
+    found = load().detection.ingest
+    assert (found.labelled, found.labelled_images) == ("cars/train.json", "cars/images")
+
+
+def test_coco_files_in_the_folder_of_labelled_images_but_for_the_test(mine):
+    images(mine / "labelled", 4)
+    several(mine, "labelled/cars.json", "labelled/people.json", "labelled/val.json")
+    init(mine)
+    found = load().detection.ingest
+    assert (found.labelled, found.labelled_images) == (["labelled/cars.json", "labelled/people.json"], None)
+    assert (found.test, found.test_images) == ("labelled/val.json", None)
+
+
+def test_two_coco_files_that_mark_a_class_in_one_image_are_no_two_sets(mine):
+    images(mine / "train", 3)
+    coco(mine / "train/all.json", 3)
+    coco(mine / "train/few.json", 1)
+    before = PARAMS.read_text()
+    with pytest.raises(BadInput, match=r"which are labelled\? Both list train/0\.jpg, and both mark 'dog', .*by hand"):
+        init(mine)
+    coco(mine / "train/few.json", 1, annotations=[], categories=[])
+    with pytest.raises(BadInput, match=r"which are labelled\? train/few\.json has no category"):
+        init(mine)
+    assert PARAMS.read_text() == before
+
+
+def test_two_coco_files_of_the_same_classes_in_other_images_are_a_list(mine):
+    for name in ("2023", "2024"):
+        images(mine / f"train/{name}", 2)
+        coco(mine / f"train/{name}.json", 2)
+    said = init(mine)
+    assert load().detection.ingest.labelled_images == ["train/2023", "train/2024"]
+    assert not [line for line in said if "alone" in line]
+
+
+def test_coco_files_that_are_called_nothing_are_told_as_the_list_that_they_may_be(mine):
+    images(mine, 2)
+    several(mine, "cars.json", "people.json", "test.json")
+    with pytest.raises(BadInput, match=r"write detection\.ingest\.labelled: \[cars\.json, people\.json\]"):
+        init(mine)
+
+
+def test_two_pools_are_no_list(mine):
+    images(mine, 2)
+    several(mine, "train.json", "pool-a.json", "pool-b.json")
+    with pytest.raises(BadInput, match=r"pool-a\.json and pool-b\.json: which are pool\?"):
+        init(mine)
+
+
 def test_boxes_of_yolo(mine):
     images(mine / "images/train", 3, (100, 200))
     images(mine / "images/val", 1, (100, 200), first=8)

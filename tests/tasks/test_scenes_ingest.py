@@ -245,6 +245,44 @@ def test_an_image_whose_objects_were_refused_is_refused_though_it_was_not_search
     assert "labelled/cars/00.png" not in boxes["id"].to_pylist()
 
 
+def test_what_is_told_of_several_files_names_the_one_that_it_is_about(sets):
+    for name in ("cars", "people"):
+        content = json.loads((sets / f"{name}.json").read_text())
+        content["images"] += [{"id": 7}, {"id": 8, "file_name": "gone.png"}]
+        content["images"][0]["width"] = 32
+        content["annotations"][1] |= {"area": -1}
+        content["annotations"][2] |= {"bbox": None}
+        (sets / "lists" / name).mkdir(parents=True)
+        write(sets, f"lists/{name}/train", content)
+    people, cars = (f"lists/{name}/train.json" for name in ("people", "cars"))
+    _, _, report = run(sets, labelled=[people, cars], labelled_images=".")
+    about = [each["detail"].split()[:2] for each in report["refused"] if each["reason"] != "unknown_label"]
+    assert sorted(map(" ".join, about)) == sorted(
+        f"{file}{words}" for file in (cars, people) for words in (" says", ": it", ": there")
+    )
+    for told, address in (("repairs", "annotations[1]"), ("refused_objects", "annotations[2]")):
+        lines = [line for line in report[told] if address in line]
+        assert [line.split(" (id")[0] for line in sorted(lines)] == [f"{cars}: {address}", f"{people}: {address}"]
+
+
+def test_a_wrong_size_that_two_files_say_names_both(sets):
+    other, content = (json.loads((sets / f"{name}.json").read_text()) for name in ("cars", "people"))
+    content["images"][0]["file_name"] = other["images"][0]["file_name"]
+    content["images"][0]["width"] = other["images"][0]["width"] = 32
+    write(sets, "cars", other)
+    write(sets, "people", content)
+    _, _, report = run(sets, labelled=BOTH)
+    assert report["refused"][0]["detail"].startswith("people.json and cars.json say 32 x 16, the file has 16 x 16")
+    content["images"][0]["width"] = 16
+    write(sets, "people", content)
+    with pytest.raises(BadInput, match=r"people\.json and cars\.json say two sizes of cars/00\.png"):
+        run(sets, labelled=BOTH)
+    del content["images"][0]["width"]
+    write(sets, "people", content)
+    _, _, report = run(sets, labelled=BOTH)
+    assert report["refused"][0]["detail"].startswith("cars.json says 32 x 16")
+
+
 def test_each_file_may_have_its_own_folder_of_images(sets):
     for name in ("cars", "people"):
         (sets / "lists" / name).mkdir(parents=True)

@@ -24,6 +24,7 @@ class Listed:
     id: str  # source/relative/path
     size: tuple[int, int] | None  # width, height as written; None where they are missing or no sizes
     domain: str
+    files: tuple[str, ...]  # that say this size
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Coco:
     """What one file says. `repairs` and `refused` are sentences, each naming the record that it is about."""
 
     scan: Scan
-    name: str  # of the file
+    name: str  # of the file; "" of several, each of whose records says its own
     classes: list[str] = field(default_factory=list)
     declared: set[str] = field(default_factory=set)  # classes that its own categories name
     images: dict[str, Listed] = field(default_factory=dict)
@@ -57,10 +58,13 @@ class Coco:
     silent: bool = False  # of a pool: it lists images, and says of none what is in it
 
     def repair(self, sentence: str) -> None:
-        self.repairs.append(f"{self.name}: {sentence}")
+        self.repairs.append(self._of_file(sentence))
 
     def refuse(self, sentence: str) -> None:
-        self.refused.append(f"{self.name}: {sentence}")
+        self.refused.append(self._of_file(sentence))
+
+    def _of_file(self, sentence: str) -> str:
+        return f"{self.name}: {sentence}" if self.name else sentence
 
 
 def read_coco(
@@ -68,13 +72,13 @@ def read_coco(
 ) -> Coco:
     """The images, classes and objects of a COCO JSON; no image is opened.
 
-    `folder`: what file names are relative to. `boundary`: no image may lie outside of it. `classes`: what the labelled
-    images have, where this is another source; labels count them by name, whatever their ids in this file. A pool needs
-    neither annotations nor categories.
+    `folder`: what file names are relative to. `boundary`: no image may lie outside of it, and sentences name the file
+    as it lies in it. `classes`: what the labelled images have, where this is another source; labels count them by
+    name, whatever their ids in this file. A pool needs neither annotations nor categories.
     Raises BadInput where the file as a whole cannot be used.
     """
     scan = Scan(source, folder.as_posix(), table=True)
-    coco = Coco(scan, path.name)
+    coco = Coco(scan, os.path.relpath(path, boundary))
     content = load_coco(path, lone_images=source == "pool")
     coco.silent = source == "pool" and not content["annotations"]
     numbers = _categories(coco, content, classes)
@@ -165,7 +169,7 @@ def _images(coco: Coco, content: dict[str, Any], folder: Path, boundary: str) ->
             continue
         length = os.stat(folder / name).st_size
         coco.scan.found.append(Found(image, coco.scan.source, name, 0, length))
-        coco.images[image] = Listed(image, _size(coco, where, record), _domain(record))
+        coco.images[image] = Listed(image, _size(coco, where, record), _domain(record), (coco.name,))
     _tell_strings(coco, content, "images", "id")
     return names
 

@@ -23,11 +23,12 @@ def wrong_sizes(coco: Coco, examined: Iterable[Examined]) -> list[Refusal]:
     """Images whose file has another size than the JSON says: their boxes may be of another size, too."""
     refused = []
     for image in examined:
-        listed, real = coco.images[image.found.id].size, (image.width, image.height)
-        if listed is not None and listed != real:
-            turned = "; it may have been turned" if listed == real[::-1] else ""
+        listed, real = coco.images[image.found.id], (image.width, image.height)
+        if listed.size is not None and listed.size != real:
+            turned = "; it may have been turned" if listed.size == real[::-1] else ""
+            said = f"{' and '.join(listed.files)} {'say' if len(listed.files) > 1 else 'says'}"
             detail = (
-                f"{coco.name} says {listed[0]} x {listed[1]}, the file has {real[0]} x {real[1]} pixels{turned}; "
+                f"{said} {listed.size[0]} x {listed.size[1]}, the file has {real[0]} x {real[1]} pixels{turned}; "
                 "correct the JSON, if the boxes are of the file's size"
             )
             refused.append(Refusal(image.found.id, "wrong_size", detail))

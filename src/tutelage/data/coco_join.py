@@ -1,16 +1,16 @@
 """Several COCO JSONs as one source, each marked for its own classes."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from tutelage.data import masks
-from tutelage.data.coco import Coco
+from tutelage.data.coco import Coco, Listed
 from tutelage.data.coco_boxes import Size
-from tutelage.data.records import Scan
+from tutelage.data.records import Refusal, Scan
 from tutelage.data.scenes import BOXES
 from tutelage.types import BadInput
 
@@ -38,37 +38,34 @@ def union(parts: Sequence[Coco]) -> list[str]:
     return list(dict.fromkeys(name for part in parts for name in part.classes))
 
 
-def join(parts: Mapping[str, Coco], *, classes: list[str], root: Path) -> Coco:
-    """The files of one source, by name, as one whose paths are relative to `root`.
+def join(parts: Sequence[Coco], *, classes: list[str], root: Path) -> Coco:
+    """The files of one source as one whose paths are relative to `root`.
 
-    An image was searched for the classes of the files that list it alone; `unsearched` of the answer has the others.
-    Labels become places in `classes`, which holds those of all files.
-    Raises BadInput where a file has no category, and where two that share a class list the same image.
+    What is told of an image or a record says of which file it is. An image was searched for the classes of the files
+    that list it alone; `unsearched` of the answer has the others. Labels become places in `classes`, which holds those
+    of all files.
+    Raises BadInput where a file has no category, and where two list the same image and share a class or say two sizes
+    of it.
     """
-    first = next(iter(parts.values()))
-    whole = Coco(Scan(first.scan.source, root.as_posix(), table=True), ", ".join(parts), classes=classes)
+    whole = Coco(Scan(parts[0].scan.source, root.as_posix(), table=True), "", classes=classes)
     owners, found = _Owners(), {}
-    for name, part in parts.items():
+    for part in parts:
         if not part.declared:
-            raise BadInput(f"{name} has no category, so nobody knows what its images were searched for. Name them")
+            raise BadInput(f"{part.name} has no category, so nobody knows what its images were searched for. Name them")
         ids = _below(part, root)
         for image in part.scan.found:
             there = ids[image.id]
-            owners.add(there, name, part.declared)
+            owners.add(there, part.name, part.declared)
             found[there] = replace(image, id=there, path=there.partition("/")[2])
-            old, new = whole.images.get(there), replace(part.images[image.id], id=ids[image.id])
-            if old is not None and None not in (old.size, new.size) and old.size != new.size:
-                files = " and ".join(owners.files[there])
-                raise BadInput(
-                    f"{files} say two sizes of {there.partition('/')[2]}: {old.size}, {new.size}. Correct one"
-                )
-            whole.images[there] = (
-                new if old is None else replace(old, size=old.size or new.size, domain=old.domain or new.domain)
-            )
-        whole.scan.refused += [replace(one, id=_moved(one.id, part, root)) for one in part.scan.refused]
+            new = replace(part.images[image.id], id=there)
+            whole.images[there] = _agreed(whole.images[there], new) if there in whole.images else new
+        whole.scan.refused += _named(part.scan.refused, part, root)
         whole.annotations += [
             replace(
-                one, image=ids[one.image], label=classes.index(part.classes[one.label]), where=f"{name}: {one.where}"
+                one,
+                image=ids[one.image],
+                label=classes.index(part.classes[one.label]),
+                where=f"{part.name}: {one.where}",
             )
             for one in part.annotations
         ]
@@ -99,6 +96,20 @@ def unsearched_table(coco: Coco, sizes: Mapping[str, Size]) -> pa.Table:
             for label in sorted(coco.unsearched[image])
         ]
     return pa.Table.from_pylist(rows, schema=BOXES)
+
+
+def _agreed(old: Listed, new: Listed) -> Listed:
+    """One image as two files list it. Raises BadInput where they say two sizes."""
+    sized = [one for one in (old, new) if one.size is not None]
+    files = tuple(file for one in sized for file in one.files)
+    if len({one.size for one in sized}) > 1:
+        image = new.id.partition("/")[2]
+        raise BadInput(f"{' and '.join(files)} say two sizes of {image}: {old.size}, {new.size}. Correct one")
+    return replace(old, size=old.size or new.size, files=files, domain=old.domain or new.domain)
+
+
+def _named(refused: Iterable[Refusal], part: Coco, root: Path) -> list[Refusal]:
+    return [replace(one, id=_moved(one.id, part, root), detail=f"{part.name}: {one.detail}") for one in refused]
 
 
 def _below(part: Coco, root: Path) -> dict[str, str]:
