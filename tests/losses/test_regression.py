@@ -102,7 +102,10 @@ def test_squares_and_huber_by_hand():
     close(squared_error(said, wanted, weight), [(0.25 + 0.5 * 9) / 2])
     close(huber(said, wanted, weight), [(0.125 + 0.5 * 2.5) / 2])
     close(squared_error(wanted, wanted, weight), [0.0])  # what agrees counts in the mean all the same
-    close(squared_error(torch.tensor([[1.0, 5.0]]), wanted, weight), [0.5 * 9 / 2])
+    half = torch.tensor([[1.0, 5.0]])
+    close(squared_error(half, wanted, weight), [0.5 * 9 / 2])
+    close(huber(half, wanted, weight), [0.5 * 2.5 / 2])
+    close(outlier_rejection(half, wanted, wanted, weight), [0.5 * 3 / 2])
 
 
 @pytest.mark.parametrize("loss", [squared_error, huber])
