@@ -38,10 +38,14 @@ def test_a_class_that_is_not_there_leaves_slopes_finite():
 LINE, ALONE = torch.tensor([[0.0], [1.0], [4.0]]), torch.zeros(3, dtype=torch.long)
 
 
-@pytest.mark.parametrize(("margin", "expected"), [(math.inf, [9.0, 16.0, 1.0]), (10.0, [1.0, 16.0, 9.0])])
+@pytest.mark.parametrize(
+    ("margin", "expected"),
+    [(math.inf, [9.0, 16.0, 1.0]), (16.0, [1.0, 16.0, 9.0]), (10.0, [1.0, 16.0, 9.0]), (9.0, [1.0, 1.0, 9.0])],
+)
 def test_subclasses_by_hand(margin, expected):
     """0, 1 and 4 with one neighbour each. 0 is drawn by 1 to 1 and pushed back by 4: 3^2; 1 by 1 and 3: 4^2; 4 by 3 to
-    1 and pushed by 4 from 0: 1^2. At margin 10 the squares of 4, for 0 and for 4, are enough: 1^2 and 3^2."""
+    1 and pushed by 4 from 0: 1^2. At margins of 10 and 16 the squares of 4, for 0 and for 4, are enough: 1^2 and
+    3^2. At 9 so is that of 3, for 1."""
     rows = subclass_rows(LINE, ALONE, neighbours=1, margin=margin)
     torch.testing.assert_close(rows, torch.tensor(expected))
 

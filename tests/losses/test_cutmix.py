@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tutelage.losses.cutmix import Pasted, pasted
+from tutelage.losses.cutmix import Pasted, pasted, two_views
 
 
 def plain(n: int, height: int = 8, width: int = 6) -> torch.Tensor:
@@ -48,6 +48,22 @@ def test_the_loss_is_that_of_both_parts_by_their_shares():
     first = 0.75 * math.log(4 / 3) + 0.25 * math.log(4)
     loss = seen.loss(logits, torch.eye(2))
     torch.testing.assert_close(loss, torch.tensor((first + math.log(2)) / 2))
+
+
+def test_two_views_by_hand():
+    """Of the first strong view a quarter shows the second image. Smoothed by 0.3, a label has 0.8 and others 0.1."""
+    seen = Pasted(torch.zeros(2, 3, 4, 4), torch.tensor([1, 0]), torch.tensor([0.75, 1.0]))
+    weak, strong = torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]], [[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]]).log()
+    labels = torch.tensor([0, 2])
+    on_weak = -(math.log(0.5) + math.log(0.6)) / 2
+    on_strong = -(0.75 * math.log(0.2) + 0.25 * math.log(0.5) + math.log(0.1)) / 2
+    sharp = two_views(weak, strong, labels, seen, share=0.25)
+    torch.testing.assert_close(sharp, torch.tensor(0.75 * on_weak + 0.25 * on_strong))
+    first, second = torch.tensor([0.8, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.8])
+    on_weak = -(first @ weak[0] + second @ weak[1]) / 2
+    on_strong = -((0.75 * first + 0.25 * second) @ strong[0] + second @ strong[1]) / 2
+    smooth = two_views(weak, strong, labels, seen, share=0.25, smoothing=0.3)
+    torch.testing.assert_close(smooth, 0.75 * on_weak + 0.25 * on_strong)
 
 
 def test_what_teaches_nothing_costs_nothing():

@@ -70,6 +70,7 @@ def test_mean_by_hand_counts_only_what_is_trusted():
 def test_what_is_counted_takes_part_in_the_mean_whatever_it_weighs():
     loss, weight = torch.tensor([4.0, 2.0, math.inf]), torch.tensor([0.5, 0.0, 1.0])
     assert counted_mean(loss, weight, torch.tensor([True, True, False])).item() == 2 / 2
+    assert counted_mean(loss, weight, torch.tensor([True, False, False])).item() == 2
     nothing = counted_mean(loss.requires_grad_(), weight, torch.zeros(3, dtype=torch.bool))
     nothing.backward()
     assert nothing == 0

@@ -95,9 +95,9 @@ def test_silog_by_hand():
 
 
 def test_the_worst_share_by_hand():
-    """Half of three weighted pixels, rounded down, is one: the loss of 5. The 9 has no weight to lose."""
-    weight = without_worst(rows(1.0, 5.0, 3.0, 9.0), rows(0.5, 1.0, 1.0, 0.0), share=0.5)
-    assert weight.flatten().tolist() == [0.5, 0.0, 1.0, 0.0]
+    """Half of three weighted pixels, rounded down, is one: the loss of 5. The 9 have no weight to lose."""
+    loss, seen = rows(1.0, 5.0, 3.0, 9.0, 9.0, 9.0), rows(0.5, 1.0, 1.0, 0.0, 0.0, 0.0)
+    assert without_worst(loss, seen, share=0.5).flatten().tolist() == [0.5, 0.0, 1.0, 0.0, 0.0, 0.0]
     assert without_worst(rows(1.0, 5.0), rows(1.0, 1.0), share=0.0).flatten().tolist() == [1.0, 1.0]
 
 

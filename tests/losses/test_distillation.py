@@ -193,6 +193,10 @@ def test_near_classes_by_hand():
     near = alike_classes(torch.tensor([0, 2]), rows, closest=2, scale=math.log(2))
     torch.testing.assert_close(near, torch.tensor([[2 / 3, 1 / 3, 0.0], [0.0, 0.2, 0.8]]))
     assert not near.requires_grad
+    likely = 1 / (1 + math.exp(-1))
+    torch.testing.assert_close(
+        alike_classes(torch.tensor([0]), rows, closest=2), torch.tensor([[likely, 1 - likely, 0]])
+    )
 
 
 def test_a_label_stays_the_likeliest_where_it_keeps_more_than_half():

@@ -20,7 +20,7 @@ TEACHERS = torch.tensor([[A], [B]])
 
 
 def test_means_of_two_teachers_by_hand():
-    torch.testing.assert_close(mean_answer(TEACHERS).softmax(-1), torch.tensor([[0.3, 0.525, 0.175]]))
+    torch.testing.assert_close(mean_answer(TEACHERS), torch.tensor([[0.3, 0.525, 0.175]]).log())
     root = torch.tensor([[2**0.5, 8**0.5, 1.0]])  # of 2 and 1, 1 and 8
     torch.testing.assert_close(mean_answer(TEACHERS, mean="logits").softmax(-1), root / root.sum())
     soft = (TEACHERS / 4).softmax(-1).mean(0)
@@ -35,6 +35,24 @@ def test_weights_choose_and_learn():
     torch.testing.assert_close(weights.grad, torch.tensor([[0.5, 0.1]]) / 0.4)
     surest = weighted_answer(TEACHERS, torch.tensor([[1.0, 0.0]]))
     torch.testing.assert_close(surest.softmax(-1), TEACHERS[0].softmax(-1))
+
+
+def test_a_class_that_no_teacher_believes_in_stays_finite():
+    said = mean_answer(torch.tensor([[[0.0, -500.0]], [[0.0, -300.0]]]))
+    assert said.isfinite().all()
+    assert said[0, 1] < -80
+
+
+def test_no_gradient_reaches_teachers_or_what_a_choice_was_worth():
+    student, teachers = torch.randn(4, 3), torch.randn(2, 4, 3, requires_grad=True)
+    weights = torch.full((4, 2), 0.5)
+    answers = [mean_answer(teachers, mean="logits"), mean_answer(teachers), weighted_answer(teachers, weights)]
+    for told in (*answers, heard_rows(student, teachers, weights), voted_order(list(teachers))):
+        assert not told.requires_grad
+    logits, advantage = torch.zeros(4, 2, requires_grad=True), torch.ones(4, requires_grad=True)
+    reinforce(logits, torch.ones(4, 2), advantage).backward()
+    assert logits.grad.any()
+    assert advantage.grad is None
 
 
 def test_the_majority_says_which_of_two_is_nearer():

@@ -20,8 +20,8 @@ def test_the_peak_of_a_gaussian_is_its_point():
 
 
 def test_squares_by_hand():
-    said, wanted = torch.zeros(1, 2, 1, 2), torch.tensor([[[[1.0, 3.0]], [[7.0, 7.0]]]])
-    torch.testing.assert_close(map_mse(said, wanted, torch.tensor([[True, False]])), torch.tensor(10 / 4))
+    said, wanted = torch.full((1, 2, 1, 2), 4.0), torch.tensor([[[[5.0, 1.0]], [[7.0, 7.0]]]])
+    torch.testing.assert_close(map_mse(said, wanted, torch.tensor([[True, False]])), torch.tensor((1 + 9) / 4))
     assert map_mse(said, wanted, torch.tensor([[False, False]])) == 0
 
 

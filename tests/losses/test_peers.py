@@ -23,6 +23,11 @@ TWO = torch.tensor([[[2.0, 0.0]], [[0.0, 2.0]]])  # two networks, one image
 def test_labels_are_learned_by_each_network_from_the_first_images():
     said = torch.tensor([[[0.0, 0.0], [9.0, 0.0]], [[0.0, 2.0], [0.0, 9.0]]])
     torch.testing.assert_close(all_learn(said, torch.tensor([0])), torch.tensor(0.693147 + 2.126928))
+    both = said.clone()
+    both[:, 1] /= 4.5  # logits 2 and 0: 0.126928 or 2.126928; of image 0 and 1 the labels are 0 and 1
+    torch.testing.assert_close(
+        all_learn(both, torch.tensor([0, 1])), torch.tensor((0.693147 + 2.126928 + 2.126928 + 0.126928) / 2)
+    )
 
 
 def test_two_networks_that_say_the_opposite():

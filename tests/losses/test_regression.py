@@ -27,15 +27,17 @@ def test_a_teacher_is_trusted_by_how_right_it_is():
     close(imitation_trust(error, error.min(), error.max()), [1.0, 0.0])  # right, and worst
     same = torch.tensor([0.3, 0.3])
     close(imitation_trust(same, same.min(), same.max()), [0.0, 0.0])  # and not infinite
+    right = torch.zeros(2)
+    close(imitation_trust(right, right.min(), right.max()), [1.0, 1.0])  # always, and no number over itself
 
 
 def test_what_is_better_than_its_teacher_by_the_margin_is_left_alone():
-    """Margin 0.1: 0.5 of 1 is better by more, 1 equal, 0.95 better by less, 2 worse."""
-    student, teacher = torch.tensor([0.5, 1.0, 0.95, 2.0], requires_grad=True), torch.ones(4, requires_grad=True)
-    loss = bounded_error(student, teacher, margin=0.1)
-    close(loss, [0.0, 1.0, 0.95, 2.0])
+    """Margin 1/8: 0.5 of 1 is better by more, 1 equal, 0.95 better by less, 2 worse, and 7/8 better by just that."""
+    student, teacher = torch.tensor([0.5, 1.0, 0.95, 2.0, 0.875], requires_grad=True), torch.ones(5, requires_grad=True)
+    loss = bounded_error(student, teacher, margin=0.125)
+    close(loss, [0.0, 1.0, 0.95, 2.0, 0.0])
     loss.sum().backward()
-    close(student.grad, [0.0, 1.0, 1.0, 1.0])
+    close(student.grad, [0.0, 1.0, 1.0, 1.0, 0.0])
     assert teacher.grad is None
 
 
@@ -64,6 +66,16 @@ def test_a_deviation_is_that_of_a_normal_distribution():
         assert trusted_labels(teacher, LABELS, torch.ones(5, 1), threshold=3.0)[4].item() is believed
 
 
+def test_three_deviations_are_believed_unless_told():
+    """The teacher is 0.5 off the label, 3.4 deviations: what it says, half a step from the answer, takes its place."""
+    teacher, said = torch.cat([TEACHER[:4], LABELS[4:] - 0.5]), LABELS - 1.0
+    close(outlier_rejection(said, teacher, LABELS, torch.ones(5, 1))[4:], [0.5])
+
+
+def test_labels_that_a_teacher_says_itself_are_believed_where_it_is_never_off():
+    assert trusted_labels(LABELS, LABELS, torch.ones(5, 1), threshold=3.0).all()
+
+
 def test_one_scale_is_read_from_all_numbers_of_the_batch():
     """Of three times 0.1 and three times 1 the lower median is 0.1: the second column is far off as a whole."""
     teacher = torch.tensor([[0.1, 1.0]]).expand(3, 2)
@@ -86,9 +98,14 @@ def test_means_are_over_what_has_a_weight():
 
 
 def test_squares_and_huber_by_hand():
-    said, wanted = torch.tensor([[0.5, 3.0]]), torch.zeros(1, 2)
-    close(squared_error(said, wanted, torch.ones(1, 2)), [(0.25 + 9) / 2])
-    close(huber(said, wanted, torch.ones(1, 2)), [(0.125 + 2.5) / 2])
+    said, wanted, weight = torch.tensor([[1.5, 5.0]]), torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.5]])
+    close(squared_error(said, wanted, weight), [(0.25 + 0.5 * 9) / 2])
+    close(huber(said, wanted, weight), [(0.125 + 0.5 * 2.5) / 2])
+    close(squared_error(wanted, wanted, weight), [0.0])  # what agrees counts in the mean all the same
+    half = torch.tensor([[1.0, 5.0]])
+    close(squared_error(half, wanted, weight), [0.5 * 9 / 2])
+    close(huber(half, wanted, weight), [0.5 * 2.5 / 2])
+    close(outlier_rejection(half, wanted, wanted, weight), [0.5 * 3 / 2])
 
 
 @pytest.mark.parametrize("loss", [squared_error, huber])

@@ -54,6 +54,14 @@ def test_ctc_by_hand():
     assert both.item() == pytest.approx((-math.log(6 / 8) - math.log(1 / 8) / 2) / 2)
 
 
+def test_the_blank_of_ctc_is_the_last_class():
+    """In each of two frames 0 has 1/2, 1 has 1/3 and the blank 1/6: 00, 0_ and _0 spell 0, by a length of one."""
+    logits = torch.tensor([1 / 2, 1 / 3, 1 / 6]).log().expand(1, 2, 3)
+    assert ctc(logits, torch.tensor([[0, 2]])).item() == pytest.approx(-math.log(1 / 4 + 2 / 12))
+    assert ctc(logits, torch.tensor([[1, 2]])).item() == pytest.approx(-math.log(1 / 9 + 2 / 18))
+    assert ctc(logits, torch.tensor([[1, 0]])).item() == pytest.approx(-math.log(1 / 6) / 2)  # 10 alone
+
+
 def test_divergence_of_frames_by_hand():
     """In each of six frames 3/4 and 1/4 against even."""
     teacher = torch.tensor([math.log(3), 0.0]).expand(1, 2, 3, 2)

@@ -155,6 +155,8 @@ def test_cells_whose_centre_lies_in_a_box():
     )
     assert masks[0].tolist() == [[0, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
     assert masks[1:].sum() == 0
+    edges = inside_boxes([boxes((1, 3, 5, 7))], size=8, cells=4, like=torch.ones(1))  # centres on an edge are not in it
+    assert edges[0].nonzero().tolist() == [[2, 1]]
 
 
 def test_imitation_never_waits_for_the_device():

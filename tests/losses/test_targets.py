@@ -6,10 +6,12 @@ import torch.nn.functional as F
 
 from tutelage.losses.targets import (
     aligned,
+    certain,
     masked_mean,
     mean_or_zero,
     sharpened,
     soft_cross_entropy,
+    truncated_gaussian,
     trusted_cross_entropy,
     two_view_cross_entropy,
     weighted_mean,
@@ -110,3 +112,23 @@ def test_sharpening_by_hand():
 def test_a_class_that_is_not_wanted_or_never_seen_counts_a_millionth(wanted, seen, value):
     moved = aligned(torch.tensor([[0.5, 0.5]]), torch.tensor(wanted), torch.tensor(seen))
     torch.testing.assert_close(moved, torch.tensor([value]), rtol=1e-4, atol=0)
+
+
+def test_what_is_kept_is_certain_of_its_class_and_the_rest_of_none():
+    sure = certain(torch.tensor([2, 0, 1]), torch.tensor([True, False, True]), 4)
+    assert sure.tolist() == [[0.0, 0.0, 1.0, 0.0], [0.0] * 4, [0.0, 1.0, 0.0, 0.0]]
+    assert sure.dtype == torch.float32
+
+
+def test_a_truncated_gaussian_by_hand():
+    """Of 0.8 on average, standard deviation 0.1: 0.7 is one below, 0.6 two."""
+    told = truncated_gaussian(torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.tensor(0.8), torch.tensor(0.01), spread=1.0)
+    torch.testing.assert_close(told, torch.tensor([1.0, 1.0, math.exp(-0.5), math.exp(-2.0)]))
+    told = truncated_gaussian(torch.tensor([0.7]), torch.tensor(0.8), torch.tensor(0.01), spread=0.5)
+    torch.testing.assert_close(told, torch.tensor([math.exp(-2.0)]))  # the authors' n_sigma = 2
+
+
+def test_where_all_are_equally_sure_all_count():
+    sure = torch.full((3,), 0.4)
+    assert truncated_gaussian(sure, torch.tensor(0.4), torch.tensor(0.0), spread=0.5).tolist() == [1.0] * 3
+    assert truncated_gaussian(sure, torch.tensor(0.5), torch.tensor(0.0), spread=0.5).tolist() == [0.0] * 3

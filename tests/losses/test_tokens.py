@@ -39,6 +39,7 @@ def test_cosines_by_hand():
     close(apart, [0.0, 1 - math.sqrt(0.5), 2.0, 1.0])
     apart.sum().backward()
     assert teacher.grad is None
+    close(cosine_apart(student.view(2, 2, 2), teacher.view(2, 2, 2)), apart.view(2, 2))
 
 
 def test_attention_by_hand():

@@ -3,27 +3,12 @@ import math
 import pytest
 import torch
 
-from tutelage.losses.targets import truncated_gaussian
 from tutelage.methods.softmatch import Memory, SoftMatch
 from tutelage.types import Sizes
 
 
 def log(*rows):
     return torch.tensor(rows).log()
-
-
-def test_weights_by_hand():
-    """Of 0.8 on average, standard deviation 0.1: 0.7 is one below, 0.6 two."""
-    told = truncated_gaussian(torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.tensor(0.8), torch.tensor(0.01), spread=1.0)
-    torch.testing.assert_close(told, torch.tensor([1.0, 1.0, math.exp(-0.5), math.exp(-2.0)]))
-    told = truncated_gaussian(torch.tensor([0.7]), torch.tensor(0.8), torch.tensor(0.01), spread=0.5)
-    torch.testing.assert_close(told, torch.tensor([math.exp(-2.0)]))  # the authors' n_sigma = 2
-
-
-def test_where_all_are_equally_sure_all_count():
-    sure = torch.full((3,), 0.4)
-    assert truncated_gaussian(sure, torch.tensor(0.4), torch.tensor(0.0), spread=0.5).tolist() == [1.0] * 3
-    assert truncated_gaussian(sure, torch.tensor(0.5), torch.tensor(0.0), spread=0.5).tolist() == [0.0] * 3
 
 
 @pytest.fixture

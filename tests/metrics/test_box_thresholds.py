@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scenes_found import found, given, guesses, nothing_found, nothing_given, random_scenes
+from scipy.stats import norm
 
 from tutelage.data.boxes import Found
 from tutelage.metrics.box_matching import match
@@ -40,6 +41,8 @@ def test_a_box_is_right_by_place_and_class_and_one_on_a_crowd_is_no_evidence():
     np.testing.assert_array_equal(evidence.guesses.classes, [0, 0, 1, 1])
     np.testing.assert_array_equal(evidence.right, [True, False, False, False])
     assert len(judged([], []).right) == 0
+    with pytest.raises(ValueError, match="zip"):
+        judged(scenes, said[:1])
 
 
 def test_thresholds_by_hand():
@@ -130,6 +133,20 @@ def test_platt_keeps_the_order_and_never_says_never(rng):
     np.testing.assert_allclose(Platt(1, 0)(np.array([0, 0.25, 1], np.float32)), [1e-6, 0.25, 1 - 1e-6], rtol=1e-3)
 
 
+def test_scores_of_nothing_and_of_one_have_odds_of_a_millionth():
+    scores, right = np.array([1.0, 0.0, 0.7, 0.4, 0.2]), np.array([True, False, True, False, True])
+    assert fit_scores(scores, right) == fit_scores(np.clip(scores, 1e-6, 1 - 1e-6), right)
+
+
+def test_scores_that_part_right_from_wrong_by_a_hair_become_no_step():
+    """The scale is within e^-3 and e^3, and the shift within 20."""
+    right, rare = np.arange(20) < 10, np.r_[np.full(10, 3e-6), np.full(10, 1e-6)]
+    close = np.r_[np.full(10, 0.5001), np.full(10, 0.4999)]
+    assert fit_scores(close, right).scale == pytest.approx(np.exp(3))
+    assert fit_scores(close, ~right).scale == pytest.approx(np.exp(-3))
+    assert fit_scores(1 - rare, ~right).shift == -20
+
+
 def test_platts_targets_by_hand():
     """Equal scores tell nothing: the chance is the mean of his targets, (3 * 4/5 + 1 * 1/3) / 4."""
     fitted = fit_scores(np.full(4, 0.5), np.array([True, True, True, False]))
@@ -145,6 +162,10 @@ def test_counts_are_matched_by_hand():
     assert count_matched(wanted, pool[:2]).tolist() == [0.85, 1.0]  # two cats of two images; a dog: none
     np.testing.assert_array_equal(count_matched(wanted, []), [1, 1])
     np.testing.assert_array_equal(count_matched(np.zeros(2), pool), [1, 1])
+
+
+def test_one_image_is_a_pool():
+    assert count_matched(np.ones(1), [found([A] * 2, [0] * 2, [0.9, 0.5])]).tolist() == [0.9]
 
 
 def test_counts_never_go_below_a_tenth():
@@ -173,7 +194,27 @@ def test_the_larger_component_reaches_further(rng):
     assert cat.threshold == pytest.approx(0.45 + 0.05**2 * np.log(9) / 0.3, abs=0.005)
 
 
-@pytest.mark.parametrize("scores", [np.full(30, 0.4), np.linspace(0.4, 0.4001, 19)])
+def test_components_of_all_widths_and_shares_are_those_of_the_textbook():
+    """Expectation and maximisation to the end; the threshold is where both densities times their shares are equal."""
+    near, far = (norm.ppf((np.arange(n) + 0.5) / n, *of) for n, of in ((60, (0.3, 0.12)), (140, (0.62, 0.08))))
+    scores = np.concatenate([near, far]).astype(np.float32)
+    threshold = mixture_thresholds([found([A] * 200, [0] * 200, scores)], TWO[:1], fallback=0.9)[0].threshold
+    x = scores.astype(np.float64)
+    mean, width, share = np.array([x.min(), x.max()]), np.full(2, x.std()), np.full(2, 0.5)
+    for _ in range(1000):
+        density = share * norm.pdf(x[:, None], mean, width)
+        part = density / density.sum(1, keepdims=True)
+        share, mean = part.mean(0), part.T @ x / part.sum(0)
+        width = np.sqrt((part * (x[:, None] - mean) ** 2).sum(0) / part.sum(0))
+    low, high = share * norm.pdf(threshold, mean, width)
+    assert mean[0] < threshold < mean[1]
+    assert low == pytest.approx(high, rel=1e-6)
+
+
+PEAK = np.concatenate([np.linspace(0.48, 0.52, 41), np.linspace(0.1, 0.95, 15)])  # one component lies within the other
+
+
+@pytest.mark.parametrize("scores", [np.full(30, 0.4), np.linspace(0.4, 0.4001, 19), PEAK, 1 - PEAK])
 def test_scores_that_do_not_part_take_the_fallback_and_say_why(scores):
     one = mixture_thresholds([found([A] * len(scores), [0] * len(scores), scores)], TWO[:1], fallback=0.9)[0]
     assert one.threshold == 0.9

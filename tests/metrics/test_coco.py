@@ -8,7 +8,7 @@ from pycocotools.cocoeval import COCOeval
 from scenes_found import CLASSES, found, given, guesses, nothing_found, nothing_given, random_scenes
 
 from tutelage.data.boxes import Found
-from tutelage.metrics.coco import averages, bootstrap_ap, bootstrap_class_ap, matched, score
+from tutelage.metrics.coco import averages, bootstrap_ap, bootstrap_class_ap, matched, score, widest
 from tutelage.types import BadInput
 
 ONE = pytest.approx(1, abs=1e-12)  # COCO's precision of one box is 1 / (1 + epsilon)
@@ -79,6 +79,14 @@ def test_fewer_boxes_an_image_count_as_pycocotools_counts_them(tmp_path, limit):
     assert list(ours.ar) == sorted({1, limit} | ({10} if limit > 10 else set()))
 
 
+def test_a_hundred_boxes_of_an_image_are_matched_unless_told():
+    said = found([[20, 20, 30, 30]] * 100 + [[0, 0, 10, 10]], [0] * 101, np.linspace(0.9, 0.1, 101))
+    few, all_of_them = (
+        matched([given([[0, 0, 10, 10]], [0])], [said], CLASSES, **more) for more in ({}, {"max_detections": 101})
+    )
+    assert (averages(few).ap, averages(all_of_them).ap) == (0, pytest.approx(1 / 101))
+
+
 @pytest.mark.parametrize("limit", [2, 100])
 def test_averages_are_those_of_the_score(limit):
     scenes = random_scenes(3)
@@ -106,7 +114,8 @@ def test_nothing_found_scores_zero_and_nothing_to_find_is_no_number():
     empty = score([nothing_given()] * 2, silent[:2], CLASSES)
     assert (empty.ap, empty.by_size["small"], empty.per_class["cat"].ap, empty.ar[1]) == (None, None, None, None)
     assert empty.curves == {}
-    assert score([], [], CLASSES).ap is None
+    none = score([], [], CLASSES)
+    assert (none.ap, none.per_class["cat"].objects) == (None, 0)
 
 
 def test_a_class_without_objects_is_left_out_of_the_mean():
@@ -139,6 +148,20 @@ def test_sizes_are_as_asked():
     assert score([scene], [said], CLASSES).by_size == {"small": ONE, "medium": None, "large": None}
     ours = score([scene], [said], CLASSES, sizes=(8.0, 16.0))
     assert ours.by_size == {"small": None, "medium": None, "large": ONE}
+    speck, seen = given([[0, 0, 0.5, 0.5]], [0]), found([[0, 0, 0.5, 0.5]], [0], [0.9])  # less than a square pixel
+    ours = score([speck], [seen], CLASSES)
+    assert (ours.ap, ours.by_size["small"], averages(matched([speck], [seen], CLASSES)).ap) == (ONE, ONE, ONE)
+
+
+def test_the_widest_recall_is_at_the_largest_number_and_not_at_the_last_text():
+    assert widest({"10": 0.2, "9": 0.1, "1": 0.3}) == widest({1: 0.3, 10: 0.2, 9: 0.1}) == 0.2
+
+
+def test_columns_of_one_image_are_of_one_length():
+    scene, said = given([[0, 0, 9, 9]] * 2, [0, 0]), found([[0, 0, 9, 9]] * 2, [0, 0], [0.9, 0.8])
+    for pair in ((scene._replace(area=scene.area[:1]), said), (scene, said._replace(scores=said.scores[:1]))):
+        with pytest.raises(ValueError, match="zip"):
+            score([pair[0]], [pair[1]], CLASSES)
 
 
 def test_pycocotools_prints_nothing(capsys):
@@ -261,6 +284,7 @@ def test_of_two_detectors_a_draw_without_objects_shows_no_difference():
     gain = bootstrap_ap(one, silent, resamples=100, seed=0)
     assert gain == (pytest.approx(0.5), 0, ONE)
     assert bootstrap_class_ap(one, silent, resamples=100, seed=0) == [gain, None, None]  # of others there is no object
+    assert all(bootstrap_class_ap(one, silent, resamples=2, seed=seed)[0] for seed in range(8))  # not by the first draw
 
 
 def test_one_image_that_shows_an_object_proves_no_gain():

@@ -13,6 +13,12 @@ def test_errors_by_hand():
 
 def test_a_factor_counts_both_ways():
     assert errors(np.array([[1.0, 1.0, 1.0, 1.0]]), np.array([[1.24, 0.81, 1.26, 0.79]])).delta == 0.5
+    assert errors(np.array([[4.0, 5.0]]), np.array([[5.0, 4.0]])).delta == 0  # 1.25 itself is too far
+
+
+def test_half_precision_does_not_overflow():
+    far = np.full((1, 1), 300, np.float16)  # whose square is no float16
+    assert errors(far, 2 * far) == (1.0, 300.0, 0.0)
 
 
 def test_an_answer_of_nothing_is_wrong_and_finite():

@@ -12,3 +12,9 @@ def test_shares_by_hand():
     np.testing.assert_equal(found, [1.0, 0.0, np.nan])
     hidden = pck(truth, said, visible=~visible, sides=np.array([10.0, 20.0]), alpha=0.1)
     np.testing.assert_equal(hidden, [np.nan, 1.0, 0.0])
+
+
+def test_a_tenth_of_the_side_is_near_unless_told_wherever_the_point_is():
+    truth, said = np.array([[[5.0, 5.0], [2.0, 7.0]]]), np.array([[[5.9, 5.0], [2.0, 8.1]]])
+    found = pck(truth, said, visible=np.ones((1, 2), bool), sides=np.array([10.0]))
+    np.testing.assert_equal(found, [1.0, 0.0])

@@ -11,16 +11,30 @@ def test_edits_by_hand():
     assert edits([], [1, 2]) == edits([1, 2], []) == 2
     assert edits([1, 2, 3, 3, 4, 5], [6, 2, 3, 3, 2, 5, 7]) == 3  # kitten, sitting
     assert similarity([1, 2], [1, 3]) == 0.5
-    assert similarity([1, 2], [1]) == similarity([1], [1, 2]) == 0.5
+    assert similarity([1, 2, 3, 4], [1]) == similarity([1], [1, 2, 3, 4]) == 0.25
     assert similarity([], []) == 1
 
 
 def test_rates_by_hand():
     said, wanted = [[1, 2], [3]], [[1, 2], [4, 4, 4]]
     assert symbol_error_rate(wanted, said) == 3 / 5
-    assert exact_match(wanted, said) == 0.5
+    assert exact_match([*wanted, [7]], [*said, [8]]) == pytest.approx(1 / 3)
     with pytest.raises(BadInput, match="no symbol is wanted"):
         symbol_error_rate([[]], [[1]])
+
+
+@pytest.mark.parametrize("measure", [symbol_error_rate, exact_match, complexity])
+def test_no_string_is_left_over(measure):
+    for many, few in (([[1], [2]], [[1]]), ([[1]], [[1], [2]])):
+        with pytest.raises(ValueError, match="zip"):
+            measure(many, few)
+
+
+def test_a_string_that_ends_early_is_unfaithful_by_hand():
+    """A thing is written as 1 and as nothing, and always as 1 once distilled: ln of 1/2 over nearly 0 and 1."""
+    tiny, rest = 1e-3 / 2.002, 2.001 / 2.002
+    wanted = 0.5 * math.log(0.5 / tiny) + 0.5 * math.log(0.5 / rest)
+    assert faithfulness([[0, 0]], [[1]], [[1, 1]]) == pytest.approx(wanted)
 
 
 def test_a_mapping_without_choice_has_no_complexity_and_real_strings_are_faithful():
