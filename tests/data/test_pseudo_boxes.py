@@ -193,7 +193,7 @@ def test_what_a_person_marked_takes_the_place_of_what_was_found_of_classes_that_
     np.testing.assert_allclose(said.calibrated, [1, 1, 0.45, 0.25])
     np.testing.assert_allclose(said.weights, [1, 0, 1, 0.5])  # a group under one box is not believed
     np.testing.assert_allclose(said.place_weights, [1, 0, 0.5, 0.25])
-    assert said.weight == 0.5
+    assert said.weight == 1.0
     table = store.to_table(["a"], [said], teacher="t", number=1)
     assert store.by_people(table).tolist() == [True, True, False, False]
     for answer, why, trust in ([0, 0, 1], "nothing", 0), ([0.5, 0.3, 0.2], "", 0.375), ([0, 1, 0], "", 1):
@@ -202,7 +202,7 @@ def test_what_a_person_marked_takes_the_place_of_what_was_found_of_classes_that_
         assert named["reason"] == [["", "", why, "below_threshold"]]
         np.testing.assert_allclose(named["weights"][0], [1, 0, trust, 0.5], rtol=1e-6)  # cats are where they are marked
         assert named["labels"] == [[0, 0, 1, 1]]
-        assert named["weight"] == [float(why == "")]  # of an image where a teacher finds nothing, nothing is told
+        assert named["weight"] == [1.0]
 
 
 def test_what_people_marked_is_told_by_row():

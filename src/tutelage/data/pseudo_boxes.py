@@ -108,7 +108,8 @@ def easiest(boxes: PseudoBoxes, scores: Sequence[Float[np.ndarray, " _"]], share
 def completed(said: Verdict, given: Given, known: Bool[np.ndarray, " c"]) -> Verdict:
     """What a person marked in an image, and what is said of boxes that were found beside it (boxes.unmarked).
 
-    A group under one box is kept with a trust of 0: what lies there is neither an object nor background.
+    A group under one box is kept with a trust of 0: what lies there is neither an object nor background. The image
+    counts where a person marked something, whatever was found.
     """
     trust = (~given.crowd).astype(np.float32)
     sure, kept = np.ones(len(trust), np.float32), np.ones(len(trust), bool)
@@ -120,7 +121,9 @@ def completed(said: Verdict, given: Given, known: Bool[np.ndarray, " c"]) -> Ver
     reason = [""] * len(trust) + list(said.reason)
     found = Found(places.astype(np.float32), labels, scores)
     searched = np.flatnonzero(known).tolist()
-    return Verdict(found, calibrated, keep, reason, weights, place_weights, said.weight, searched)
+    return Verdict(
+        found, calibrated, keep, reason, weights, place_weights, max(said.weight, float(trust.any())), searched
+    )
 
 
 def to_table(
@@ -176,7 +179,7 @@ def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.nd
             else:
                 columns["labels"][row][place] = label
                 columns["weights"][row][place] = float(chances[label] / (1 - chances[-1]))
-        columns["weight"][row] = float(any(columns["kept"][row][place] for place in kept))
+        columns["weight"][row] = float(any(columns["kept"][row]))
     return pa.table(columns, schema=SCHEMA)
 
 
