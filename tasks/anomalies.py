@@ -28,6 +28,7 @@ from tutelage.train.uninformed_students import Detector, save_anomalies
 from tutelage.types import BadInput
 
 PICTURES = 12  # images in the report
+ONE_KIND = "The test has images of one kind only, normal or not, so no area under the ROC curve can be measured."
 MAPS = pa.schema(
     {"id": pa.string(), "height": pa.int32(), "width": pa.int32(), "map": pa.list_(pa.float32())}
 )  # in standard deviations from normal
@@ -156,7 +157,7 @@ def _picture(teaching: Teaching, detector: Detector, rows: np.ndarray) -> str:
 def _markdown(content: dict[str, Any], picture: str) -> str:
     areas = content["auroc"]
     said = (
-        "The test has images of one kind only, normal or not, so no area under the ROC curve can be measured."
+        ONE_KIND
         if areas is None
         else "Area under the ROC curve, other classes against normal ones: "
         f"{areas['largest']:.3f} by the largest value of a map, {areas['mean']:.3f} by its mean."

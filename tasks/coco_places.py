@@ -35,8 +35,8 @@ def folder_of(root: Path, name: str, role: str, images: Sequence[str]) -> str | 
         return None
     there = [folder for folder in sorted(root.glob("**/")) if all((folder / image).is_file() for image in images)]
     if len(there) > 1:  # names that count from 1 are in every folder
-        called = [folder for folder in there if folder.name.casefold() in name.casefold()]
-        there = called if len(called) == 1 else [folder for folder in there if here in folder.parents]
+        there = [folder for folder in there if folder.name.casefold() in name.casefold()] or there
+        there = [folder for folder in there if here in folder.parents] or there
     if len(there) != 1:
         raise BadInput(
             f"{root / name} names {len(images)} image(s), such as {images[0]!r}, and "

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import torch
 
 from tasks.adapting import about, network_of
-from tasks.anomalies import PICTURES, areas, by_class, normal_places
+from tasks.anomalies import ONE_KIND, PICTURES, areas, by_class, normal_places
 from tasks.carry import carry_on, results
 from tasks.io import write_json
 from tasks.loops import OddRanks
@@ -104,7 +104,7 @@ def _picture(teaching: Teaching, pool: np.ndarray, scores: np.ndarray) -> str:
 
 def _markdown(content: dict[str, Any], picture: str) -> str:
     found = content["auroc"]
-    said = "The test has images of one kind only, normal or not, so no area under the ROC curve can be measured."
+    said = ONE_KIND
     if found is not None:
         said = "Area under the ROC curve, other classes against normal ones:\n\n" + markdown(
             ["by", "area"], [[name, f"{area:.3f}"] for name, area in found.items()]

@@ -1,15 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import tiny_vit
+from tiny import nets_of, tiny_vit
 
 from tutelage.methods.internal_repr import InternalRepr
-from tutelage.models.average import Frozen
-from tutelage.types import BadInput, Nets, Sizes
-
-
-def nets_of(method, student, teacher, *, steps=12):
-    return Nets(student.eval(), Frozen(teacher), method.init(student, teacher, Sizes(6, 8, 3, steps)))
+from tutelage.types import BadInput
 
 
 def by_hand(nets, batch):
@@ -32,7 +27,7 @@ def by_hand(nets, batch):
 )  # fmt: skip
 def test_blocks_take_turns_and_then_the_classifier(batch, schedule, counted):
     method = InternalRepr(schedule=schedule, first=0.5, internal=2.0)
-    nets = nets_of(method, tiny_vit(2), tiny_vit(4))
+    nets = nets_of(method, tiny_vit(2), tiny_vit(4), steps=12)
     lower, upper = by_hand(nets, batch)
     for step, (first, second, top) in zip((0, 3, 6), counted, strict=True):  # six steps for two blocks
         method.after_step(nets, step)

@@ -155,14 +155,15 @@ def several(mine, *paths):
 def test_several_coco_files_are_a_list_each_with_its_images(mine):
     several(mine, "cars/train.json", "people/train.json", "cars/test.json", "people/test.json")
     for name in ("cars", "people"):
-        images(mine / name / "images", 2)
+        for split in ("train", "test"):
+            images(mine / name / split, 2)
     said = init(mine)
     found = load().detection.ingest
     assert (found.labelled, found.labelled_images) == (
         ["cars/train.json", "people/train.json"],
-        ["cars/images", "people/images"],
+        ["cars/train", "people/train"],
     )
-    assert found.test == ["cars/test.json", "people/test.json"]
+    assert (found.test, found.test_images) == (["cars/test.json", "people/test.json"], ["cars/test", "people/test"])
     assert said[1:4] == [
         f"labelled: 2 image(s), 1 object(s) in {mine}/cars/train.json",
         f"labelled: 2 image(s), 1 object(s) in {mine}/people/train.json",
@@ -173,7 +174,15 @@ def test_several_coco_files_are_a_list_each_with_its_images(mine):
     (mine / "people/train.json").unlink()
     init(mine)
     found = load().detection.ingest
-    assert (found.labelled, found.labelled_images) == ("cars/train.json", "cars/images")
+    assert (found.labelled, found.labelled_images) == ("cars/train.json", "cars/train")
+
+
+def test_images_are_looked_for_below_their_json_first(mine):
+    several(mine, "cars/train.json", "people/train.json")
+    for name in ("cars", "people"):
+        images(mine / name / "images", 2)
+    init(mine)
+    assert load().detection.ingest.labelled_images == ["cars/images", "people/images"]
 
 
 def test_coco_files_in_the_folder_of_labelled_images_but_for_the_test(mine):

@@ -6,6 +6,7 @@ from torch import nn
 
 from tutelage.models.average import Frozen
 from tutelage.models.backbone import NetworkSpec, create
+from tutelage.models.files import count_parameters
 from tutelage.train.nas_student import (
     Blocks,
     Joined,
@@ -28,12 +29,8 @@ def teacher():
     return create(NetworkSpec(width=4, image_size=8), 3).eval()
 
 
-def count(net):
-    return sum(p.numel() for p in net.parameters())
-
-
 def test_a_candidate_that_is_too_large_is_not_trained(engine, teacher, batch):
-    settings, started = Search(specs=SPECS, parameters=count(create(SPECS[1], 3)), steps=2), []
+    settings, started = Search(specs=SPECS, parameters=count_parameters(create(SPECS[1], 3)), steps=2), []
 
     def batches():
         started.append(True)
@@ -41,7 +38,7 @@ def test_a_candidate_that_is_too_large_is_not_trained(engine, teacher, batch):
 
     rated = list(search(settings, teacher, batches, torch.rand(12, 3, 8, 8), sizes=SIZES, accelerator=engine))
     assert [one.spec for one in rated] == list(SPECS[:2])
-    assert [one.parameters for one in rated] == [count(create(spec, 3)) for spec in SPECS[:2]]
+    assert [one.parameters for one in rated] == [count_parameters(create(spec, 3)) for spec in SPECS[:2]]
     assert all(-1 <= one.score <= 1 for one in rated)
     assert len(started) == 2
 
@@ -83,7 +80,7 @@ def test_a_teacher_is_most_like_itself(teacher):
 def test_a_search_without_candidates_is_refused(engine, teacher, batch):
     with pytest.raises(BadInput, match="at least one spec"):
         Search(specs=(), parameters=10)
-    least = count(create(SPECS[0], 3))
+    least = count_parameters(create(SPECS[0], 3))
     with pytest.raises(BadInput, match=f"parameters is 10, and the smallest candidate has {least}"):
         list(
             search(
@@ -115,8 +112,8 @@ def test_the_teachers_own_stage_loses_nothing_and_is_taken_where_it_fits(teacher
     rated = rate_stage(teacher, 2, [small, own], images)
     torch.testing.assert_close(rated.losses[1], torch.tensor(0.0), atol=1e-6, rtol=0)
     assert rated.losses[0] > 0.1
-    assert choose([rated], count(own)) == (1,)
-    assert choose([rated], count(own) - 1) == (0,)
+    assert choose([rated], count_parameters(own)) == (1,)
+    assert choose([rated], count_parameters(own) - 1) == (0,)
 
 
 def test_candidates_learn_to_imitate_the_stage_and_the_teacher_stays(teacher):

@@ -9,6 +9,7 @@ from tiny import bright
 from tutelage.methods.oracle_kd_nas import OracleKDNAS
 from tutelage.models.backbone import NetworkSpec, create
 from tutelage.models.committee import Committee
+from tutelage.models.files import count_parameters
 from tutelage.train import loop
 from tutelage.train.lessons import Lesson
 from tutelage.train.oracle_search import (
@@ -29,10 +30,6 @@ from tutelage.types import BadInput, Sizes
 SPEC = NetworkSpec(width=2, image_size=8)
 SETTINGS = Optimiser(lr=0.1, warmup_steps=1)
 IDENTITY = Layer("identity", plus_input=False, plus_stage=False)
-
-
-def count(net):
-    return sum(p.numel() for p in net.parameters())
 
 
 @pytest.fixture
@@ -60,7 +57,7 @@ def test_identities_add_nothing(depth):
     torch.testing.assert_close(
         (ours.logits, ours.embedding, ours.features), (theirs.logits, theirs.embedding, theirs.features)
     )
-    assert grown.count() == count(backbone)
+    assert grown.count() == count_parameters(backbone)
     assert grown.widths == backbone.widths
 
 
@@ -71,7 +68,7 @@ def test_every_operation_keeps_the_shape(operation):
 
 
 def test_the_operations_are_the_papers_seven():
-    assert [count(OPERATIONS[name](4)) for name in OPERATIONS] == [
+    assert [count_parameters(OPERATIONS[name](4)) for name in OPERATIONS] == [
         0, 4 * 4 * 9 + 8, 4 * 4 * 25 + 8, 4 * 9 + 16 + 8, 4 * 25 + 16 + 8, 0, 0,
     ]  # fmt: skip
 
@@ -99,7 +96,7 @@ def test_what_was_picked_can_be_made_alone():
         Layer("separable5", plus_input=False, plus_stage=True),
     )
     alone = Grown(backbone, architecture=every.architecture)
-    assert count(alone) == alone.count() == every.count() < count(every)
+    assert count_parameters(alone) == alone.count() == every.count() < count_parameters(every)
     alone.added.load_state_dict({name: every.added.state_dict()[name] for name in alone.added.state_dict()})
     images = torch.rand(4, 3, 8, 8)
     torch.testing.assert_close(alone.eval()(images).logits, every.eval()(images).logits)

@@ -7,6 +7,7 @@ from torch import nn
 
 from tutelage.methods import METHODS
 from tutelage.models.backbone import NetworkSpec, create
+from tutelage.models.files import count_parameters
 from tutelage.models.tails import tail
 from tutelage.train import checkpoint
 from tutelage.train.loop import begin, fit
@@ -29,16 +30,12 @@ def test_a_branch_is_an_adapter_and_the_students_tail():
     branches = Branches(teacher, student)
     assert len(branches.tails) == 2
     for stage, (adapter, rest) in enumerate(zip(branches.adapters, branches.tails, strict=True), start=1):
-        assert count(rest) == count(tail(student, stage))
+        assert count_parameters(rest) == count_parameters(tail(student, stage))
         wide, narrow = teacher.widths[f"stage{stage}"], student.widths[f"stage{stage}"]
-        assert count(adapter) == wide * narrow + 2 * narrow  # 1 x 1 convolution, and batch norm
-    assert count(branches.tails[0]) > count(branches.tails[1])
+        assert count_parameters(adapter) == wide * narrow + 2 * narrow  # 1 x 1 convolution, and batch norm
+    assert count_parameters(branches.tails[0]) > count_parameters(branches.tails[1])
     said = branches(teacher(torch.rand(4, 3, 8, 8)).features)
     assert [logits.shape for logits in said] == [(4, 3)] * 2
-
-
-def count(net):
-    return sum(p.numel() for p in net.parameters())
 
 
 class Says(Network):

@@ -90,7 +90,11 @@ def check(root: Path, name: str, source: str) -> None:
             f"ingest.{source} is {name!r}, and {path} does not exist. In {root} there is: {there or 'nothing'}"
         )
     if path.name.lower().endswith(_PACKED):
-        raise BadInput(f"{path} is compressed, so images in it cannot be read at random. {_HOW}")
+        raise _packed(path)
+
+
+def _packed(path: Path) -> BadInput:
+    return BadInput(f"{path} is compressed, so images in it cannot be read at random. {_HOW}")
 
 
 def check_apart(scans: list[Scan]) -> None:
@@ -114,7 +118,7 @@ def _scan_folder(path: Path, boundary: str, found: Scan) -> None:
     files = list(list_files(path, boundary, found))
     packed = [name for name in files if name.lower().endswith(_PACKED)]
     if packed:
-        raise BadInput(f"{path / packed[0]} is compressed, so images in it cannot be read at random. {_HOW}")
+        raise _packed(path / packed[0])
     shards = [name for name in files if name.lower().endswith(".tar")]
     loose = [name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES]
     if shards and loose:
