@@ -209,6 +209,17 @@ def test_components_of_all_widths_and_shares_are_those_of_the_textbook():
     assert low == pytest.approx(high, rel=1e-6)
 
 
+def test_scores_from_the_other_end_part_at_the_other_end():
+    share = (np.arange(40) + 0.5) / 40
+
+    def part(x):
+        return mixture_thresholds([found([A] * 40, [0] * 40, x)], TWO[:1], fallback=0.9)[0]
+
+    skewed = -0.15 * np.log(1 - share)  # both means fall in the first round
+    assert part(skewed).threshold + part(1 - skewed).threshold == pytest.approx(1, abs=1e-4)
+    assert part(norm.ppf(share, 0.5, 0.12)) == (pytest.approx(0.5, abs=1e-4), "")  # of near components, too
+
+
 PEAK = np.concatenate([np.linspace(0.48, 0.52, 41), np.linspace(0.1, 0.95, 15)])  # one component lies within the other
 
 
