@@ -139,12 +139,10 @@ def test_scores_of_nothing_and_of_one_have_odds_of_a_millionth():
 
 
 def test_scores_that_part_right_from_wrong_by_a_hair_become_no_step():
-    """The scale is within e^-3 and e^3, and the shift within 20."""
-    right, rare = np.arange(20) < 10, np.r_[np.full(10, 3e-6), np.full(10, 1e-6)]
-    close = np.r_[np.full(10, 0.5001), np.full(10, 0.4999)]
+    """The scale is within e^-3 and e^3."""
+    right, close = np.arange(20) < 10, np.r_[np.full(10, 0.5001), np.full(10, 0.4999)]
     assert fit_scores(close, right).scale == pytest.approx(np.exp(3))
     assert fit_scores(close, ~right).scale == pytest.approx(np.exp(-3))
-    assert fit_scores(1 - rare, ~right).shift == -20
 
 
 def test_platts_targets_by_hand():
@@ -209,6 +207,17 @@ def test_components_of_all_widths_and_shares_are_those_of_the_textbook():
     low, high = share * norm.pdf(threshold, mean, width)
     assert mean[0] < threshold < mean[1]
     assert low == pytest.approx(high, rel=1e-6)
+
+
+def test_scores_from_the_other_end_part_at_the_other_end():
+    share = (np.arange(40) + 0.5) / 40
+
+    def part(x):
+        return mixture_thresholds([found([A] * 40, [0] * 40, x)], TWO[:1], fallback=0.9)[0]
+
+    skewed = -0.15 * np.log(1 - share)  # both means fall in the first round
+    assert part(skewed).threshold + part(1 - skewed).threshold == pytest.approx(1, abs=1e-4)
+    assert part(norm.ppf(share, 0.5, 0.12)) == (pytest.approx(0.5, abs=1e-4), "")  # of near components, too
 
 
 PEAK = np.concatenate([np.linspace(0.48, 0.52, 41), np.linspace(0.1, 0.95, 15)])  # one component lies within the other
