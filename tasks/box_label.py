@@ -109,9 +109,8 @@ def _shards(
 
 def _fingerprint(table: pa.Table, people: People, sources: list[_Source], rule: Merge, params: Params) -> str:
     asked = [(one.card.sha256, one.rules) for one in sources]
-    digest = hashlib.sha256(
-        f"{asked} {rule} {params.detection.label} {params.detection.ways} {arithmetic(params.compute)}".encode()
-    )
+    settings = f"{params.detection.label} {params.detection.ways} {arithmetic(params.compute)}"
+    digest = hashlib.sha256(f"{asked} {rule} {settings} {SCHEMA.names}".encode())
     digest.update(digest_of(table))
     for given, known in people.values():
         for array in (*given, known):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
+from tutelage.data.batch_views import Planned, carried_out
 from tutelage.methods import METHODS
 from tutelage.train import checkpoint
 from tutelage.train.lessons import Resumable
@@ -47,6 +48,18 @@ def test_cut_and_continued_is_bit_equal_to_never_cut(name, start, engine, batch,
     steps = list(fit(method, second, [batch] * 5, SETTINGS, steps=8, accelerator=engine))
     assert [step.number for step in steps] == list(range(4, 9))
     torch.testing.assert_close(weights(second), weights(whole), rtol=0, atol=0)
+
+
+def test_views_are_made_in_full_precision(start, engine, batch, monkeypatch):
+    moves = torch.tensor([[0.93, 0.11, 0.07], [-0.11, 0.93, -0.03]]).expand(6, 2, 3)
+    plan = Planned((255 * batch.labeled.weak).byte(), moves, torch.zeros(6, 4))
+    planned, seen = batch._replace(labeled=batch.labeled._replace(weak=plan)), []
+    method, run = start("supervised")
+    loss = type(method).loss
+    monkeypatch.setattr(type(method), "loss", lambda self, nets, given: seen.append(given) or loss(self, nets, given))
+    monkeypatch.setattr(engine, "autocast", lambda: torch.autocast("cpu", torch.bfloat16))
+    next(fit(method, run, [planned], SETTINGS, steps=12, accelerator=engine))
+    torch.testing.assert_close(seen[0].labeled.weak, carried_out(plan), rtol=0, atol=0)
 
 
 def test_a_checkpoint_that_is_not_there_is_a_start(start, tmp_path):

@@ -172,7 +172,7 @@ def renamed(table: pa.Table, names: Iterator[str], answers: Iterator[Float[np.nd
                     f"the crops have {name} where the boxes have {image}#{number}. Run `dvc repro box_crops`"
                 )
             chances = next(answers)
-            label = int(np.where([number in people for number in range(len(chances))], -1, chances).argmax())
+            label = int(np.where(np.isin(np.arange(len(chances)), list(people)), -1, chances).argmax())
             if label == len(chances) - 1:
                 columns["kept"][row][place], columns["reason"][row][place] = False, "nothing"
                 columns["weights"][row][place] = columns["place_weights"][row][place] = 0.0

@@ -136,8 +136,9 @@ def _learned(
         with ExitStack() as waits:
             for net in wrapped if number < len(parts) else ():  # processes share their gradients once
                 waits.enter_context(accelerator.no_sync(net))
+            seen = to_float(part, accelerator.device)  # views are made in full precision
             with accelerator.autocast():
-                terms = method.loss(nets, to_float(part, accelerator.device))
+                terms = method.loss(nets, seen)
             total = torch.stack([term.float() for term in terms.values()]).sum() / len(parts)
             told.append({name: term.detach() for name, term in terms.items()})
             if not _all_finite(total + memory.spoilt(), accelerator):
