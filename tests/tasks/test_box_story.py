@@ -1,5 +1,7 @@
 """What a report counts of pseudo-boxes whose truth is known."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 from scenes_found import given
 
@@ -10,10 +12,13 @@ CAT, AWAY, IN_CROWD = [0, 0, 20, 20], [40, 0, 60, 20], [100, 100, 140, 140]
 TRUTH = given([CAT, [90, 90, 400, 300]], [0, 0], [False, True])
 
 
-def store(*boxes, label=0):
+def store(*boxes, label=0, searched=()):
     same = {"labels": label, "calibrated": 0.9, "kept": True}
     places = pa.array([list(boxes)], SCHEMA.field("boxes").type)
-    return pa.table({"boxes": places} | {name: [[value] * len(boxes)] for name, value in same.items()})
+    looked = pa.array([list(searched)], SCHEMA.field("searched").type)
+    return pa.table(
+        {"boxes": places, "searched": looked} | {name: [[value] * len(boxes)] for name, value in same.items()}
+    )
 
 
 def record(*boxes, label=0):
@@ -32,6 +37,13 @@ def test_a_box_on_a_crowd_is_neither_right_nor_wrong():
 def test_boxes_whose_truth_is_not_known_are_not_checked():
     [cat] = count_boxes(store(CAT), [{"name": "cat"}], {})
     assert (cat.kept, cat.checked, cat.precision) == (1, 0, None)
+
+
+def test_what_people_marked_is_not_counted_as_found():
+    [cat, dog] = count_boxes(store(CAT, AWAY, searched=[0]), [{"name": "cat"}, {"name": "dog"}], {})
+    assert (cat.kept, dog.kept) == (0, 0)
+    assert replace(record(), store=store(CAT, AWAY, searched=[0])).people == 2
+    assert replace(record(), store=store(CAT, AWAY, searched=[1])).people == 0
 
 
 def test_what_came_and_went_of_a_class_is_counted():

@@ -88,7 +88,7 @@ def test_shards_of_other_arithmetic_are_made_anew_and_those_of_other_workers_are
     def name(*, fast, **compute):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
         params = replace(small_params(), compute=Compute(device="cpu", **compute))
-        about = {pseudo_label: [tmp_path], box_label: [[], None], multi_label: [None]}[stage]
+        about = {pseudo_label: [tmp_path], box_label: [{}, [], None], multi_label: [None]}[stage]
         return stage._fingerprint(table, *about, params)
 
     assert len({name(fast=False), name(fast=True), name(fast=False, threads=3)}) == 3
